@@ -1,0 +1,344 @@
+"""The routes for jobs."""
+
+from __future__ import annotations
+
+import base64
+import math
+
+import anyio
+import httpx
+import pytest
+
+from wasmq.errors import KeyConflict, QueueFull
+from wasmq.job import Frame, Outcome, Trap
+from wasmq.server import build_app
+from wasmq.server.context import context_of
+
+
+async def submit(client, digest, **more):
+    response = await client.post("/v1/jobs", json={"module": digest, "export": "mul", "args": [2, 4], **more})
+    assert response.status_code == 202, response.text
+    return response.json()
+
+
+async def test_one_job_is_accepted_with_everything_it_asked_for(client, scheduler, digest):
+    """A job's body reaches the scheduler field by field, and 202 carries the job as the contract writes it."""
+    body = {
+        "module": digest,
+        "export": "mul",
+        "args": [2, "-4"],
+        "limits": {"fuel": 10_000, "memory": "1MiB", "timeout": 0.5, "output": "64KiB"},
+        "tenant": "acme",
+        "priority": 3,
+        "key": "invoice-17",
+        "delay": 1.5,
+    }
+    response = await client.post("/v1/jobs", json=body)
+    assert response.status_code == 202
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "id": "job-1",
+        "state": "queued",
+        "module": digest,
+        "export": "mul",
+        "tenant": "acme",
+        "attempts": 0,
+        "submitted_at": "2023-11-14T22:13:20.250000Z",
+        "outcome": None,
+    }
+    [request] = scheduler.requests
+    assert request.args == (2, -4)
+    assert (request.limits.fuel, request.limits.memory) == (10_000, "1MiB")
+    assert (request.limits.timeout, request.limits.output) == (0.5, "64KiB")
+    assert (request.tenant, request.priority, request.key, request.delay) == ("acme", 3, "invoice-17", 1.5)
+
+
+async def test_every_value_type_goes_in_exactly(client, scheduler, digest):
+    """Arguments of every type arrive as core values, at the ends of their ranges too."""
+    vector = "000102030405060708090a0b0c0d0e0F"
+    args = [2**32 - 1, -(2**63), "NaN", "-Infinity", vector]
+    await client.post("/v1/jobs", json={"module": digest, "export": "every", "args": args})
+    i32, i64, f32, f64, v128 = scheduler.requests[0].args
+    assert (i32, i64, f64, v128) == (2**32 - 1, -(2**63), -math.inf, bytes(range(16)))
+    assert math.isnan(f32)
+
+
+async def test_an_array_is_answered_in_its_order(client, scheduler, digest):
+    """A batch is one submission, answered by an array in the same order."""
+    jobs = [{"module": digest, "export": "mul", "args": [n, n], "key": f"k{n}"} for n in range(5)]
+    response = await client.post("/v1/jobs", json=jobs)
+    assert response.status_code == 202
+    assert [job["id"] for job in response.json()] == [f"job-{n}" for n in range(1, 6)]
+    assert [request.key for request in scheduler.requests] == [f"k{n}" for n in range(5)]
+
+
+async def test_an_empty_array_is_no_jobs(client):
+    """Nothing asked for is nothing queued."""
+    response = await client.post("/v1/jobs", json=[])
+    assert (response.status_code, response.json()) == (202, [])
+
+
+async def test_a_batch_with_one_bad_job_queues_nothing(client, scheduler, digest):
+    """A batch is all or nothing, and the refusal names the job that spoils it."""
+    good = {"module": digest, "export": "mul", "args": [1, 2]}
+    response = await client.post("/v1/jobs", json=[good, good | {"args": [1, None]}])
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("job 1: argument 2 is i32")
+    assert scheduler.requests == []
+
+
+async def test_a_batch_above_the_maximum_is_refused(make_scheduler, connect, digest):
+    """`max_batch` jobs are taken, one more is refused."""
+    scheduler = make_scheduler(max_batch=2)
+    async with connect(scheduler) as client:
+        job = {"module": digest, "export": "nothing"}
+        assert (await client.post("/v1/jobs", json=[job] * 2)).status_code == 202
+        response = await client.post("/v1/jobs", json=[job] * 3)
+    assert response.status_code == 422
+    assert "max_batch" in response.json()["detail"]
+    assert len(scheduler.requests) == 2
+
+
+async def test_the_idempotency_key_may_be_a_header(client, scheduler, digest):
+    """The header is the same as `key`; both may be given when they agree."""
+    body = {"module": digest, "export": "mul", "args": [2, 4]}
+    await client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "a"})
+    await client.post("/v1/jobs", json=body | {"key": "b"}, headers={"Idempotency-Key": "b"})
+    assert [request.key for request in scheduler.requests] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "many"), [("a", "b", False), ("", None, False), ("x" * 201, None, False), ("a", None, True)]
+)
+async def test_an_ambiguous_key_is_refused(client, scheduler, digest, header, key, many):
+    """Two different keys, an empty or endless one, and one key for many jobs are refused."""
+    body = {"module": digest, "export": "mul", "args": [2, 4], "key": key}
+    response = await client.post("/v1/jobs", json=[body] if many else body, headers={"Idempotency-Key": header})
+    assert response.status_code == 422
+    assert scheduler.requests == []
+
+
+async def test_a_full_queue_says_when_to_come_back(client, scheduler, digest):
+    """A full queue is 429 with Retry-After."""
+    scheduler.failure = QueueFull("the queue is full")
+    response = await client.post("/v1/jobs", json={"module": digest, "export": "nothing"})
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["type"] == "urn:wasmq:queue-full"
+
+
+async def test_a_key_used_for_another_call_is_a_conflict(client, scheduler, digest):
+    """The same key for another call is 409."""
+    scheduler.failure = KeyConflict("key 'a' was used for another call")
+    response = await client.post("/v1/jobs", json={"module": digest, "export": "nothing", "key": "a"})
+    assert response.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "kind"),
+    [
+        ({"module": "0" * 64}, 404, "unknown-module"),
+        ({"export": "div"}, 422, "unknown-export"),
+        ({"export": "memory"}, 422, "unknown-export"),
+        ({"args": [1]}, 422, "invalid-arguments"),
+        ({"args": [1, "x"]}, 422, "invalid-arguments"),
+        ({"argv": ["-n"]}, 422, "invalid-body"),
+        ({"export": None}, 422, "invalid-body"),
+        ({"limits": {"fuel": 1.5}}, 422, "invalid-body"),
+    ],
+)
+async def test_a_job_that_cannot_be_is_refused(client, scheduler, digest, change, status, kind):
+    """What names nothing or fits nothing is refused before it is queued, with the situation as the problem's type."""
+    body = {"module": digest, "export": "mul", "args": [2, 4]} | change
+    response = await client.post("/v1/jobs", json=body)
+    assert (response.status_code, response.json()["type"]) == (status, f"urn:wasmq:{kind}")
+    assert response.json()["status"] == status
+    assert scheduler.requests == []
+
+
+async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, digest):
+    """The outcome has the names of `Outcome`, its bytes as base64, its values as JSON can carry them."""
+    job = await submit(client, digest)
+    scheduler.finish(
+        job["id"],
+        Outcome(
+            status="succeeded",
+            values=(-1, 2**63 - 1, math.nan, -math.inf, bytes(range(16))),
+            fuel_used=2**62 + 1,
+            memory_peak=65_536,
+            stdout=b"\xff\0out",
+            queued=0.25,
+            ran=0.5,
+            attempts=1,
+            worker="0",
+            engine="native",
+            engine_version="50",
+        ),
+    )
+    response = await client.get(f"/v1/jobs/{job['id']}")
+    assert response.status_code == 200
+    body = response.json()
+    values = [-1, 2**63 - 1, "NaN", "-Infinity", "000102030405060708090a0b0c0d0e0f"]
+    assert (body["state"], body["attempts"]) == ("finished", 1)
+    assert body["outcome"] == {
+        "status": "succeeded",
+        "value": values,
+        "values": values,
+        "fuel_used": 2**62 + 1,
+        "memory_peak": 65_536,
+        "stdout": base64.b64encode(b"\xff\0out").decode(),
+        "stderr": "",
+        "exit_code": None,
+        "error": None,
+        "trap": None,
+        "queued": 0.25,
+        "ran": 0.5,
+        "attempts": 1,
+        "worker": "0",
+        "engine": "native",
+        "engine_version": "50",
+    }
+
+
+@pytest.mark.parametrize(("values", "value"), [((), None), ((8,), 8), ((0,), 0), ((1, 2), [1, 2])])
+async def test_the_value_is_none_one_or_several(client, scheduler, digest, values, value):
+    """`value` is null, the value itself or an array, as many as the export returns; zero is a value."""
+    job = await submit(client, digest)
+    scheduler.finish(job["id"], Outcome(status="succeeded", values=values))
+    outcome = (await client.get(f"/v1/jobs/{job['id']}")).json()["outcome"]
+    assert outcome["value"] == value
+    assert outcome["values"] == list(values)
+
+
+async def test_a_trap_comes_with_its_backtrace(client, scheduler, digest):
+    """A trapped job's outcome has the trap's code and frames."""
+    job = await submit(client, digest)
+    trap = Trap(code="unreachable", backtrace=(Frame(function=1, name=None, offset=52),))
+    scheduler.finish(job["id"], Outcome(status="trapped", error="unreachable", trap=trap))
+    outcome = (await client.get(f"/v1/jobs/{job['id']}")).json()["outcome"]
+    assert outcome["trap"] == {"code": "unreachable", "backtrace": [{"function": 1, "name": None, "offset": 52}]}
+
+
+async def test_waiting_answers_when_the_job_has_finished(client, scheduler, digest):
+    """A request that waits is answered by the finished job."""
+    job = await submit(client, digest)
+    answers = []
+
+    async def wait():
+        answers.append(await client.get(f"/v1/jobs/{job['id']}?wait=30"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await scheduler.waiting.wait()
+        scheduler.finish(job["id"], Outcome(status="succeeded", values=(8,)))
+    assert answers[0].json()["outcome"]["value"] == 8
+
+
+async def test_waiting_ends_with_the_time(client, digest):
+    """A request whose time is up is answered by the job as it is."""
+    job = await submit(client, digest)
+    response = await client.get(f"/v1/jobs/{job['id']}?wait=0.01")
+    assert (response.status_code, response.json()["state"]) == (200, "queued")
+
+
+async def test_waiting_longer_than_allowed_is_clamped(make_scheduler, connect, digest):
+    """`wait` above `max_wait` waits `max_wait`."""
+    scheduler = make_scheduler(max_wait=0.01)
+    async with connect(scheduler) as client:
+        job = await submit(client, digest)
+        assert (await client.get(f"/v1/jobs/{job['id']}?wait=1e9")).status_code == 200
+    assert scheduler.waited == [0.01]
+
+
+async def test_closing_lets_waiting_requests_answer(scheduler, digest):
+    """When the daemon stops, whoever waits is answered at once with the job as it is, and nobody waits any more."""
+    app = build_app(scheduler)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://wasmq") as client:
+        job = await submit(client, digest)
+        answers = []
+
+        async def wait():
+            answers.append(await client.get(f"/v1/jobs/{job['id']}?wait=60"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await scheduler.waiting.wait()
+            context_of(app).close()
+        await wait()
+    assert [answer.json()["state"] for answer in answers] == ["queued", "queued"]
+    assert scheduler.waited == [60.0]
+
+
+@pytest.mark.parametrize("wait", ["", "-1", "nan", "inf", "soon"])
+async def test_a_wait_that_is_no_time_is_refused(client, digest, wait):
+    """`wait` is a finite number of seconds, not negative."""
+    job = await submit(client, digest)
+    response = await client.get(f"/v1/jobs/{job['id']}", params={"wait": wait})
+    assert (response.status_code, response.json()["type"]) == (400, "urn:wasmq:invalid-query")
+
+
+@pytest.mark.parametrize(("method", "query"), [("GET", ""), ("GET", "?wait=1"), ("DELETE", "")])
+async def test_an_unknown_job_is_not_found(client, method, query):
+    """An id that names no job is 404."""
+    response = await client.request(method, f"/v1/jobs/nobody{query}")
+    assert (response.status_code, response.json()["type"]) == (404, "urn:wasmq:unknown-job")
+
+
+async def test_cancelling_returns_the_job(client, scheduler, digest):
+    """DELETE cancels; again, or after the end, it changes nothing and is no error."""
+    job = await submit(client, digest)
+    for _ in range(2):
+        response = await client.delete(f"/v1/jobs/{job['id']}")
+        assert (response.status_code, response.json()["outcome"]["status"]) == (200, "cancelled")
+    done = await submit(client, digest)
+    scheduler.finish(done["id"], Outcome(status="succeeded"))
+    assert (await client.delete(f"/v1/jobs/{done['id']}")).json()["outcome"]["status"] == "succeeded"
+
+
+async def test_pages_show_every_job_once(client, digest):
+    """Following the cursors shows every job once, newest first, and the last page has none."""
+    for _ in range(5):
+        await submit(client, digest)
+    seen, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get("/v1/jobs", params=params)).json()
+        seen.append([job["id"] for job in page["jobs"]])
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert seen == [["job-5", "job-4"], ["job-3", "job-2"], ["job-1"]]
+
+
+async def test_a_page_that_would_be_too_large_ends_early(make_scheduler, connect, digest):
+    """Jobs with much output fill a page before its limit, and the cursor goes on after the last one shown."""
+    scheduler = make_scheduler(max_body=2_000)
+    async with connect(scheduler) as client:
+        for _ in range(3):
+            job = await submit(client, digest)
+            scheduler.finish(job["id"], Outcome(status="succeeded", stdout=b"x" * 1_000))
+        page = (await client.get("/v1/jobs")).json()
+        assert [job["id"] for job in page["jobs"]] == ["job-3"]
+        assert page["cursor"] == "job-3"
+
+
+async def test_jobs_are_listed_by_tenant_and_status(client, scheduler, digest):
+    """`tenant` and `status` narrow the list; a status is a state or how a job ended."""
+    first = await submit(client, digest, tenant="acme")
+    second = await submit(client, digest)
+    scheduler.finish(first["id"], Outcome(status="trapped"))
+
+    async def ids(**params):
+        return [job["id"] for job in (await client.get("/v1/jobs", params=params)).json()["jobs"]]
+
+    assert await ids(tenant="acme") == [first["id"]]
+    assert await ids(status="trapped") == await ids(status="finished") == [first["id"]]
+    assert await ids(status="queued") == [second["id"]]
+    assert await ids(tenant="nobody") == []
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=²", "status=done", "tennant=a", "limit=1&limit=2"])
+async def test_a_query_that_does_not_fit_is_refused(client, query):
+    """Unknown, repeated and impossible parameters are refused rather than ignored."""
+    response = await client.get(f"/v1/jobs?{query}")
+    assert (response.status_code, response.json()["type"]) == (400, "urn:wasmq:invalid-query")

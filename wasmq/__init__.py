@@ -1,0 +1,75 @@
+"""An asyncio job scheduler for WebAssembly you do not trust."""
+
+from wasmq.config import Config, LimitsConfig, Tenant, load_config
+from wasmq.errors import (
+    BudgetExhausted,
+    Cancelled,
+    ConfigError,
+    Exited,
+    InvalidArguments,
+    InvalidLimit,
+    InvalidModule,
+    JobError,
+    KeyConflict,
+    LimitTooHigh,
+    Lost,
+    OutOfFuel,
+    OutOfMemory,
+    QueueFull,
+    Refused,
+    SchedulerClosed,
+    TimedOut,
+    Trapped,
+    UnknownExport,
+    UnknownJob,
+    UnknownModule,
+    UnsatisfiedImport,
+    WasmqError,
+    WorkerUnavailable,
+)
+from wasmq.handles import JobHandle
+from wasmq.job import Limits, Outcome, Trap
+from wasmq.modules import Module
+from wasmq.scheduler import Request, Scheduler
+from wasmq.store import JobRecord
+from wasmq.version import __version__
+
+__all__ = [
+    "BudgetExhausted",
+    "Cancelled",
+    "Config",
+    "ConfigError",
+    "Exited",
+    "InvalidArguments",
+    "InvalidLimit",
+    "InvalidModule",
+    "JobError",
+    "JobHandle",
+    "JobRecord",
+    "KeyConflict",
+    "LimitTooHigh",
+    "Limits",
+    "LimitsConfig",
+    "Lost",
+    "Module",
+    "OutOfFuel",
+    "OutOfMemory",
+    "Outcome",
+    "QueueFull",
+    "Refused",
+    "Request",
+    "Scheduler",
+    "SchedulerClosed",
+    "Tenant",
+    "TimedOut",
+    "Trap",
+    "Trapped",
+    "UnknownExport",
+    "UnknownJob",
+    "UnknownModule",
+    "UnsatisfiedImport",
+    "WasmqError",
+    "WorkerUnavailable",
+    "__version__",
+    "load_config",
+]

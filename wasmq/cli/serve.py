@@ -1,0 +1,86 @@
+"""`wasmq serve`: the daemon."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from wasmq import logs
+from wasmq.cli.exits import Exit, Unavailable
+from wasmq.cli.options import ConfigFile, effective_config
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
+    from wasmq.config import Config
+
+__all__ = ["serve"]
+
+_log = logs.get_logger()
+
+
+def serve(
+    *,
+    config: ConfigFile = None,
+    store: Annotated[str | None, Parameter(help="Where jobs live, as a URL.")] = None,
+    host: Annotated[str | None, Parameter(help="The address to listen on.")] = None,
+    port: Annotated[int | None, Parameter(help="The port to listen on; 0 is any that is free.")] = None,
+    workers: Annotated[int | None, Parameter(help="Worker processes.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative=(), help="Log one JSON object a line.")] = False,
+) -> int:
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    The first signal drains it: nothing new starts, running jobs get the grace period, and the exit status is 0. The
+    second one stops it at once.
+    """
+    settings = effective_config(
+        config,
+        {
+            "scheduler.store": store,
+            "scheduler.workers": workers,
+            "server.host": host,
+            "server.port": port,
+            "logs.format": "json" if json else None,
+        },
+    )
+    for package in ("litestar", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
+    logs.configure(settings.logs.level, settings.logs.format)
+    options = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
+    return anyio.run(_serve, settings, backend_options=options)
+
+
+async def _serve(config: Config) -> int:
+    from wasmq import server
+    from wasmq.scheduler import Scheduler
+
+    stopping = anyio.Event()
+    forced: list[int] = []
+
+    async def watch(*, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if stopping.is_set():
+                    forced.append(number)
+                    tasks.cancel_scope.cancel()
+                    return
+                _log.info("daemon.stopping", signal=number.name, grace=config.scheduler.grace)
+                stopping.set()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(watch)
+        async with Scheduler(config=config) as scheduler:
+            await server.serve(scheduler, ready=_announce, stopping=stopping)
+        tasks.cancel_scope.cancel()
+    _log.info("daemon.stopped", forced=bool(forced))
+    return 128 + forced[0] if forced else Exit.SUCCEEDED
+
+
+def _announce(host: str, port: int) -> None:
+    _log.info("daemon.ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")

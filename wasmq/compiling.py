@@ -1,0 +1,169 @@
+"""The compile process from the outside: bytes go in, a description and an artifact come out, or one line why not."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import msgspec
+from wasmq_worker.protocol import (
+    MAX_ARTIFACT,
+    Compiled,
+    CompileRequest,
+    ProtocolError,
+    Rejected,
+    Splitter,
+    pack,
+    pack_raw,
+)
+
+from wasmq.errors import InvalidModule, WorkerUnavailable
+from wasmq.pool.process import PYTHON_FLAGS, Child, spawn
+from wasmq.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
+
+    from wasmq.config import ModulesConfig
+
+_HARD_LIMIT = 5.0  # seconds past its own time limit after which a compile process is killed from outside
+_reply_decoder = msgspec.msgpack.Decoder(Compiled | Rejected)
+
+
+class Artifact(NamedTuple):
+    """What compiling one module gave: its description, its wasm bytes, and code that a worker can map."""
+
+    compiled: Compiled
+    wasm: bytes
+    code: bytes
+
+
+class Compiler:
+    """Compiles modules, each in a process of its own, within the configured time and memory."""
+
+    def __init__(self, config: ModulesConfig, engine: str, concurrency: int = 2) -> None:
+        self._config = config
+        self._engine = engine
+        self._nursery: _Nursery | None = None
+        self._slots = anyio.CapacityLimiter(concurrency)
+        self._starting = anyio.Lock()
+
+    async def compile(self, source: bytes, tasks: TaskGroup) -> Artifact:
+        """Return the artifact of a module's bytes or text.
+
+        Raises `InvalidModule` when the engine does not accept it, or when it takes more time or memory than allowed.
+        `tasks` owns the process that waits between two compilations.
+        """
+        config = self._config
+        request = CompileRequest(self._engine, config.compile_timeout, config.compile_memory)
+        async with self._slots, self._connection(tasks) as stream:
+            parts: list[bytes] = []
+            with anyio.move_on_after(config.compile_timeout + _HARD_LIMIT) as scope:
+                started = anyio.current_time()
+                parts = await _exchange(stream, pack(request) + pack_raw(source, MAX_ARTIFACT))
+            if scope.cancelled_caught:
+                await self.close()
+            took = anyio.current_time() - started
+        return self._read(parts, took)
+
+    async def close(self) -> None:
+        """End the waiting process and whatever it is compiling."""
+        if self._nursery is not None:
+            nursery, self._nursery = self._nursery, None
+            nursery.close()
+
+    def _read(self, parts: list[bytes], took: float) -> Artifact:
+        config = self._config
+        try:
+            reply = _reply_decoder.decode(parts[0]) if parts else None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidModule(f"module: its compile process answered nonsense: {error}") from None
+        if isinstance(reply, Rejected):
+            raise InvalidModule(f"module: {reply.reason}")
+        if reply is None or len(parts) != 3:
+            if took >= config.compile_timeout:
+                raise InvalidModule(
+                    f"module: compiling took longer than {config.compile_timeout:g} s (modules.compile_timeout)"
+                )
+            raise InvalidModule(
+                f"module: compiling needed more than {format_size(config.compile_memory)} "
+                "(modules.compile_memory) or broke the compiler"
+            )
+        return Artifact(reply, parts[1], parts[2])
+
+    @asynccontextmanager
+    async def _connection(self, tasks: TaskGroup) -> AsyncIterator[anyio.abc.UNIXSocketStream]:
+        async with self._starting:
+            if self._nursery is None or self._nursery.closed:
+                self._nursery = await _Nursery.start(tasks)
+            ours, theirs = socket.socketpair()
+            try:
+                self._nursery.hand_over(theirs)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+        stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
+        async with stream:
+            yield stream
+
+
+async def _exchange(stream: anyio.abc.UNIXSocketStream, request: bytes) -> list[bytes]:
+    """Return the payloads that answer a request, fewer than there should be when the process died."""
+    splitter = Splitter(MAX_ARTIFACT)
+    parts: list[bytes] = []
+    try:
+        await stream.send(request)
+        while True:
+            parts += splitter.feed(await stream.receive(2**20))
+    except (anyio.EndOfStream, anyio.BrokenResourceError, ProtocolError):
+        return parts
+
+
+class _Nursery:
+    """The process that forks a child for each module."""
+
+    def __init__(self, child: Child, control: socket.socket) -> None:
+        self._child = child
+        self._control = control
+        self.closed = False
+
+    @classmethod
+    async def start(cls, tasks: TaskGroup) -> _Nursery:
+        ours, theirs = socket.socketpair()
+        try:
+            command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker.compiler", str(theirs.fileno())]
+            child = await spawn(command, theirs.fileno())
+        except OSError as error:
+            ours.close()
+            raise WorkerUnavailable(f"the compile process cannot be started: {error}") from error
+        finally:
+            theirs.close()
+        nursery = cls(child, ours)
+        tasks.start_soon(nursery._watch)
+        return nursery
+
+    def hand_over(self, connection: socket.socket) -> None:
+        """Give the process one end of a connection to serve."""
+        try:
+            socket.send_fds(self._control, [b"c"], [connection.fileno()])
+        except OSError as error:
+            self.close()
+            raise WorkerUnavailable(f"the compile process is gone: {error}") from error
+
+    def close(self) -> None:
+        """End the process and its children."""
+        if not self.closed:
+            self.closed = True
+            self._control.close()
+            self._child.kill()
+
+    async def _watch(self) -> None:
+        await self._child.wait()
+        self.close()

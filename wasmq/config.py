@@ -1,0 +1,280 @@
+"""The configuration: one TOML file, then `WASMQ_*` environment variables, then what the caller says.
+
+Every key has a finite default; an unknown key or an impossible value is a `ConfigError` that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import msgspec
+
+from wasmq.errors import ConfigError, InvalidLimit
+from wasmq.units import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Config",
+    "EngineName",
+    "LimitCeilings",
+    "LimitsConfig",
+    "LogsConfig",
+    "MetricsConfig",
+    "ModulesConfig",
+    "SchedulerConfig",
+    "ServerConfig",
+    "Size",
+    "StoreConfig",
+    "Tenant",
+    "load_config",
+    "override",
+]
+
+ENVIRONMENT_PREFIX = "WASMQ_"
+# Variables with the prefix that are not keys of the configuration.
+_OTHER_VARIABLES = frozenset({"WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
+_TEST_PREFIX = "WASMQ_TEST_"
+MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so the most that one job can have
+
+
+class Size(int):
+    """Bytes; in a file or variable a number or text such as "16MiB"."""
+
+
+EngineName: TypeAlias = Literal["native", "interpreter"]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Fuel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class SchedulerConfig(_Section):
+    """`[scheduler]`: who runs the jobs, and how many may wait."""
+
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    """Worker processes; None is one per core that this process may use."""
+    store: str = "memory://"
+    """Where jobs live, as a URL."""
+    engine: EngineName = "native"
+    """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
+    quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000
+    """Fuel that an instance may spend before the next one gets its turn."""
+    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 1_000
+    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended."""
+    max_queued: _Count = 100_000
+    """Jobs that may wait; then submit waits for room, or refuses."""
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """Times that a job is started when its worker keeps dying."""
+    grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
+    """Seconds that running jobs get to finish when the scheduler stops."""
+    stuck_after: _Seconds = 30.0
+    """Seconds of silence after which a worker is killed and replaced."""
+
+
+class LimitCeilings(_Section):
+    """`[limits.max]`: the most that a job may ask for."""
+
+    fuel: _Fuel = 10**12
+    memory: Size = Size(2**30)
+    timeout: _Seconds = 3600.0
+    output: Size = Size(16 * 2**20)
+
+
+class LimitsConfig(_Section):
+    """`[limits]`: what a job gets that does not ask."""
+
+    fuel: _Fuel = 10**9
+    memory: Size = Size(64 * 2**20)
+    timeout: _Seconds = 10.0
+    output: Size = Size(2**20)
+    max: LimitCeilings = LimitCeilings()
+
+
+class StoreConfig(_Section):
+    """`[store]`: how long finished jobs can be asked for."""
+
+    history: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    """Finished jobs kept."""
+    history_age: _Seconds = 86_400.0
+    """Seconds that a finished job is kept."""
+
+
+class ServerConfig(_Section):
+    """`[server]`: where the daemon listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8787
+    max_wait: _Seconds = 60.0
+    """The longest that `GET /v1/jobs/{id}?wait=` holds a request, in seconds."""
+    max_batch: _Count = 1_000
+    """Jobs in one request."""
+    max_body: Size = Size(64 * 2**20)
+    """Bytes in one request."""
+
+
+class ModulesConfig(_Section):
+    """`[modules]`: where compiled modules are kept, and what compiling one may cost."""
+
+    directory: str | None = None
+    """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
+    max_size: Size = Size(64 * 2**20)
+    """Bytes of one module."""
+    max_loaded: _Count = 10_000
+    """Modules that one scheduler holds."""
+    compile_timeout: _Seconds = 60.0
+    compile_memory: Size = Size(4 * 2**30)
+    cache_size: Size = Size(8 * 2**30)
+    """Bytes of artifacts kept on disk; the ones unused longest go first."""
+
+
+class LogsConfig(_Section):
+    """`[logs]`: what is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto is console when stderr is a terminal, else one JSON object a line."""
+
+
+class MetricsConfig(_Section):
+    """`[metrics]`: what Prometheus sees."""
+
+    max_tenants: _Count = 100
+    """Tenants with a label of their own; the others share the label "other"."""
+
+
+class Tenant(_Section):
+    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting."""
+
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    max_queued: _Count | None = None
+    """None is the scheduler's own `max_queued`."""
+
+
+class Config(_Section):
+    """Everything that can be set."""
+
+    scheduler: SchedulerConfig = SchedulerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    store: StoreConfig = StoreConfig()
+    server: ServerConfig = ServerConfig()
+    modules: ModulesConfig = ModulesConfig()
+    tenants: dict[str, Tenant] = {}
+    logs: LogsConfig = LogsConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+    def __post_init__(self) -> None:
+        for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
+            for name in ("memory", "output"):
+                if getattr(limits, name) < 1:
+                    raise ValueError(f"{section}.{name} must be at least one byte")
+        if self.limits.max.memory > MAX_MEMORY:
+            raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
+        for name in ("fuel", "memory", "timeout", "output"):
+            if getattr(self.limits, name) > getattr(self.limits.max, name):
+                raise ValueError(f"limits.{name} is above limits.max.{name}")
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Return the configuration from the file at `path` (if any), then `environ`, then `overrides`.
+
+    `overrides` maps dotted keys to values ({"scheduler.workers": 2}); a value of None is ignored. Raises `ConfigError`
+    naming the source and the key when the file cannot be read, a key is unknown or a value does not fit.
+    """
+    tree = _read(Path(path)) if path is not None else {}
+    source = str(path) if path is not None else "configuration"
+    config = _convert(tree, source)
+    variables = _environment(os.environ if environ is None else environ)
+    for name, dotted, value in variables:
+        config = _convert(_merged(tree, dotted, value), name)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            config = _convert(_merged(tree, dotted, value), "argument")
+    return config
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Return `config` with dotted keys set; a value of None is ignored. Raises `ConfigError` as `load_config` does."""
+    tree = msgspec.to_builtins(config, builtin_types=(int,), enc_hook=int)
+    for dotted, value in overrides.items():
+        if value is not None:
+            config = _convert(_merged(tree, dotted, value), "argument")
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return (variable, dotted key, text) for each variable that sets a key: WASMQ_SCHEDULER__WORKERS=4."""
+    found = []
+    for name in sorted(environ):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES or name.startswith(_TEST_PREFIX):
+            continue
+        dotted = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        if "." not in dotted:
+            raise ConfigError(f"{name}: names no key; write WASMQ_SECTION__KEY, such as WASMQ_SCHEDULER__WORKERS")
+        found.append((name, dotted, environ[name]))
+    return found
+
+
+def _merged(tree: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    *parents, leaf = dotted.split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{dotted}: {parent} is not a section")
+        node = child
+    node[leaf] = value
+    return tree
+
+
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<key>[^`]*)`)?$", re.DOTALL)
+
+
+def _convert(tree: dict[str, Any], source: str) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=False, dec_hook=_dec_hook)
+    except msgspec.ValidationError as error:
+        match = _PATH.match(str(error))
+        what, key = (match["what"], match["key"]) if match else (str(error), None)
+        unknown = re.search(r"unknown field `([^`]*)`", what)
+        if unknown:
+            name = f"{key}.{unknown[1]}" if key else unknown[1]
+            raise ConfigError(f"{source}: unknown key {name!r}") from None
+        raise ConfigError(f"{source}: {key + ': ' if key else ''}{what}") from None
+
+
+def _dec_hook(wanted: type, value: Any) -> Any:
+    if wanted is not Size:
+        raise NotImplementedError(f"no conversion to {wanted}")
+    if not isinstance(value, (int, str)) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a size in bytes")
+    try:
+        size = parse_size(value)
+    except InvalidLimit as error:
+        raise ValueError(str(error)) from None
+    if not 0 < size < 2**63:
+        raise ValueError(f"{value!r} is not between one byte and 8 EiB")
+    return Size(size)

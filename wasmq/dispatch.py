@@ -1,0 +1,75 @@
+"""The dispatch loop: claim as many jobs as the workers have room for, and send them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from wasmq.bell import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wasmq.clock import Clock
+    from wasmq.fairness import Fairness
+    from wasmq.gate import Gate
+    from wasmq.job import Job
+    from wasmq.pool.crew import Crew
+    from wasmq.pool.pool import Pool
+    from wasmq.store import Store
+
+_LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody rang
+
+
+class Dispatcher:
+    """Takes jobs from the store to the workers. Ring `bell` when there may be work or room."""
+
+    def __init__(
+        self, store: Store, pool: Pool, crew: Crew, fairness: Fairness, gate: Gate, clock: Clock
+    ) -> None:
+        self.bell = Bell()
+        self.claiming = False
+        self._store = store
+        self._pool = pool
+        self._crew = crew
+        self._fairness = fairness
+        self._gate = gate
+        self._clock = clock
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Dispatch until stopped."""
+        with self._scope:
+            self.claiming = True
+            while True:
+                await self._dispatch()
+                await self.bell.wait(await self._pause())
+        self.claiming = False
+
+    def stop(self) -> None:
+        """Start no more jobs."""
+        self._scope.cancel()
+        self.claiming = False
+
+    async def _dispatch(self) -> None:
+        while (room := self._pool.room()) > 0:
+            with anyio.CancelScope(shield=True):
+                # What is claimed must be assigned: between the two nothing may cut in.
+                jobs = await self._store.claim(room, self._clock.wall())
+                self._assign(jobs)
+            if len(jobs) < room:
+                return
+
+    def _assign(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._gate.leave(job.tenant, 1)
+            self._fairness.started(job.order)
+        self._crew.send(self._pool.assign(jobs, self._clock.wall()))
+        if self._pool.alone:
+            self._crew.want_solo(self._pool.alone)
+
+    async def _pause(self) -> float:
+        now = self._clock.wall()
+        due = await self._store.next_due(now)
+        return _LOOK_AGAIN if due is None else min(_LOOK_AGAIN, max(0.0, due - now))

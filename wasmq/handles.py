@@ -1,0 +1,67 @@
+"""What a caller holds of a job: its id, its outcome once there is one, and the power to cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from wasmq.job import Outcome
+
+
+class JobHandle:
+    """An accepted job. `await` it, as often as you like, for its outcome; that never raises for what the guest did."""
+
+    __slots__ = ("_cancel", "_error", "_futures", "_outcome", "id")
+
+    def __init__(self, id: str, cancel: Callable[[str], Awaitable[bool]]) -> None:  # noqa: A002
+        self.id = id
+        self._cancel = cancel
+        self._outcome: Outcome | None = None
+        self._error: Exception | None = None
+        self._futures: list[asyncio.Future[None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id} {self._outcome.status if self._outcome is not None else 'unfinished'}>"
+
+    def __await__(self) -> Generator[None, None, Outcome]:
+        if self._outcome is None and self._error is None:
+            future = asyncio.get_running_loop().create_future()
+            if self._futures is None:
+                self._futures = []
+            self._futures.append(future)
+            yield from future
+        if self._outcome is None:
+            raise self._error or AssertionError("a handle was woken with nothing to say")
+        return self._outcome
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome, or None while the job is not finished."""
+        return self._outcome
+
+    async def cancel(self) -> bool:
+        """Cancel the job, waiting or running; False when it had finished already.
+
+        The outcome of a cancelled job comes as any other: `await` the handle for it.
+        """
+        return await self._cancel(self.id)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Hand over the outcome and wake everyone who waits for it. For the scheduler."""
+        self._outcome = outcome
+        self._wake()
+
+    def abandon(self, error: Exception) -> None:
+        """Raise `error` from every wait: no outcome will come here. For the scheduler."""
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._futures is not None:
+            for future in self._futures:
+                if not future.done():
+                    future.set_result(None)
+            self._futures = None

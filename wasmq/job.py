@@ -1,0 +1,116 @@
+"""The nouns: call, limits, job, outcome. Frozen values; they change only by being replaced."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["Call", "Caps", "Frame", "Job", "Limits", "Outcome", "State", "Status", "Trap", "Value"]
+
+Status: TypeAlias = Literal[
+    "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
+]
+State: TypeAlias = Literal["queued", "running", "finished"]
+Value: TypeAlias = int | float | bytes
+"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What one job may spend. What is left out takes the configured default; there is no "unlimited".
+
+    `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
+    memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
+    of stdout and stderr together.
+    """
+
+    fuel: int | None = None
+    memory: int | str | None = None
+    timeout: float | None = None
+    output: int | str | None = None
+
+
+class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes."""
+
+    fuel: int
+    memory: int
+    timeout: float
+    output: int
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What is called: the module's digest, the export's name and its arguments, already checked against its type."""
+
+    module: str
+    export: str
+    args: tuple[Value, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One accepted call: who wants it, what it may spend, and when it may start.
+
+    `order` is the start tag that fairness gave it (fuel of virtual time); `due` and `submitted_at` are seconds on the
+    store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
+    never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
+    """
+
+    id: str
+    call: Call
+    caps: Caps
+    tenant: str
+    priority: int
+    key: str | None
+    submitted_at: float
+    due: float
+    order: float
+    cost: float
+    attempt: int = 0
+    returned: int = 0
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a trap's backtrace, innermost first: the function's index, its name and its byte offset if known."""
+
+    function: int
+    name: str | None
+    offset: int | None
+
+
+class Trap(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the engine stopped a guest: a stable code such as `unreachable`, and where."""
+
+    code: str
+    backtrace: tuple[Frame, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended, and its exact bill.
+
+    `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `error` is one line that a person
+    understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
+    digest of the settings that decide what one unit of fuel means.
+    """
+
+    status: Status
+    values: tuple[Value, ...] = ()
+    fuel_used: int = 0
+    memory_peak: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    exit_code: int | None = None
+    error: str | None = None
+    trap: Trap | None = None
+    queued: float = 0.0
+    ran: float = 0.0
+    attempts: int = 0
+    worker: str | None = None
+    engine: str = ""
+    engine_version: str = ""
+
+    @property
+    def value(self) -> Any:
+        """The result: None without one, the value itself when there is one, a tuple when the export returns several."""
+        if len(self.values) == 1:
+            return self.values[0]
+        return self.values or None

@@ -1,0 +1,34 @@
+"""The lag loop: how late the event loop answers, which is what every latency here is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from wasmq.clock import Clock
+    from wasmq.metrics import Metrics
+
+_EVERY = 0.5  # seconds
+
+
+class LagMeter:
+    """Measures by how much a short sleep takes longer than it should."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Measure until stopped."""
+        with self._scope:
+            while True:
+                before = self._clock.monotonic()
+                await anyio.sleep(_EVERY)
+                self._metrics.lagged(max(0.0, self._clock.monotonic() - before - _EVERY))
+
+    def stop(self) -> None:
+        """Measure no more."""
+        self._scope.cancel()

@@ -1,0 +1,1 @@
+"""Worker processes: `pool` decides, `process` spawns and watches, `channel` carries frames."""

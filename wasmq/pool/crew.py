@@ -1,0 +1,224 @@
+"""The workers as they live: each is spawned, made ready, watched, and replaced when it dies."""
+
+from __future__ import annotations
+
+import math
+import socket
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from wasmq_worker.protocol import Pulse, Ready, Setup
+
+from wasmq.errors import WorkerUnavailable
+from wasmq.pool.channel import Channel
+from wasmq.pool.process import PYTHON_FLAGS, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anyio.abc import TaskGroup
+    from wasmq_worker.protocol import Upward
+
+    from wasmq.clock import Clock
+    from wasmq.config import SchedulerConfig
+    from wasmq.pool.pool import Sending
+    from wasmq.pool.process import Child
+
+PULSE = 1.0
+"""Seconds between two signs of life of a worker."""
+_READY_WITHIN = 30.0
+_BACKOFF = 0.1  # seconds before the second start in a row, doubled each time
+_BACKOFF_MAX = 10.0
+
+
+class Foreman(Protocol):
+    """Who is told what the workers do."""
+
+    def joined(self, worker: int, *, solo: bool) -> None:
+        """A worker can take jobs."""
+
+    def said(self, worker: int, frame: Upward) -> None:
+        """A worker sent a frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
+
+    def left(self, worker: int, reason: str, words: str) -> None:
+        """A worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped"."""
+
+
+class _Worker:
+    def __init__(self, number: int, *, solo: bool) -> None:
+        self.number = number
+        self.solo = solo
+        self.child: Child | None = None
+        self.channel: Channel | None = None
+        self.ready = anyio.Event()
+        self.heard = 0.0
+        self.fresh = 0
+        self.running = 0
+        self.reason: str | None = None
+
+    def end(self, reason: str) -> None:
+        """Kill the process; the first reason counts."""
+        self.reason = self.reason or reason
+        if self.child is not None:
+            self.child.kill()
+
+
+class Crew:
+    """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone."""
+
+    def __init__(self, config: SchedulerConfig, workers: int, clock: Clock, foreman: Foreman, tasks: TaskGroup) -> None:
+        self._config = config
+        self._size = workers
+        self._clock = clock
+        self._foreman = foreman
+        self._tasks = tasks
+        self._workers: dict[int, _Worker] = {}
+        self._next = 1
+        self._solo = 0
+        self._stopping = False
+        self._scope = anyio.CancelScope()
+        self._first = anyio.Event()
+        self._gone = anyio.Event()
+        self._problem = ""
+        self.engine_version = ""
+
+    async def start(self) -> None:
+        """Start the workers and return when the first of them is ready.
+
+        Raises `WorkerUnavailable` when the first that comes to anything does not start.
+        """
+        for _ in range(self._size):
+            self._tasks.start_soon(self._keep)
+        self._tasks.start_soon(self._watch)
+        await self._first.wait()
+        if not any(worker.ready.is_set() for worker in self._workers.values()):
+            raise WorkerUnavailable(f"a worker process does not start: {self._problem}")
+
+    def stop(self) -> None:
+        """End all workers now and start no more."""
+        self._stopping = True
+        self._scope.cancel()
+        for worker in self._workers.values():
+            worker.end("stopped")
+
+    async def wait(self) -> None:
+        """Return when no worker is left."""
+        while self._workers:
+            self._gone = anyio.Event()
+            await self._gone.wait()
+
+    def send(self, sendings: Iterable[Sending]) -> None:
+        """Send frames to workers; those of a worker that is gone come back through `left`."""
+        for number, frame in sendings:
+            worker = self._workers.get(number)
+            if worker is not None and worker.channel is not None:
+                worker.channel.send(frame)
+
+    def instances(self) -> dict[str, int]:
+        """Return how many instances are live in all workers, by what they said last."""
+        workers = self._workers.values()
+        return {"fresh": sum(w.fresh for w in workers), "running": sum(w.running for w in workers)}
+
+    def want_solo(self, wanted: int) -> None:
+        """Start workers for single jobs until `wanted` are there, at most as many as there are workers."""
+        while self._solo < min(wanted, self._size) and not self._stopping:
+            self._solo += 1
+            self._tasks.start_soon(self._run_solo)
+
+    def dismiss(self, number: int) -> None:
+        """End a worker that is not needed any more."""
+        worker = self._workers.get(number)
+        if worker is not None:
+            worker.end("stopped")
+
+    async def _keep(self) -> None:
+        """Run one worker after the other in one place until told to stop; after a failure wait longer each time."""
+        failures = 0
+        while not self._stopping:
+            worker = self._new(solo=False)
+            await self._run(worker)
+            if worker.ready.is_set():
+                failures = 0
+                continue
+            failures += 1
+            self._first.set()
+            with self._scope:
+                await anyio.sleep(min(_BACKOFF * math.pow(2, failures - 1), _BACKOFF_MAX))
+
+    async def _run_solo(self) -> None:
+        try:
+            await self._run(self._new(solo=True))
+        finally:
+            self._solo -= 1
+
+    def _new(self, *, solo: bool) -> _Worker:
+        worker = _Worker(self._next, solo=solo)
+        self._next += 1
+        return worker
+
+    async def _run(self, worker: _Worker) -> None:
+        """Live one worker's life."""
+        self._workers[worker.number] = worker
+        reason, words = "unready", ""
+        try:
+            worker.child = await self._open(worker)
+            exit_status = await worker.child.wait()
+            reason = worker.reason or ("killed" if exit_status < 0 else "exited")
+            words = worker.child.last_words() or f"exit status {exit_status}"
+        except OSError as error:
+            words = str(error)
+        finally:
+            if worker.child is not None:
+                worker.child.kill()
+            if worker.channel is not None:
+                worker.channel.close()
+            self._problem = words
+            del self._workers[worker.number]
+            self._foreman.left(worker.number, reason, words)
+            self._gone.set()
+
+    async def _open(self, worker: _Worker) -> Child:
+        ours, theirs = socket.socketpair()
+        try:
+            command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker", str(theirs.fileno())]
+            child = await spawn(command, theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        worker.child = child
+        worker.heard = self._clock.monotonic()
+
+        def on_frame(frame: Upward) -> None:
+            worker.heard = self._clock.monotonic()
+            if isinstance(frame, Ready) and not worker.ready.is_set():
+                self.engine_version = frame.engine_version
+                worker.ready.set()
+                self._first.set()
+                self._foreman.joined(worker.number, solo=worker.solo)
+                return
+            if isinstance(frame, Pulse):
+                worker.fresh, worker.running = frame.fresh, frame.running
+            self._foreman.said(worker.number, frame)
+
+        worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
+        config = self._config
+        worker.channel.send(Setup(config.engine, config.quantum, config.instances, PULSE))
+        if self._stopping:
+            worker.end("stopped")
+        return child
+
+    async def _watch(self) -> None:
+        """Kill workers that have fallen silent."""
+        with self._scope:
+            while True:
+                await anyio.sleep(PULSE)
+                now = self._clock.monotonic()
+                for worker in self._workers.values():
+                    silent = now - worker.heard
+                    if not worker.ready.is_set() and silent > _READY_WITHIN:
+                        worker.end("unready")
+                    elif worker.ready.is_set() and silent > self._config.stuck_after:
+                        worker.end("stuck")

@@ -1,0 +1,232 @@
+"""Which worker runs which job. Synchronous and without I/O: every method changes the books and returns what to send.
+
+A worker is fed `depth` jobs ahead of those that have had their first turn, which keeps it busy without letting a
+queue build up behind the wall, where priorities and fair shares no longer reach; all together it holds at most
+`instances`. A job that is on its last attempt runs alone in a worker of its own: so only a job that kills its worker
+by itself can be lost, never one that had the bad luck to run beside it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wasmq_worker.protocol import Assignment, Cancel, Map, ProtocolError, Signature, Start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import msgspec
+    from wasmq_worker.protocol import Ended
+
+    from wasmq.job import Job
+    from wasmq.modules import Module
+
+DEPTH: Final = 128
+"""Jobs sent to a worker that have not had their first turn: a few milliseconds of short ones."""
+
+
+class Sending(NamedTuple):
+    """A frame that is to go to a worker."""
+
+    worker: int
+    frame: msgspec.Struct
+
+
+class _Worker:
+    __slots__ = ("fresh", "mapped", "running", "solo")
+
+    def __init__(self, *, solo: bool) -> None:
+        self.solo = solo
+        self.mapped: set[int] = set()
+        self.running: dict[int, tuple[Job, float]] = {}
+        self.fresh: set[int] = set()
+
+
+class Pool:
+    """The books of one scheduler's workers."""
+
+    def __init__(
+        self,
+        *,
+        instances: int,
+        is_last: Callable[[Job], bool],
+        weight: Callable[[str], float],
+        modules: Callable[[str], Module],
+    ) -> None:
+        self._instances = instances
+        self._is_last = is_last
+        self._weight = weight
+        self._modules = modules
+        self._workers: dict[int, _Worker] = {}
+        self._tickets: dict[str, tuple[int, int]] = {}
+        self._numbers: dict[str, tuple[int, Module]] = {}
+        self._next_number = 1
+        self._next_ticket = 1
+        self._alone: deque[Job] = deque()
+
+    @property
+    def running(self) -> int:
+        """Jobs that are with a worker, or wait for one of their own."""
+        return len(self._tickets) + len(self._alone)
+
+    @property
+    def alone(self) -> int:
+        """Jobs that wait for a worker of their own."""
+        return len(self._alone)
+
+    @property
+    def workers(self) -> int:
+        """Workers that can take jobs."""
+        return len(self._workers)
+
+    def join(self, worker: int, now: float, *, solo: bool = False) -> list[Sending]:
+        """Enter a worker that is ready, under a number never used before; a solo one gets its job."""
+        self._workers[worker] = _Worker(solo=solo)
+        return self._feed_alone(worker, now) if solo else []
+
+    def leave(self, worker: int) -> list[Job]:
+        """Strike off a worker that is gone, and return the jobs it had."""
+        gone = self._workers.pop(worker, None)
+        if gone is None:
+            return []
+        jobs = [job for job, _ in gone.running.values()]
+        for job in jobs:
+            del self._tickets[job.id]
+        return jobs
+
+    def room(self) -> int:
+        """Return how many jobs the workers could take now."""
+        return sum(self._room(worker) for worker in self._workers.values() if not worker.solo)
+
+    def assign(self, jobs: Iterable[Job], now: float) -> list[Sending]:
+        """Give each job to the worker with the least to do. `now` is what `ended` will say of when it started."""
+        shared = {number: worker for number, worker in self._workers.items() if not worker.solo}
+        batches: dict[int, list[Assignment]] = {}
+        sendings: list[Sending] = []
+        for job in jobs:
+            if self._is_last(job):
+                self._alone.append(job)
+                continue
+            number = min(shared, key=lambda n: (len(shared[n].fresh), len(shared[n].running)))
+            batches.setdefault(number, []).append(self._enter(number, shared[number], job, now, sendings))
+        sendings += [Sending(number, Start(batch)) for number, batch in batches.items()]
+        return sendings
+
+    def underway(self, worker: int, tickets: Iterable[int]) -> None:
+        """Note that jobs have had their first turn."""
+        self._workers[worker].fresh.difference_update(tickets)
+
+    def ended(self, worker: int, ends: Iterable[Ended]) -> list[tuple[Job, float, Ended]]:
+        """Strike off jobs that ended; returns each with when it was assigned. Raises `ProtocolError` for a ticket that the worker does not hold."""
+        held = self._workers[worker]
+        found = []
+        for end in ends:
+            entry = held.running.pop(end.ticket, None)
+            if entry is None:
+                raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
+            job, assigned = entry
+            held.fresh.discard(end.ticket)
+            del self._tickets[job.id]
+            found.append((job, assigned, end))
+        return found
+
+    def returned(self, worker: int, tickets: Iterable[int]) -> list[Job]:
+        """Strike off jobs that a worker never started. Raises `ProtocolError` for a ticket it does not hold."""
+        held = self._workers[worker]
+        jobs = []
+        for ticket in tickets:
+            entry = held.running.pop(ticket, None)
+            if entry is None:
+                raise ProtocolError(f"ticket {ticket} came back, which it does not hold")
+            held.fresh.discard(ticket)
+            del self._tickets[entry[0].id]
+            jobs.append(entry[0])
+        return jobs
+
+    def cancel(self, ids: Iterable[str]) -> list[Sending]:
+        """Return the frames that cancel those of the jobs that are with a worker."""
+        tickets: dict[int, list[int]] = {}
+        for job_id in ids:
+            place = self._tickets.get(job_id)
+            if place is not None:
+                tickets.setdefault(place[0], []).append(place[1])
+        return [Sending(worker, Cancel(batch)) for worker, batch in tickets.items()]
+
+    def drop_alone(self, job_id: str) -> Job | None:
+        """Return a job that waits for a worker of its own, struck off, or None when it is no such job."""
+        for job in self._alone:
+            if job.id == job_id:
+                self._alone.remove(job)
+                return job
+        return None
+
+    def disband(self) -> list[Job]:
+        """Strike off every job that waits for a worker of its own, and return them."""
+        jobs = list(self._alone)
+        self._alone.clear()
+        return jobs
+
+    def feed_alone(self, worker: int, now: float) -> list[Sending]:
+        """Give a solo worker that has nothing to do the next job that must run alone; nothing when there is none."""
+        held = self._workers.get(worker)
+        return self._feed_alone(worker, now) if held is not None and held.solo and not held.running else []
+
+    def _feed_alone(self, worker: int, now: float) -> list[Sending]:
+        if not self._alone:
+            return []
+        sendings: list[Sending] = []
+        assignment = self._enter(worker, self._workers[worker], self._alone.popleft(), now, sendings)
+        return [*sendings, Sending(worker, Start([assignment]))]
+
+    def _enter(
+        self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]
+    ) -> Assignment:
+        module, mapping = self._mapping(job.call.module)
+        if mapping not in worker.mapped:
+            worker.mapped.add(mapping)
+            sendings.append(Sending(number, _map_frame(mapping, module)))
+        ticket = self._next_ticket
+        self._next_ticket = ticket + 1
+        worker.running[ticket] = (job, now)
+        worker.fresh.add(ticket)
+        self._tickets[job.id] = (number, ticket)
+        caps, call = job.caps, job.call
+        return Assignment(
+            ticket,
+            mapping,
+            module.places[call.export],
+            call.args,
+            caps.fuel,
+            caps.memory,
+            caps.timeout,
+            caps.output,
+            hash(job.tenant),
+            self._weight(job.tenant),
+        )
+
+    def _mapping(self, digest: str) -> tuple[Module, int]:
+        """Return a module and the number that workers know it by; a module compiled again gets a new one."""
+        module = self._modules(digest)
+        known = self._numbers.get(digest)
+        if known is not None and known[1] is module:
+            return module, known[0]
+        number = self._next_number
+        self._next_number = number + 1
+        self._numbers[digest] = (number, module)
+        return module, number
+
+    def _room(self, worker: _Worker) -> int:
+        return max(0, min(DEPTH - len(worker.fresh), self._instances - len(worker.running)))
+
+
+def _map_frame(number: int, module: Module) -> Map:
+    return Map(
+        number,
+        str(module.artifact),
+        module.counted,
+        module.start,
+        module.memory,
+        module.exported_memory,
+        tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
+    )

@@ -1,0 +1,29 @@
+"""The ASGI application: every route, over one scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar import Litestar
+
+from wasmq.server import health, jobs, modules, openapi, problems, tenants
+from wasmq.server.context import Context
+
+if TYPE_CHECKING:
+    from wasmq.scheduler import Scheduler
+
+__all__ = ["build_app"]
+
+
+def build_app(scheduler: Scheduler) -> Litestar:
+    """Return the application that offers `scheduler`, which must be running while requests come in."""
+    app = Litestar(
+        [*modules.routes, *jobs.routes, *tenants.routes, *health.routes, openapi.route(scheduler.config.server)],
+        exception_handlers=problems.HANDLERS,
+        request_max_body_size=int(scheduler.config.server.max_body),
+        # The document is made by the library that also decodes the bodies: so it says what is really accepted.
+        openapi_config=None,
+        logging_config=None,
+    )
+    Context(scheduler).attach(app)
+    return app

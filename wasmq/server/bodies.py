@@ -1,0 +1,294 @@
+"""What travels in the requests and responses, and how a JSON value becomes a core value and back. Pure.
+
+Integers are JSON numbers, exact to 64 bits, and are accepted as decimal strings too, because many JSON readers keep only
+53 bits. NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity"; a v128 is 32 hex digits, its 16 bytes
+in memory order; stdout and stderr are base64.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from wasmq.errors import InvalidArguments, WasmqError
+from wasmq.job import Limits, Outcome, State, Status, Trap, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wasmq.scheduler import JobRecord
+
+__all__ = [
+    "MAX_NAME",
+    "InvalidBody",
+    "JobBody",
+    "JobPage",
+    "JobRequest",
+    "LimitsRequest",
+    "MalformedBody",
+    "OutcomeBody",
+    "arguments",
+    "decode",
+    "job_body",
+    "json_value",
+]
+
+_T = TypeVar("_T")
+
+
+class MalformedBody(WasmqError):
+    """Raised when a request's body is not JSON."""
+
+
+class InvalidBody(WasmqError):
+    """Raised when a request's body is JSON, but not what is described at /schema; names the place."""
+
+
+MAX_NAME: Final = 200
+"""Characters in a tenant's name or a key, as admission allows."""
+_Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+_JsonValue: TypeAlias = Annotated[
+    Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]})
+]
+_VALUE: Final = (
+    'i32 and i64 are integers (or decimal strings); f32 and f64 numbers, decimal strings, "NaN", "Infinity" or '
+    '"-Infinity"; v128 is 32 hex digits, its bytes in memory order.'
+)
+_JsonResult: TypeAlias = Annotated[
+    Any,
+    msgspec.Meta(
+        description="null without a result, the value itself when there is one, an array when there are several.",
+        extra_json_schema={
+            "anyOf": [
+                {"type": "null"},
+                {"type": "integer"},
+                {"type": "number"},
+                {"type": "string"},
+                {"type": "array", "items": {"type": ["integer", "number", "string"]}},
+            ]
+        },
+    ),
+]
+
+
+class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the job may spend; what is left out takes the configured default."""
+
+    fuel: Annotated[
+        int | Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")] | None,
+        msgspec.Meta(description="Units of wasmtime's meter, about one per executed instruction."),
+    ] = None
+    memory: Annotated[int | str | None, msgspec.Meta(description='Bytes, or text such as "16MiB".')] = None
+    timeout: Annotated[float | None, msgspec.Meta(description="Seconds of wall time once running.")] = None
+    output: Annotated[
+        int | str | None, msgspec.Meta(description='Bytes kept of stdout and stderr together, or text such as "64KiB".')
+    ] = None
+
+    def limits(self) -> Limits:
+        """Return the same as the core's own value."""
+        fuel = int(self.fuel) if isinstance(self.fuel, str) else self.fuel
+        return Limits(fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output)
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call to be queued."""
+
+    module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
+    export: str
+    args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    limits: LimitsRequest = LimitsRequest()
+    tenant: _Name = "default"
+    priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
+    key: Annotated[_Name | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
+    delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+
+
+class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended, and its exact bill: fuel, bytes and seconds."""
+
+    status: Status
+    value: _JsonResult
+    values: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)]
+    fuel_used: int
+    memory_peak: int
+    stdout: bytes
+    stderr: bytes
+    exit_code: int | None
+    error: str | None
+    trap: Trap | None
+    queued: float
+    ran: float
+    attempts: int
+    worker: str | None
+    engine: str
+    engine_version: str
+
+
+class JobBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One job; `outcome` is null until it has finished."""
+
+    id: str
+    state: State
+    module: str
+    export: str
+    tenant: str
+    attempts: int
+    submitted_at: datetime.datetime
+    outcome: OutcomeBody | None
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some jobs, newest first; `cursor` asks for those after them and is null at the end."""
+
+    jobs: tuple[JobBody, ...]
+    cursor: str | None
+
+
+def decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Return what the body says. Raises `MalformedBody` when it is not JSON, `InvalidBody` when it is something else."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidBody(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise MalformedBody("the body is not JSON: not UTF-8") from None
+    except RecursionError:
+        raise MalformedBody("the body is not JSON that can be read: nested too deep") from None
+
+
+def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tuple[Value, ...]:
+    """Return decoded JSON values as core values for parameters of these types.
+
+    Raises `InvalidArguments`, its line led by `where`, when there are too many or too few, or when one can never be of
+    its type. Whether a number is in its type's range is for admission to say.
+    """
+    if len(came) != len(params):
+        wanted = f"{len(params)} ({', '.join(params)})" if params else "none"
+        raise InvalidArguments(f"{where}the export takes {wanted} arguments, got {len(came)}")
+    values: list[Value] = []
+    for position, (param, value) in enumerate(zip(params, came, strict=True), 1):
+        reader = _READERS.get(param)
+        if reader is None:
+            raise InvalidArguments(f"{where}argument {position} is {param}: it cannot be given as JSON")
+        read, wanted = reader
+        try:
+            values.append(read(value))
+        except (ValueError, OverflowError):
+            raise InvalidArguments(f"{where}argument {position} is {param}: wants {wanted}, got {_shown(value)}") from None
+    return tuple(values)
+
+
+def json_value(value: Value) -> int | float | str:
+    """Return a core value as what JSON can carry."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def job_body(record: JobRecord) -> JobBody:
+    """Return what HTTP says about a job."""
+    job = record.job
+    return JobBody(
+        id=job.id,
+        state=record.state,
+        module=job.call.module,
+        export=job.call.export,
+        tenant=job.tenant,
+        attempts=record.attempts,
+        submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
+        outcome=None if record.outcome is None else _outcome_body(record.outcome),
+    )
+
+
+def _outcome_body(outcome: Outcome) -> OutcomeBody:
+    values = tuple([json_value(value) for value in outcome.values])
+    return OutcomeBody(
+        status=outcome.status,
+        value=values[0] if len(values) == 1 else values or None,
+        values=values,
+        fuel_used=outcome.fuel_used,
+        memory_peak=outcome.memory_peak,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        exit_code=outcome.exit_code,
+        error=outcome.error,
+        trap=outcome.trap,
+        queued=outcome.queued,
+        ran=outcome.ran,
+        attempts=outcome.attempts,
+        worker=outcome.worker,
+        engine=outcome.engine,
+        engine_version=outcome.engine_version,
+    )
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_HEX = re.compile(r"[0-9a-fA-F]{32}")
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# The exact decimal expansion of an f64 has at most 767 significant digits; longer text only costs time to read.
+_LONGEST_DECIMAL: Final = 1100
+
+
+def _integer(came: Any) -> int:
+    if type(came) is int:  # not isinstance: JSON's true and false are no integers
+        return came
+    if isinstance(came, str) and _INTEGER.fullmatch(came):
+        return int(came)
+    raise ValueError
+
+
+def _float(came: Any) -> float:
+    if type(came) is float:
+        return came
+    if type(came) is int:
+        return float(came)
+    if not isinstance(came, str):
+        raise ValueError  # noqa: TRY004 - the caller turns it into InvalidArguments
+    if came in _NOT_FINITE:
+        return _NOT_FINITE[came]
+    if len(came) > _LONGEST_DECIMAL or not _DECIMAL.fullmatch(came) or math.isinf(value := float(came)):
+        raise ValueError
+    return value
+
+
+def _v128(came: Any) -> bytes:
+    if isinstance(came, str) and _HEX.fullmatch(came):
+        return bytes.fromhex(came)
+    raise ValueError
+
+
+_INTEGERS: Final = "an integer, as a JSON number or a decimal string"
+_FLOATS: Final = 'a finite number, as such or as a decimal string, or "NaN", "Infinity", "-Infinity"'
+_READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
+    "i32": (_integer, _INTEGERS),
+    "i64": (_integer, _INTEGERS),
+    "f32": (_float, _FLOATS),
+    "f64": (_float, _FLOATS),
+    "v128": (_v128, "32 hex digits"),
+}
+
+
+def _shown(came: Any) -> str:
+    match came:
+        case None:
+            return "null"
+        case bool():
+            return "true" if came else "false"
+        case list():
+            return "an array"
+        case dict():
+            return "an object"
+        case str():
+            return f'"{came}"' if len(came) <= 40 else f'"{came[:40]}…"'
+        case _:
+            text = repr(came)
+            return text if len(text) <= 40 else f"{text[:40]}…"

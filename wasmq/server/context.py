@@ -1,0 +1,79 @@
+"""What every route needs: the scheduler, and the requests that wait for a job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+from litestar.response.base import ASGIResponse
+
+from wasmq.server.problems import InvalidQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from litestar import Litestar, Request
+
+    from wasmq.scheduler import JobRecord, Scheduler
+
+__all__ = ["Context", "context_of", "json_response", "query_of"]
+
+_KEY: Final = "wasmq"
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Context:
+    """The one object behind the routes of one application."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.config = scheduler.config.server
+        self._waits: set[anyio.CancelScope] = set()
+        self._closing = False
+
+    def attach(self, app: Litestar) -> None:
+        """Make this the context of `app`."""
+        app.state[_KEY] = self
+
+    async def wait(self, id: str, seconds: float) -> JobRecord:  # noqa: A002 - the field's own word
+        """Return the job when it has finished, after `seconds`, or when the daemon stops, whichever comes first."""
+        if not self._closing:
+            with anyio.CancelScope() as scope:
+                self._waits.add(scope)
+                try:
+                    return await self.scheduler.wait(id, seconds)
+                finally:
+                    self._waits.discard(scope)
+        return await self.scheduler.job(id)
+
+    def close(self) -> None:
+        """Let every waiting request answer now with the job as it is, and let none wait any more."""
+        self._closing = True
+        for scope in self._waits:
+            scope.cancel()
+
+
+def context_of(app: Litestar) -> Context:
+    """Return the context that was attached to `app`."""
+    context: Context = app.state[_KEY]
+    return context
+
+
+def json_response(body: Any, status: int = 200) -> ASGIResponse:
+    """Return `body` (a struct, or bytes that are JSON already) as a response."""
+    return ASGIResponse(body=body if isinstance(body, bytes) else encode(body), status_code=status)
+
+
+def query_of(request: Request[Any, Any, Any], known: Collection[str]) -> dict[str, str]:
+    """Return the query's parameters. Raises `InvalidQuery` when one is not `known` or comes twice."""
+    found: dict[str, str] = {}
+    if not request.scope["query_string"]:
+        return found
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise InvalidQuery(f"unknown query parameter {name!r}; known here: {', '.join(known) or 'none'}")
+        if name in found:
+            raise InvalidQuery(f"query parameter {name!r} is given twice")
+        found[name] = value
+    return found

@@ -1,0 +1,142 @@
+"""Routes for jobs: submit, look, wait, cancel. Bodies are decoded from and encoded to bytes here, with nothing between."""
+# Annotations are read by litestar when a route is made, so they stay real objects here.
+
+import math
+from typing import Any, Final, get_args
+
+import msgspec
+from litestar import Request, delete, get, post
+from litestar.response.base import ASGIResponse
+
+from wasmq import scheduler as core
+from wasmq.job import State, Status
+from wasmq.server.bodies import MAX_NAME, InvalidBody, JobRequest, arguments, decode, job_body
+from wasmq.server.context import Context, context_of, encode, json_response, query_of
+from wasmq.server.problems import InvalidQuery
+
+__all__ = ["MAX_PAGE", "routes"]
+
+MAX_PAGE: Final = 1_000
+"""Jobs in one page."""
+_DEFAULT_PAGE: Final = 100
+_DECODER: Final[msgspec.json.Decoder[JobRequest | list[JobRequest]]] = msgspec.json.Decoder(
+    JobRequest | list[JobRequest]
+)
+_STATUSES: Final = (*get_args(State), *get_args(Status))
+
+
+@post("/v1/jobs", status_code=202)
+async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Queue one job, or all of an array, or none."""
+    context = context_of(request.app)
+    query_of(request, ())
+    wanted = decode(_DECODER, await request.body())
+    key = request.headers.get("idempotency-key")
+    if isinstance(wanted, JobRequest):
+        [body] = await _submit(context, [_checked(context, wanted, key=_one_key(wanted.key, key))])
+        return json_response(body, 202)
+    if key is not None:
+        raise InvalidBody('Idempotency-Key names one job; in an array give each job its own "key"')
+    if len(wanted) > context.config.max_batch:
+        raise InvalidBody(
+            f"{len(wanted)} jobs in one request; at most {context.config.max_batch} are taken ([server] max_batch)"
+        )
+    checked = [_checked(context, one, key=one.key, where=f"job {index}: ") for index, one in enumerate(wanted)]
+    return json_response(b"[" + b",".join(await _submit(context, checked)) + b"]", 202)
+
+
+@get("/v1/jobs")
+async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """List jobs, newest first.
+
+    A page ends early when it would be larger than `[server] max_body`: each job carries up to its `output` of text.
+    """
+    context = context_of(request.app)
+    query = query_of(request, ("tenant", "status", "cursor", "limit"))
+    status = query.get("status")
+    if status is not None and status not in _STATUSES:
+        raise InvalidQuery(f"status: {status!r} is not one of {', '.join(_STATUSES)}")
+    limit = _limit(query.get("limit"))
+    # One more than asked for tells whether there is a next page.
+    records = await context.scheduler.jobs(
+        tenant=query.get("tenant"), status=status, after=query.get("cursor"), limit=limit + 1
+    )
+    bodies: list[bytes] = []
+    room = int(context.config.max_body)
+    for record in records[:limit]:
+        body = encode(job_body(record))
+        room -= len(body)
+        if bodies and room < 0:
+            break
+        bodies.append(body)
+    cursor = records[len(bodies) - 1].job.id if len(bodies) < len(records) else None
+    return json_response(b'{"jobs":[' + b",".join(bodies) + b'],"cursor":' + encode(cursor) + b"}")
+
+
+@get("/v1/jobs/{job_id:str}")
+async def get_job(request: Request[Any, Any, Any], job_id: str) -> ASGIResponse:
+    """Return one job, at once or when it has finished or `wait` seconds have passed."""
+    context = context_of(request.app)
+    wait = query_of(request, ("wait",)).get("wait")
+    seconds = 0.0 if wait is None else min(_seconds(wait), context.config.max_wait)
+    record = await (context.wait(job_id, seconds) if seconds else context.scheduler.job(job_id))
+    return json_response(job_body(record))
+
+
+@delete("/v1/jobs/{job_id:str}", status_code=200)
+async def cancel(request: Request[Any, Any, Any], job_id: str) -> ASGIResponse:
+    """Cancel a job and return it as it is now; one that had finished stays as it was."""
+    context = context_of(request.app)
+    query_of(request, ())
+    await context.scheduler.cancel(job_id)
+    return json_response(job_body(await context.scheduler.job(job_id)))
+
+
+async def _submit(context: Context, requests: list[core.Request]) -> list[bytes]:
+    handles = await context.scheduler.submit_many(requests, wait=False)
+    return [encode(job_body(await context.scheduler.job(handle.id))) for handle in handles]
+
+
+def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
+    module = context.scheduler.module(wanted.module)
+    return core.Request(
+        module=wanted.module,
+        export=wanted.export,
+        args=arguments(module.function(wanted.export).params, wanted.args, where),
+        limits=wanted.limits.limits(),
+        tenant=wanted.tenant,
+        priority=wanted.priority,
+        key=key,
+        delay=wanted.delay,
+    )
+
+
+def _one_key(key: str | None, header: str | None) -> str | None:
+    if header is None:
+        return key
+    if not 1 <= len(header) <= MAX_NAME:
+        raise InvalidBody(f"Idempotency-Key: 1 to {MAX_NAME} characters wanted, {len(header)} came")
+    if key is not None and key != header:
+        raise InvalidBody('Idempotency-Key and "key" differ; give one of them')
+    return header
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_PAGE
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_PAGE):
+        raise InvalidQuery(f"limit: {text!r} is not a number from 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidQuery(f"wait: {text!r} is not a number of seconds")
+    return seconds
+
+
+routes: Final = (submit, list_jobs, get_job, cancel)

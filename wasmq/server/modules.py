@@ -1,0 +1,139 @@
+"""Routes for modules: bring one, list them, look at one."""
+# Annotations are read by litestar when a route is made, so they stay real objects here.
+
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar import Request, get, put
+from litestar.response.base import ASGIResponse
+
+from wasmq import types
+from wasmq.modules import Module
+from wasmq.server.context import context_of, json_response, query_of
+
+__all__ = ["ModuleBody", "ModuleList", "module_body", "routes"]
+
+
+class FunctionBody(msgspec.Struct, frozen=True, tag_field="kind", tag="function"):
+    """A function's type: value types as WebAssembly text writes them."""
+
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+class MemoryBody(msgspec.Struct, frozen=True, tag_field="kind", tag="memory"):
+    """A memory's type: `minimum` and `maximum` in pages of `page_size` bytes."""
+
+    minimum: int
+    maximum: int | None
+    memory64: bool
+    shared: bool
+    page_size: int
+
+
+class TableBody(msgspec.Struct, frozen=True, tag_field="kind", tag="table"):
+    """A table's type: `minimum` and `maximum` in elements."""
+
+    element: str
+    minimum: int
+    maximum: int | None
+    table64: bool
+
+
+class GlobalBody(msgspec.Struct, frozen=True, tag_field="kind", tag="global"):
+    """A global's type."""
+
+    value: str
+    mutable: bool
+
+
+class TagBody(msgspec.Struct, frozen=True, tag_field="kind", tag="tag"):
+    """An exception tag's type."""
+
+    params: tuple[str, ...]
+
+
+_TypeBody = FunctionBody | MemoryBody | TableBody | GlobalBody | TagBody
+
+
+class ExportBody(msgspec.Struct, frozen=True):
+    """What a module offers under a name."""
+
+    name: str
+    type: _TypeBody
+
+
+class ImportBody(msgspec.Struct, frozen=True):
+    """What a module needs from outside."""
+
+    module: str
+    name: str
+    type: _TypeBody
+
+
+class ModuleBody(msgspec.Struct, frozen=True):
+    """A loaded module: the SHA-256 of its wasm bytes in hex, and their number."""
+
+    digest: str
+    kind: Literal["module", "component"]
+    size: int
+    exports: tuple[ExportBody, ...]
+    imports: tuple[ImportBody, ...]
+
+
+class ModuleList(msgspec.Struct, frozen=True):
+    """Every loaded module."""
+
+    modules: tuple[ModuleBody, ...]
+
+
+def module_body(module: Module) -> ModuleBody:
+    """Return what HTTP says about a module."""
+    return ModuleBody(
+        digest=module.digest,
+        kind=module.kind,
+        size=module.size,
+        exports=tuple([ExportBody(each.name, _type_body(each.type)) for each in module.exports]),
+        imports=tuple([ImportBody(each.module, each.name, _type_body(each.type)) for each in module.imports]),
+    )
+
+
+def _type_body(
+    of: types.FunctionType | types.MemoryType | types.TableType | types.GlobalType | types.TagType,
+) -> _TypeBody:
+    match of:
+        case types.FunctionType():
+            return FunctionBody(of.params, of.results)
+        case types.MemoryType():
+            return MemoryBody(of.minimum, of.maximum, of.memory64, of.shared, of.page_size)
+        case types.TableType():
+            return TableBody(of.element, of.minimum, of.maximum, of.table64)
+        case types.GlobalType():
+            return GlobalBody(of.value, of.mutable)
+        case types.TagType():
+            return TagBody(of.params)
+
+
+@put("/v1/modules", status_code=200)
+async def put_module(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Load the module that the body is; one that is here already is only looked up."""
+    query_of(request, ())
+    module = await context_of(request.app).scheduler.load(await request.body())
+    return json_response(module_body(module))
+
+
+@get("/v1/modules")
+async def list_modules(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """List every loaded module."""
+    query_of(request, ())
+    return json_response(ModuleList(tuple([module_body(each) for each in context_of(request.app).scheduler.modules()])))
+
+
+@get("/v1/modules/{digest:str}")
+async def get_module(request: Request[Any, Any, Any], digest: str) -> ASGIResponse:
+    """Return one module."""
+    query_of(request, ())
+    return json_response(module_body(context_of(request.app).scheduler.module(digest)))
+
+
+routes: Final = (put_module, list_modules, get_module)

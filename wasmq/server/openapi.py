@@ -1,0 +1,223 @@
+"""The OpenAPI document at /schema: the routes by hand, every body from the struct that decodes or encodes it."""
+# Annotations are read by litestar when a route is made, so they stay real objects here.
+
+from importlib.metadata import version
+from typing import Any, Final, get_args
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+
+from wasmq.config import ServerConfig, Tenant
+from wasmq.job import State, Status
+from wasmq.server.bodies import MAX_NAME, JobBody, JobPage, JobRequest
+from wasmq.server.jobs import MAX_PAGE
+from wasmq.server.modules import ModuleBody, ModuleList
+from wasmq.server.problems import MEDIA_TYPE, Problem
+
+__all__ = ["document", "route"]
+
+_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Tenant, Problem)
+_JSON: Final = "application/json"
+
+
+def route(config: ServerConfig) -> HTTPRouteHandler:
+    """Return the route that serves the document."""
+    encoded = msgspec.json.encode(document(config))
+
+    @get("/schema")
+    async def schema() -> ASGIResponse:
+        return ASGIResponse(body=encoded)
+
+    return schema
+
+
+def document(config: ServerConfig) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of every route, with the limits of `config` in it."""
+    _, schemas = msgspec.json.schema_components(_BODIES, ref_template="#/components/schemas/{name}")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wasmq",
+            "version": version("wasmq"),
+            "description": "Runs WebAssembly jobs, isolated and metered in fuel. Errors are RFC 9457 problem details. "
+            f"A request's body is at most {int(config.max_body)} bytes.",
+        },
+        "paths": {
+            "/v1/modules": {
+                "put": _operation(
+                    "put_module",
+                    "Load a module",
+                    {200: ("The module, loaded.", "ModuleBody")},
+                    (400, 413, 422, 503),
+                    body={"application/wasm": {}, "text/plain": {}},
+                ),
+                "get": _operation("list_modules", "List modules", {200: ("Every module.", "ModuleList")}, (400,)),
+            },
+            "/v1/modules/{digest}": {
+                "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
+                "get": _operation("get_module", "Look at a module", {200: ("The module.", "ModuleBody")}, (400, 404)),
+            },
+            "/v1/jobs": {"post": _submit(config), "get": _list_jobs()},
+            "/v1/jobs/{id}": {
+                "parameters": [_path("id", "The job's id.")],
+                "get": _operation(
+                    "get_job",
+                    "Look at a job, or wait until it has finished",
+                    {200: ("The job as it is now.", "JobBody")},
+                    (400, 404),
+                    parameters=[
+                        _query(
+                            "wait",
+                            f"Seconds to wait at most; above {config.max_wait:g} is as {config.max_wait:g}.",
+                            {"type": "number", "minimum": 0, "default": 0},
+                        )
+                    ],
+                ),
+                "delete": _operation(
+                    "cancel_job",
+                    "Cancel a job; one that has finished stays as it is",
+                    {200: ("The job as it is now.", "JobBody")},
+                    (400, 404, 503),
+                ),
+            },
+            "/v1/tenants/{name}": {
+                "parameters": [_path("name", "The tenant's name.")],
+                "get": _operation(
+                    "get_tenant", "Look at a tenant's share", {200: ("Its share, or the defaults.", "Tenant")}, (400, 422)
+                ),
+                "put": _operation(
+                    "put_tenant",
+                    "Set a tenant's share",
+                    {200: ("The share that it has now.", "Tenant")},
+                    (400, 413, 422, 503),
+                    body={_JSON: {"schema": _ref("Tenant")}},
+                ),
+            },
+            "/livez": {"get": _probe("livez", "live", "Whether the loops run and claim jobs")},
+            "/readyz": {"get": _probe("readyz", "ready", "Whether jobs sent now will run")},
+            "/metrics": {"get": _plain("metrics", "Metrics in Prometheus' text format", "text/plain")},
+            "/schema": {"get": _plain("schema", "This document", _JSON)},
+        },
+        "components": {"schemas": schemas},
+    }
+
+
+def _submit(config: ServerConfig) -> dict[str, Any]:
+    def one_or_many(name: str) -> dict[str, Any]:
+        return {"anyOf": [_ref(name), {"type": "array", "items": _ref(name), "maxItems": config.max_batch}]}
+
+    operation = _operation(
+        "submit_jobs",
+        "Queue one job, or all jobs of an array, or none",
+        {202: ("The job, or the jobs in the order of the array.", "JobBody")},
+        (400, 404, 409, 413, 422, 429, 503),
+        parameters=[
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "The same as the body's key; for one job, not for an array.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
+            }
+        ],
+        body={_JSON: {"schema": one_or_many("JobRequest")}},
+    )
+    operation["responses"]["202"]["content"][_JSON]["schema"] = one_or_many("JobBody")
+    operation["responses"]["429"]["headers"] = {
+        "Retry-After": {"description": "Seconds, when the queue is full.", "schema": {"type": "integer"}}
+    }
+    return operation
+
+
+def _list_jobs() -> dict[str, Any]:
+    page = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100}
+    return _operation(
+        "list_jobs",
+        "List jobs, newest first",
+        {200: ("A page; one of large jobs may be shorter than asked for.", "JobPage")},
+        (400, 404),
+        parameters=[
+            _query("tenant", "Only this tenant's jobs.", {"type": "string"}),
+            _query(
+                "status",
+                "Only jobs in this state, or that ended with this status.",
+                {"type": "string", "enum": [*get_args(State), *get_args(Status)]},
+            ),
+            _query("cursor", "The cursor of the page before.", {"type": "string"}),
+            _query("limit", "Jobs in the page.", page),
+        ],
+    )
+
+
+def _operation(
+    name: str,
+    summary: str,
+    answers: dict[int, tuple[str, str]],
+    problems: tuple[int, ...],
+    *,
+    parameters: list[dict[str, Any]] | None = None,
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    responses = {
+        str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
+        for status, (text, schema) in answers.items()
+    }
+    for status in (*problems, 500):
+        responses[str(status)] = {
+            "description": _PROBLEMS[status],
+            "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
+        }
+    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    return operation
+
+
+_PROBLEMS: Final = {
+    400: "The body is not JSON, or a query parameter is unknown or does not fit.",
+    404: "There is no such module or job.",
+    409: "The idempotency key was used for another call.",
+    413: "The body is too large.",
+    422: "The body, or what it asks for, cannot be.",
+    429: "The queue has no room, or the tenant's budget is spent.",
+    500: "The daemon failed.",
+    503: "The daemon is stopping.",
+}
+
+
+def _probe(name: str, field: str, summary: str) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {field: {"type": "boolean"}}, "required": [field]}
+    content = {_JSON: {"schema": schema}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Yes.", "content": content},
+            "503": {"description": "No.", "content": content},
+        },
+    }
+
+
+def _plain(name: str, summary: str, media: str) -> dict[str, Any]:
+    schema = {"type": "object" if media == _JSON else "string"}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {"200": {"description": summary + ".", "content": {media: {"schema": schema}}}},
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _path(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
+
+
+def _query(name: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}

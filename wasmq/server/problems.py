@@ -1,0 +1,97 @@
+"""Errors as RFC 9457 problem details: the one place where a situation gets its HTTP status."""
+
+from __future__ import annotations
+
+import http
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Response
+from litestar.exceptions import HTTPException
+
+from wasmq import errors
+from wasmq.logs import get_logger
+from wasmq.server.bodies import InvalidBody, MalformedBody
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar import Request
+    from litestar.types import ExceptionHandlersMap
+
+__all__ = ["HANDLERS", "MEDIA_TYPE", "STATUSES", "InvalidQuery", "Problem"]
+
+MEDIA_TYPE: Final = "application/problem+json"
+_log = get_logger()
+
+
+class InvalidQuery(errors.WasmqError):
+    """Raised when a query parameter is unknown, given twice, or has a value that does not fit."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong; `type` names the situation for programs, `detail` says it to people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+STATUSES: Final[dict[type[Exception], int]] = {
+    MalformedBody: 400,
+    InvalidQuery: 400,
+    InvalidBody: 422,
+    errors.InvalidModule: 422,
+    errors.UnknownModule: 404,
+    errors.UnknownJob: 404,
+    errors.UnknownExport: 422,
+    errors.InvalidArguments: 422,
+    errors.InvalidLimit: 422,
+    errors.LimitTooHigh: 422,
+    errors.UnsatisfiedImport: 422,
+    errors.QueueFull: 429,
+    errors.BudgetExhausted: 429,
+    errors.KeyConflict: 409,
+    errors.SchedulerClosed: 503,
+}
+
+
+def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    kind = next(kind for kind in type(error).__mro__ if kind in STATUSES)
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
+    problem = Problem(f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], str(error))
+    return _response(problem, {"Retry-After": "1"} if kind is errors.QueueFull else None)
+
+
+def _from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    match error.status_code:
+        case 404:
+            detail = f"there is nothing at {request.scope['path']}; /schema lists what is there"
+        case 405:
+            detail = f"{request.method} is not for {request.scope['path']}"
+        case 413:
+            detail = "the body is larger than [server] max_body allows"
+        case _:
+            detail = error.detail
+    problem = Problem("about:blank", http.HTTPStatus(error.status_code).phrase, error.status_code, detail)
+    return _response(problem, error.headers)
+
+
+def _from_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.error("http.failed", method=request.method, path=request.scope["path"], exc_info=error)
+    return _response(Problem("about:blank", "Internal Server Error", 500, "the daemon failed; its log says why"))
+
+
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(problem), status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+HANDLERS: Final[ExceptionHandlersMap] = {
+    **dict.fromkeys(STATUSES, _from_wasmq),
+    HTTPException: _from_http,  # type: ignore[dict-item]
+    Exception: _from_unexpected,
+}

@@ -1,0 +1,37 @@
+"""Routes for tenants: what share of the machine each has."""
+# Annotations are read by litestar when a route is made, so they stay real objects here.
+
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, get, put
+from litestar.response.base import ASGIResponse
+
+from wasmq.admission import check_name
+from wasmq.config import Tenant
+from wasmq.server.bodies import MAX_NAME, decode
+from wasmq.server.context import context_of, json_response, query_of
+
+__all__ = ["routes"]
+
+_DECODER: Final = msgspec.json.Decoder(Tenant)
+
+
+@get("/v1/tenants/{name:str}")
+async def get_tenant(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+    """Return a tenant's share; one that nobody configured has the defaults."""
+    query_of(request, ())
+    tenants = context_of(request.app).scheduler.tenants()
+    return json_response(tenants.get(check_name("tenant", name, MAX_NAME), Tenant()))
+
+
+@put("/v1/tenants/{name:str}", status_code=200)
+async def put_tenant(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+    """Set a tenant's share; what is left out takes its default. It holds from the next job on."""
+    query_of(request, ())
+    tenant = decode(_DECODER, await request.body())
+    await context_of(request.app).scheduler.set_tenant(check_name("tenant", name, MAX_NAME), tenant)
+    return json_response(tenant)
+
+
+routes: Final = (get_tenant, put_tenant)

@@ -1,0 +1,256 @@
+"""The settle loop: what became of jobs is recorded, told to those who wait, counted and logged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+import msgspec
+from wasmq_worker.protocol import Ended
+
+from wasmq.bell import Bell
+from wasmq.errors import WasmqError
+from wasmq.job import Frame, Outcome, Status, Trap
+from wasmq.logs import get_logger
+from wasmq.store import Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wasmq.clock import Clock
+    from wasmq.fairness import Fairness
+    from wasmq.gate import Gate
+    from wasmq.handles import JobHandle
+    from wasmq.job import Job
+    from wasmq.metrics import Metrics
+    from wasmq.modules import Library
+    from wasmq.store import Store
+
+_STATUSES = frozenset(Status.__args__)  # type: ignore[attr-defined]
+# What a worker may say of a job. "lost" and "exited" are not among them: nobody but the scheduler loses jobs.
+_FROM_WORKERS = _STATUSES - {"lost", "exited"}
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """A worker says that a job ended; `assigned` is when it got the job, in seconds on the wall clock."""
+
+    job: Job
+    assigned: float
+    ended: Ended
+    worker: str
+
+
+class Died(msgspec.Struct, frozen=True):
+    """A job's worker died; `reason` says how."""
+
+    job: Job
+    reason: str
+
+
+class HandedBack(msgspec.Struct, frozen=True):
+    """A worker never started a job; `unmappable` is what was wrong with its module, None when nothing was."""
+
+    job: Job
+    unmappable: str | None
+
+
+class CancelWish(msgspec.Struct, frozen=True):
+    """Somebody stopped waiting for a job, which is to be cancelled."""
+
+    id: str
+
+
+News: TypeAlias = Ran | Died | HandedBack | CancelWish
+
+
+class Settler:
+    """Takes `news` of jobs, in batches. `rang` is called when there may be room or work again."""
+
+    def __init__(
+        self,
+        store: Store,
+        fairness: Fairness,
+        gate: Gate,
+        metrics: Metrics,
+        library: Library,
+        clock: Clock,
+        handles: dict[str, JobHandle],
+        max_attempts: int,
+        engine: Callable[[], tuple[str, str]],
+        cancel: Callable[[Sequence[str]], object],
+        rang: Callable[[], None],
+    ) -> None:
+        self.stopping = False
+        self._store = store
+        self._fairness = fairness
+        self._gate = gate
+        self._metrics = metrics
+        self._library = library
+        self._clock = clock
+        self._handles = handles
+        self._max_attempts = max_attempts
+        self._engine = engine
+        self._cancel = cancel
+        self._rang = rang
+        self._bell = Bell()
+        self.idle = Bell()
+        self._news: list[News] = []
+        self._cancelled: set[str] = set()
+        self._repaired: dict[str, int] = {}
+        self._log = get_logger()
+        self._scope = anyio.CancelScope()
+
+    def add(self, news: Sequence[News]) -> None:
+        """Take news, to be settled soon."""
+        self._news += news
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Settle until stopped."""
+        with self._scope:
+            while True:
+                await self._bell.wait()
+                await self.settle()
+
+    def stop(self) -> None:
+        """Stop the loop; what has come meanwhile is left for `settle`."""
+        self._scope.cancel()
+
+    async def settle(self) -> None:
+        """Settle what there is."""
+        while self._news:
+            news, self._news = self._news, []
+            with anyio.CancelScope(shield=True):
+                await self._settle(news)
+
+    async def finish_queued(self, job: Job, outcome: Outcome) -> None:
+        """Tell of a job that the store has finished while it was queued."""
+        self._gate.leave(job.tenant, 1)
+        self._fairness.settled(job.tenant, job.cost, 0.0)
+        self._tell(job, outcome)
+
+    async def _settle(self, news: list[News]) -> None:
+        ends: list[tuple[Job, Outcome]] = []
+        again: list[Job] = []
+        unharmed: list[Job] = []
+        wishes: list[str] = []
+        for item in news:
+            match item:
+                case Ran():
+                    ends.append((item.job, self._outcome(item)))
+                case Died():
+                    if self._attempts(item.job) < self._max_attempts and not self.stopping:
+                        again.append(item.job)
+                    elif self.stopping:
+                        unharmed.append(item.job)
+                    else:
+                        ends.append((item.job, self._lost(item.job, item.reason)))
+                case HandedBack():
+                    if item.unmappable is None or (problem := await self._repair(item.job, item.unmappable)) is None:
+                        unharmed.append(item.job)
+                    else:
+                        ends.append((item.job, self._lost(item.job, problem)))
+                case CancelWish():
+                    wishes.append(item.id)
+        await self._release(again, charged=True)
+        await self._release(unharmed, charged=False)
+        if ends:
+            await self._record(ends)
+        if wishes:
+            await self._cancel(wishes)  # type: ignore[misc]
+        self._rang()
+        self.idle.ring()
+
+    async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:
+        started = self._clock.monotonic()
+        recorded = await self._store.finish([Finished(job.id, job.attempt, outcome) for job, outcome in ends])
+        self._metrics.committed(self._clock.monotonic() - started, len(ends))
+        for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
+            if not is_recorded:
+                self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
+                continue
+            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            if outcome.status in ("succeeded", "trapped"):
+                self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
+            self._tell(job, outcome)
+
+    def _tell(self, job: Job, outcome: Outcome) -> None:
+        handle = self._handles.pop(job.id, None)
+        if handle is not None:
+            handle.settle(outcome)
+        self._metrics.finished(job.tenant, outcome)
+        if self._log.enabled("info"):
+            self._log.info(
+                "job.finished",
+                job=job.id,
+                tenant=job.tenant,
+                module=job.call.module[:12],
+                export=job.call.export,
+                status=outcome.status,
+                fuel=outcome.fuel_used,
+                memory=outcome.memory_peak,
+                queued=round(outcome.queued, 6),
+                ran=round(outcome.ran, 6),
+                attempts=outcome.attempts,
+                worker=outcome.worker,
+                error=outcome.error,
+            )
+
+    async def _release(self, jobs: list[Job], *, charged: bool) -> None:
+        if not jobs:
+            return
+        for job in jobs:
+            self._gate.readmit(job.tenant, 1)
+            self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
+        await self._store.release(jobs, charged=charged, due=self._clock.wall())
+
+    async def _repair(self, job: Job, reason: str) -> str | None:
+        """Compile a module again that a worker could not map; returns why not, or None when it is there."""
+        digest = job.call.module
+        if self._repaired.get(digest, 0) >= self._max_attempts:
+            return f"lost: its module cannot be mapped: {reason}"
+        self._repaired[digest] = self._repaired.get(digest, 0) + 1
+        self._log.warning("module.unmappable", module=digest[:12], reason=reason)
+        try:
+            await self._library.repair(digest)
+        except (WasmqError, OSError) as error:
+            return f"lost: its module cannot be mapped: {error}"
+        return None
+
+    def _attempts(self, job: Job) -> int:
+        return job.attempt - job.returned
+
+    def _outcome(self, ran: Ran) -> Outcome:
+        job, ended = ran.job, ran.ended
+        engine, version = self._engine()
+        status = ended.status if ended.status in _FROM_WORKERS else "trapped"
+        return Outcome(
+            status=status,  # type: ignore[arg-type]
+            values=ended.values,
+            # Never trusted further than the job's own limits.
+            fuel_used=min(max(ended.fuel_used, 0), job.caps.fuel),
+            memory_peak=max(ended.memory_peak, 0),
+            error=ended.error,
+            trap=None
+            if ended.trap is None
+            else Trap(code=ended.trap, backtrace=tuple(_frame(line) for line in ended.backtrace)),
+            queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
+            ran=ended.ran,
+            attempts=self._attempts(job),
+            worker=ran.worker,
+            engine=engine,
+            engine_version=version,
+        )
+
+    def _lost(self, job: Job, reason: str) -> Outcome:
+        engine, version = self._engine()
+        attempts = self._attempts(job)
+        error = reason if reason.startswith("lost:") else (
+            f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {reason}"
+        )
+        return Outcome(status="lost", error=error, attempts=attempts, engine=engine, engine_version=version)
+
+
+def _frame(line: object) -> Frame:
+    function, name, offset = msgspec.structs.astuple(line)  # type: ignore[arg-type]
+    return Frame(function=function, name=name, offset=offset)

@@ -1,0 +1,190 @@
+"""Artifacts on disk, each under a seal.
+
+    DIRECTORY/key                                     32 secret bytes, readable by the owner only
+    DIRECTORY/modules/DIGEST.wasm                     the bytes of a module
+    DIRECTORY/ENGINE-VERSION/DIGEST.cwasm             what the engine made of it, for workers to map
+    DIRECTORY/ENGINE-VERSION/DIGEST.seal              its description, and a keyed digest over both
+    DIRECTORY/texts/DIGEST.seal                       WebAssembly text → digest of the module it stands for
+
+Files appear whole, by renaming; several schedulers may share a directory. Everything here blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from wasmq_worker.protocol import ENGINE_REVISION, Described
+
+from wasmq.engines import engine_version
+
+if TYPE_CHECKING:
+    from wasmq.compiling import Artifact
+    from wasmq.config import ModulesConfig
+
+_KEY_SIZE = 32
+_SEAL_SIZE = 32
+
+
+class _Sealed(msgspec.Struct, array_like=True):
+    seal: bytes
+    size: int
+    body: bytes
+
+
+class Shelf:
+    """The artifacts of one engine in one directory; a private one when the configured one cannot be written."""
+
+    def __init__(self, config: ModulesConfig, engine: str) -> None:
+        self._limit = config.cache_size
+        self._private: Path | None = None
+        self._root = Path(config.directory) if config.directory else _cache_directory()
+        self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}"
+        self._key: bytes | None = None
+
+    def find(self, key: str) -> tuple[Described, Path, int] | None:
+        """Return the description, artifact and wasm size of a module by the digest of its bytes or text, or None."""
+        self._open()
+        digest = self._text(key) or key
+        artifact = self._artifacts / f"{digest}.cwasm"
+        try:
+            sealed = msgspec.msgpack.decode((self._artifacts / f"{digest}.seal").read_bytes(), type=_Sealed)
+            code = artifact.read_bytes()
+            wanted = self._seal(b"artifact", digest, sealed.size, sealed.body, code)
+            if not hmac.compare_digest(sealed.seal, wanted):
+                return None
+            described = msgspec.msgpack.decode(sealed.body, type=Described)
+            os.utime(artifact)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return described, artifact, sealed.size
+
+    def keep(self, made: Artifact, key: str | None) -> tuple[Described, Path, int]:
+        """Put an artifact on the shelf, also under the digest of the text it came from, and return it as `find` does.
+
+        Raises `OSError` when the disk is full.
+        """
+        self._open()
+        # The digest decides which module a job runs: it is computed here, never taken from the compile process.
+        digest = hashlib.sha256(made.wasm).hexdigest()
+        described = msgspec.structs.replace(made.compiled.description, digest=digest)
+        body = msgspec.msgpack.encode(described)
+        size = len(made.wasm)
+        _write(self._root / "modules" / f"{digest}.wasm", made.wasm)
+        artifact = self._artifacts / f"{digest}.cwasm"
+        _write(artifact, made.code)
+        seal = self._seal(b"artifact", digest, size, body, made.code)
+        _write(self._artifacts / f"{digest}.seal", msgspec.msgpack.encode(_Sealed(seal, size, body)))
+        if key is not None and key != digest:
+            seal = self._seal(b"text", key, 0, digest.encode(), b"")
+            _write(self._root / "texts" / f"{key}.seal", msgspec.msgpack.encode(_Sealed(seal, 0, digest.encode())))
+        self._prune(keep=artifact)
+        return described, artifact, size
+
+    def wasm(self, digest: str) -> bytes | None:
+        """Return a module's bytes, or None when they are gone or not what the digest says."""
+        try:
+            data = (self._root / "modules" / f"{digest}.wasm").read_bytes()
+        except OSError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == digest else None
+
+    def close(self) -> None:
+        """Remove a private directory."""
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    @property
+    def _artifacts(self) -> Path:
+        return self._root / self._label
+
+    def _open(self) -> None:
+        if self._key is not None:
+            return
+        try:
+            self._key = self._prepare()
+        except OSError:
+            self._private = self._root = Path(tempfile.mkdtemp(prefix="wasmq-"))
+            self._key = self._prepare()
+
+    def _prepare(self) -> bytes:
+        for directory in (self._root, self._root / "modules", self._root / "texts", self._artifacts):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._root / "key"
+        for _ in range(2):
+            try:
+                key = path.read_bytes()
+            except FileNotFoundError:
+                _create(path, secrets.token_bytes(_KEY_SIZE))
+                continue
+            if len(key) == _KEY_SIZE and path.stat().st_uid == os.geteuid():
+                return key
+            break
+        raise OSError(f"{path}: not a key of {_KEY_SIZE} bytes that belongs to this user")
+
+    def _text(self, key: str) -> str | None:
+        try:
+            sealed = msgspec.msgpack.decode((self._root / "texts" / f"{key}.seal").read_bytes(), type=_Sealed)
+        except (OSError, msgspec.DecodeError):
+            return None
+        wanted = self._seal(b"text", key, 0, sealed.body, b"")
+        return sealed.body.decode() if hmac.compare_digest(sealed.seal, wanted) else None
+
+    def _seal(self, kind: bytes, digest: str, size: int, body: bytes, code: bytes) -> bytes:
+        state = hashlib.blake2b(digest_size=_SEAL_SIZE, key=self._key or b"", person=b"wasmq shelf 1")
+        for part in (kind, self._label.encode(), digest.encode(), str(size).encode(), body, code):
+            state.update(len(part).to_bytes(8, "little"))
+            state.update(part)
+        return state.digest()
+
+    def _prune(self, keep: Path) -> None:
+        """Remove the artifacts unused longest while all of them together are above the limit."""
+        entries = []
+        for path in self._root.glob("*/*.cwasm"):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            entries.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self._limit:
+                return
+            if path != keep:
+                path.with_suffix(".seal").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+def _cache_directory() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "wasmq"
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Make a file that must not be there yet; losing the race to another process is fine."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary.write_bytes(data)
+    temporary.chmod(0o600)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""What a module exports and imports: names and types, shown the way WebAssembly text writes them.
+
+The structs are also the form in which a module's description comes out of the process that read it, an array whose
+first element says which type it is. That process had a guest's bytes in its hands, so decoding checks all of it.
+Names are the guest's own and may hold anything: show them through `printable`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "Extern",
+    "ExternType",
+    "FunctionType",
+    "GlobalType",
+    "Import",
+    "MemoryType",
+    "TableType",
+    "TagType",
+    "printable",
+]
+
+_SHOWN_VALUES = 100
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_ValueType: TypeAlias = Annotated[str, Meta(pattern=r"\A([a-z][a-z0-9]{2,15}|\(ref (null )?[a-z0-9]{1,10}\))\Z")]
+_ValueTypes: TypeAlias = Annotated[tuple[_ValueType, ...], Meta(max_length=1_000)]
+_Name: TypeAlias = Annotated[str, Meta(max_length=100_000)]
+_Size: TypeAlias = Annotated[int, Meta(ge=0)]
+_PageSize: TypeAlias = Annotated[int, Meta(ge=1, le=65_536)]
+
+
+class _Type(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    pass
+
+
+class FunctionType(_Type, tag="func"):
+    """A function's parameters and results as value types: "i32", "i64", "f32", "f64", "v128", "funcref", "(ref 3)"."""
+
+    params: _ValueTypes
+    results: _ValueTypes
+
+    def __str__(self) -> str:
+        return f"(func{_clause('param', self.params)}{_clause('result', self.results)})"
+
+
+class MemoryType(_Type, tag="memory"):
+    """A linear memory. `minimum` and `maximum` are in pages of `page_size` bytes; `memory64` has 64-bit addresses."""
+
+    minimum: _Size
+    maximum: _Size | None
+    memory64: bool
+    shared: bool
+    page_size: _PageSize
+
+    def __str__(self) -> str:
+        shared = " shared" if self.shared else ""
+        pages = f" (pagesize {self.page_size})" if self.page_size != 65_536 else ""
+        return f"(memory {_limits(self.minimum, self.maximum, self.memory64)}{shared}{pages})"
+
+
+class TableType(_Type, tag="table"):
+    """A table of references. `minimum` and `maximum` are in elements; `table64` has 64-bit indices."""
+
+    element: _ValueType
+    minimum: _Size
+    maximum: _Size | None
+    table64: bool
+
+    def __str__(self) -> str:
+        return f"(table {_limits(self.minimum, self.maximum, self.table64)} {self.element})"
+
+
+class GlobalType(_Type, tag="global"):
+    """A global's value type, and whether it can change."""
+
+    value: _ValueType
+    mutable: bool
+
+    def __str__(self) -> str:
+        return f"(global (mut {self.value}))" if self.mutable else f"(global {self.value})"
+
+
+class TagType(_Type, tag="tag"):
+    """What an exception with this tag carries."""
+
+    params: _ValueTypes
+
+    def __str__(self) -> str:
+        return f"(tag{_clause('param', self.params)})"
+
+
+ExternType: TypeAlias = FunctionType | MemoryType | TableType | GlobalType | TagType
+"""The type of anything that can be exported or imported."""
+
+
+class Extern(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One export: its name, unique among the module's exports, and its type."""
+
+    name: _Name
+    type: ExternType
+
+    def __str__(self) -> str:
+        return f"(export {_quoted(self.name)} {self.type})"
+
+
+class Import(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One import: the two names by which the module asks for it, and the type it must have."""
+
+    module: _Name
+    name: _Name
+    type: ExternType
+
+    def __str__(self) -> str:
+        return f"(import {_quoted(self.module)} {_quoted(self.name)} {self.type})"
+
+
+def printable(name: str, limit: int = 200) -> str:
+    """Return a name as one harmless piece of a line, at most `limit` characters long.
+
+    What does not print (control characters, line ends, marks that reorder text) becomes U+FFFD; what is too long is
+    cut and ends in "…".
+    """
+    shown = name if len(name) <= limit else name[: limit - 1] + "…"
+    if shown.isprintable():
+        return shown
+    return "".join([character if character.isprintable() else _REPLACEMENT for character in shown])
+
+
+def _quoted(name: str) -> str:
+    return '"' + printable(name).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _clause(keyword: str, values: tuple[str, ...]) -> str:
+    if not values:
+        return ""
+    more = f" ... {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
+    return f" ({keyword} {' '.join(values[:_SHOWN_VALUES])}{more})"
+
+
+def _limits(minimum: int, maximum: int | None, wide: bool) -> str:
+    return f"{'i64 ' if wide else ''}{minimum}{'' if maximum is None else f' {maximum}'}"

@@ -1,0 +1,39 @@
+"""`python -m wasmq_worker FD`: a worker process that speaks frames over the socket at that descriptor."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+
+from wasmq_worker import sandbox
+from wasmq_worker.channel import Channel, Closed
+from wasmq_worker.protocol import Ready, Setup
+
+
+def main() -> int:
+    """Run one worker until the scheduler's end of the channel is gone."""
+    descriptor = int(sys.argv[1])
+    sandbox.enter(descriptor)
+    # Instances hold no cycles; the collector would only stop turns to find that out.
+    gc.disable()
+    from wasmq_worker.engine import ENGINE_VERSION
+    from wasmq_worker.turns import Turns
+
+    try:
+        with socket.socket(fileno=descriptor) as stream:
+            channel = Channel(stream)
+            channel.wait(10.0)
+            setup, *rest = channel.receive()
+            if not isinstance(setup, Setup):
+                raise ValueError("the first frame was not a Setup")
+            turns = Turns(setup, channel)
+            channel.send(Ready(ENGINE_VERSION))
+            turns.run(rest)
+    except Closed:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""`python -m wasmq_worker.compiler FD`: makes artifacts, each in a process of its own.
+
+The process that is started only waits, with everything loaded; for each descriptor that comes over its control socket
+it forks a child that reads one request from it, answers and ends. So every module is parsed, described and compiled
+in a fresh process within a time and a memory limit, without paying for a new interpreter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from wasmq_worker import sandbox
+from wasmq_worker.protocol import (
+    MAX_ARTIFACT,
+    CompileRequest,
+    Compiled,
+    Rejected,
+    Splitter,
+    pack,
+    pack_raw,
+)
+
+if TYPE_CHECKING:
+    from wasmq_worker.protocol import Described
+
+MAGIC: Final = b"\0asm"
+_COMPONENT: Final = b"\x0d\x00\x01\x00"
+_NICE: Final = 10  # behind the workers: nobody waits for a compile but the one who asked for it
+_TEXT_PLACE: Final = re.compile(r"--> <anon>:(\d+):(\d+)")
+_BINARY_PLACE: Final = re.compile(r"\(at offset (0x[0-9a-f]+)\)")
+
+
+class _Rejection(Exception):
+    """Raised with the one line that tells why a module is not accepted."""
+
+
+def main() -> int:
+    """Wait for descriptors, fork a child for each, until the control socket closes."""
+    descriptor = int(sys.argv[1])
+    sandbox.enter(descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    from wasmq_worker import capi, describe, engine
+
+    _ = capi, describe, engine  # loaded before the fork, so that no child has to
+    gc.freeze()
+    with socket.socket(fileno=descriptor) as control:
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not data:
+                return 0
+            for client in descriptors:
+                if os.fork() == 0:
+                    control.close()
+                    _serve(client)
+                os.close(client)
+
+
+def _serve(descriptor: int) -> None:
+    """Answer one request and end the process."""
+    status = 1
+    try:
+        sandbox.die_with_parent()
+        os.nice(_NICE)
+        with socket.socket(fileno=descriptor) as stream:
+            request, source = _read(stream)
+            sandbox.limit(memory=request.memory, seconds=request.timeout)
+            for part in answer(request, source):
+                stream.sendall(part)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _read(stream: socket.socket) -> tuple[CompileRequest, bytes]:
+    splitter = Splitter(MAX_ARTIFACT)
+    payloads: list[bytes] = []
+    while len(payloads) < 2:
+        data = stream.recv(2**20)
+        if not data:
+            raise EOFError("the request ended early")
+        payloads += splitter.feed(data)
+    return msgspec.msgpack.decode(payloads[0], type=CompileRequest), payloads[1]
+
+
+def answer(request: CompileRequest, source: bytes) -> list[bytes]:
+    """Return the frames that answer a request: `Rejected`, or `Compiled` and two raw ones, wasm and artifact."""
+    from wasmq_worker.engine import ENGINE_VERSION
+
+    started = time.monotonic()
+    try:
+        wasm = source if source.startswith(MAGIC) else _from_text(source)
+        if wasm[4:8] == _COMPONENT:
+            raise _Rejection("it is a component; this scheduler runs core modules (compile to a core module instead)")
+        description, artifact = _compile(request, wasm)
+    except _Rejection as rejection:
+        return [pack(Rejected(str(rejection)))]
+    compiled = Compiled(description, ENGINE_VERSION, time.monotonic() - started)
+    return [pack(compiled), pack_raw(wasm, MAX_ARTIFACT), pack_raw(artifact, MAX_ARTIFACT)]
+
+
+def _from_text(source: bytes) -> bytes:
+    from wasmq_worker import capi
+
+    vector = capi.Vector()
+    error = capi.wat2wasm(source, len(source), ctypes.addressof(vector))
+    if error:
+        message = capi.take_error(error)
+        place = _TEXT_PLACE.search(message)
+        what = message.strip().splitlines()[0].strip()
+        where = f" at line {place[1]}, column {place[2]}" if place else ""
+        raise _Rejection(f"neither a binary module (no \\0asm at its start) nor WebAssembly text: {what}{where}")
+    return capi.take_bytes(vector)
+
+
+def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
+    """Validate, describe and compile. The engine validates first: `describe` then meets only valid modules."""
+    from wasmq_worker import capi
+    from wasmq_worker.describe import DescribeError, describe
+    from wasmq_worker.engine import Engine, EngineError, check
+
+    engine = Engine(request.engine)  # type: ignore[arg-type]
+    try:
+        check(capi.module_validate(engine.pointer, wasm, len(wasm)))
+        description = describe(wasm)
+        if description.counted:
+            engine = Engine(request.engine, counted=True)  # type: ignore[arg-type]
+        out = ctypes.c_void_p()
+        check(capi.module_new(engine.pointer, wasm, len(wasm), ctypes.addressof(out)))
+        vector = capi.Vector()
+        check(capi.module_serialize(out.value, ctypes.addressof(vector)))
+    except EngineError as error:
+        raise _Rejection(_explain(str(error))) from None
+    except DescribeError as error:
+        raise _Rejection(str(error)) from None
+    return description, capi.take_bytes(vector)
+
+
+def _explain(message: str) -> str:
+    """Return wasmtime's message with its preamble cut and the offset in words."""
+    for preamble in ("failed to parse WebAssembly module; ", "WebAssembly translation error; ", "Invalid input "):
+        message = message.removeprefix(preamble)
+    if "shared memories" in message or "threads" in message:
+        message = "threads and shared memory are not offered: " + message
+    return _BINARY_PLACE.sub(lambda place: f"at byte {int(place[1], 16)}", message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

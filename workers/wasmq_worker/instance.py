@@ -1,0 +1,287 @@
+"""One isolated instance: a store, its fuel and memory, one call, one outcome. Never used again.
+
+The call runs on a fibre of its own. Each `turn` lets it spend one quantum; between turns it is suspended and costs a
+few kilobytes. A start function is metered and sliced like any other guest code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from typing import TYPE_CHECKING, Final
+
+from wasmq_worker import capi, traps, values
+from wasmq_worker.engine import COUNTED_MEMORIES, TABLE_ELEMENTS, TABLES, EngineError, check, one_line
+from wasmq_worker.memories import Account, Memories
+from wasmq_worker.protocol import Assignment, Ended, Map
+
+if TYPE_CHECKING:
+    from wasmq_worker.engine import Engine
+
+# Where things lie in an instance's buffer, in bytes. All of it must stay in place while a future lives.
+_TRAP: Final = 0
+_ERROR: Final = 8
+_FUEL: Final = 16
+_INSTANCE: Final = 24
+_NAME: Final = 40
+_NAME_LENGTH: Final = 48
+_EXTERN: Final = 56
+_EXTERN_OF: Final = _EXTERN + 8
+_VALUES: Final = 96
+_SMALL: Final = _VALUES + 8 * values.SIZE
+_KEPT_BUFFERS: Final = 256
+
+_pointers = struct.Struct("<QQ")
+_u64 = struct.Struct("<Q")
+_NO_POINTERS: Final = bytes(16)
+
+
+class Buffers:
+    """Blocks of memory at fixed addresses, kept for the next instance."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[bytearray, int, object]] = []
+
+    def take(self, slots: int) -> tuple[bytearray, int, object]:
+        """Return a buffer with room for `slots` values, its address, and what keeps it from moving."""
+        size = _VALUES + slots * values.SIZE
+        if size <= _SMALL and self._kept:
+            return self._kept.pop()
+        buffer = bytearray(max(size, _SMALL))
+        anchor = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+        return buffer, ctypes.addressof(anchor), anchor
+
+    def give(self, buffer: tuple[bytearray, int, object]) -> None:
+        """Take a buffer back; nothing may point into it any more."""
+        if len(self._kept) < _KEPT_BUFFERS and len(buffer[0]) == _SMALL:
+            self._kept.append(buffer)
+
+
+class Module:
+    """A mapped artifact, ready to be instantiated. Raises `EngineError` when the file is not such an artifact."""
+
+    def __init__(self, engine: Engine, memories: Memories, description: Map) -> None:
+        self.description = description
+        self.engine = engine
+        self.memories = memories if engine.counted else None
+        self.calls = [
+            (signature.position, values.Layout(signature.params, signature.results))
+            for signature in description.signatures
+        ]
+        self.live = 0
+        self.unmapped = False
+        out = ctypes.c_void_p()
+        path = description.path.encode()
+        check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
+        self._module = out.value
+        self._linker = capi.linker_new(engine.pointer)
+        try:
+            check(capi.linker_instantiate_pre(self._linker, self._module, ctypes.addressof(out)))
+        except EngineError:
+            capi.linker_delete(self._linker)
+            capi.module_delete(self._module)
+            raise
+        self.pre = out.value
+
+    def close(self) -> None:
+        """Unmap the artifact; no instance of it may be live."""
+        capi.instance_pre_delete(self.pre)
+        capi.linker_delete(self._linker)
+        capi.module_delete(self._module)
+
+
+class Instance:
+    """One job being run. `begin`, then `turn` until it returns an `Ended`, or `stop` it between turns."""
+
+    __slots__ = (
+        "_account",
+        "_address",
+        "_buffer",
+        "_context",
+        "_future",
+        "_instantiating",
+        "_kept",
+        "_layout",
+        "_position",
+        "_store",
+        "assignment",
+        "charged",
+        "deadline",
+        "module",
+        "started",
+    )
+
+    def __init__(self, assignment: Assignment, module: Module, now: float) -> None:
+        self.assignment = assignment
+        self.started = now
+        self.deadline = now + assignment.timeout
+        self.charged = 0
+        self.module = module
+        module.live += 1
+        self._position, self._layout = module.calls[assignment.signature]
+        self._account: Account | None = None
+        self._store: int | None = None
+        self._future: int | None = None
+        self._instantiating = True
+
+    def begin(self, buffers: Buffers, quantum: int, now: float) -> Ended | None:
+        """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
+        module, assignment, layout = self.module, self.assignment, self._layout
+        description = module.description
+        if description.memory > assignment.memory:
+            return self._ended(
+                "out_of_memory",
+                now,
+                error=f"out of memory: the module starts with {description.memory} bytes of memory, "
+                f"the cap is {assignment.memory}",
+            )
+        self._kept = kept = buffers.take(layout.params + layout.results)
+        self._buffer, self._address = buffer, address = kept[0], kept[1]
+        buffer[_TRAP : _TRAP + 16] = _NO_POINTERS
+        self._store = store = capi.store_new(module.engine.pointer, None, None)
+        self._context = context = capi.store_context(store)
+        if module.memories is None:
+            capi.store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
+        else:
+            self._account = module.memories.account = Account(assignment.memory)
+            capi.store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
+        capi.set_fuel(context, assignment.fuel)
+        if description.start:
+            capi.yield_every(context, quantum)
+            self._future = capi.instantiate_async(
+                module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
+            )
+            return None
+        error = capi.instantiate(module.pre, context, address + _INSTANCE, address + _TRAP)
+        (trap,) = _u64.unpack_from(buffer, _TRAP)
+        if error or trap:
+            return self._failed(trap, error, now)
+        self._instantiating = False
+        capi.yield_every(context, quantum)
+        self._call()
+        return None
+
+    def turn(self) -> bool:
+        """Spend one quantum; returns whether the call has come to its end. Then ask `finish` for the outcome."""
+        done: bool = capi.future_poll(self._future)
+        if done and self._instantiating and not any(self._buffer[_TRAP : _TRAP + 16]):
+            capi.future_delete(self._future)
+            self._future = None
+            self._instantiating = False
+            self._call()
+            return False
+        return done
+
+    def finish(self, now: float) -> Ended:
+        """Return the outcome of a call that has come to its end."""
+        capi.future_delete(self._future)
+        self._future = None
+        buffer = self._buffer
+        trap, error = _pointers.unpack_from(buffer, _TRAP)
+        if trap or error:
+            return self._failed(trap, error, now)
+        results = self._layout.read(buffer, _VALUES)
+        return self._ended("succeeded", now, values=results)
+
+    def stop(self, status: str, error: str, now: float) -> Ended:
+        """End a call between two turns, and return the outcome with what it has spent until now."""
+        if self._future is not None:
+            capi.future_delete(self._future)
+            self._future = None
+        return self._ended(status, now, error=error)
+
+    def close(self, buffers: Buffers) -> None:
+        """Give back everything the instance holds."""
+        if self._store is not None:
+            capi.store_delete(self._store)
+            self._store = None
+            buffers.give(self._kept)
+        module = self.module
+        module.live -= 1
+        if module.unmapped and not module.live:
+            module.close()
+
+    def _call(self) -> None:
+        buffer, address, layout = self._buffer, self._address, self._layout
+        capi.export_nth(
+            self._context,
+            address + _INSTANCE,
+            self._position,
+            address + _NAME,
+            address + _NAME_LENGTH,
+            address + _EXTERN,
+        )
+        args_at = _VALUES + layout.results * values.SIZE
+        if layout.params:
+            layout.write(buffer, args_at, self.assignment.args)
+        self._future = capi.call_async(
+            self._context,
+            address + _EXTERN_OF,
+            address + args_at,
+            layout.params,
+            address + _VALUES,
+            layout.results,
+            address + _TRAP,
+            address + _ERROR,
+        )
+
+    def _failed(self, trap: int, error: int | None, now: float) -> Ended:
+        if not trap:
+            message = one_line(capi.take_error(error)) if error else "unknown error"
+            if self._refused():
+                return self._ended("out_of_memory", now, error=self._over_memory(message))
+            return self._ended("trapped", now, error=f"trapped: {message}", trap="instantiation")
+        code, message, backtrace = traps.take_trap(trap)
+        if code == traps.OUT_OF_FUEL:
+            return self._ended(
+                "out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units"
+            )
+        if self._refused():
+            return self._ended(
+                "out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace
+            )
+        return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
+
+    def _refused(self) -> bool:
+        return self._account is not None and self._account.refused
+
+    def _over_memory(self, message: str) -> str:
+        cap = self.assignment.memory
+        return f"out of memory: a growth over the cap of {cap} bytes was refused, then {message}"
+
+    def _ended(self, status: str, now: float, **rest: object) -> Ended:
+        assignment = self.assignment
+        return Ended(
+            assignment.ticket,
+            status,
+            fuel_used=self._spent(),
+            memory_peak=self._memory(),
+            ran=max(0.0, now - self.started),
+            **rest,  # type: ignore[arg-type]
+        )
+
+    def _spent(self) -> int:
+        if self._store is None:
+            return 0
+        capi.get_fuel(self._context, self._address + _FUEL)
+        spent: int = self.assignment.fuel - _u64.unpack_from(self._buffer, _FUEL)[0]
+        return spent
+
+    def _memory(self) -> int:
+        """Return the size of the memories now, which is their peak: a memory never shrinks."""
+        if self._account is not None:
+            return self._account.used
+        description = self.module.description
+        if self._store is None or description.exported_memory < 0 or self._instantiating:
+            return description.memory if self._store is not None else 0
+        address = self._address
+        capi.export_nth(
+            self._context,
+            address + _INSTANCE,
+            description.exported_memory,
+            address + _NAME,
+            address + _NAME_LENGTH,
+            address + _EXTERN,
+        )
+        size: int = capi.memory_data_size(self._context, address + _EXTERN_OF)
+        return size

@@ -1,0 +1,269 @@
+"""The frames that cross the wall between the scheduler and its worker and compile processes, and nothing else.
+
+A frame is a 4-byte little-endian length and that many bytes of MessagePack: an array whose first element names the
+frame. Downward frames go to a worker, upward frames come from it; what comes up is hostile until it is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+MAX_FRAME = 64 * 2**20
+"""Bytes: the longest frame that either side accepts."""
+MAX_ARTIFACT = 2**30
+"""Bytes: the longest raw frame that a compile process sends."""
+ENGINE_REVISION = 1
+"""Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
+QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
+"""Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
+
+Value: TypeAlias = int | float | bytes
+
+_LENGTH = struct.Struct("<I")
+
+
+class ProtocolError(Exception):
+    """Raised when bytes from the other side are not a frame."""
+
+
+class _Frame(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    pass
+
+
+class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    pass
+
+
+class Signature(_Part):
+    """One exported function: its place among all exports, and its value types ("i32", "v128", ...)."""
+
+    position: int
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+class Assignment(_Part):
+    """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it."""
+
+    ticket: int
+    module: int
+    signature: int
+    args: tuple[Value, ...]
+    fuel: int
+    memory: int
+    timeout: float
+    output: int
+    share: int
+    weight: float
+
+
+class Setup(_Frame):
+    """The first frame down: how this worker runs.
+
+    `engine` is "native" or "interpreter", `quantum` is in fuel, `instances` the most that are live at once,
+    `pulse` the seconds between two `Pulse` frames.
+    """
+
+    engine: str
+    quantum: int
+    instances: int
+    pulse: float
+
+
+class Map(_Frame):
+    """Down: map the artifact at `path` and know it as `module`.
+
+    `counted` says that growth of its memories is counted by the worker itself instead of the engine's pool,
+    `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
+    `exported_memory` the place of an exported memory among all exports, or -1.
+    """
+
+    module: int
+    path: str
+    counted: bool
+    start: bool
+    memory: int
+    exported_memory: int
+    signatures: tuple[Signature, ...]
+
+
+class Unmap(_Frame):
+    """Down: forget a module; its running instances go on."""
+
+    module: int
+
+
+class Start(_Frame):
+    """Down: start these jobs."""
+
+    jobs: list[Assignment]
+
+
+class Cancel(_Frame):
+    """Down: end these jobs at their next turn; each still answers with an `Ended`."""
+
+    tickets: list[int]
+
+
+class Backtrace(_Part):
+    """One line of a backtrace: function index, its name if the module names it, byte offset in the module if known."""
+
+    function: int
+    name: str | None
+    offset: int | None
+
+
+class Ended(_Part):
+    """How one job ended: a status, the results, fuel, bytes, seconds, and for a failure one line and the trap."""
+
+    ticket: int
+    status: str
+    values: tuple[Value, ...] = ()
+    fuel_used: int = 0
+    memory_peak: int = 0
+    ran: float = 0.0
+    error: str | None = None
+    trap: str | None = None
+    backtrace: tuple[Backtrace, ...] = ()
+
+
+class Ready(_Frame):
+    """The first frame up: the worker can take jobs."""
+
+    engine_version: str
+
+
+class Outcomes(_Frame):
+    """Up: jobs that ended since the last one."""
+
+    ended: list[Ended]
+
+
+class Underway(_Frame):
+    """Up: jobs that have had their first turn and want more."""
+
+    tickets: list[int]
+
+
+class Unmappable(_Frame):
+    """Up: the artifact of `module` cannot be mapped; the jobs that named it come back in `tickets`, never started."""
+
+    module: int
+    reason: str
+    tickets: list[int]
+
+
+class Pulse(_Frame):
+    """Up, at a steady pace: the worker lives.
+
+    `fresh` jobs wait for their first turn, `running` have had it; `quanta` counts turns per `QUANTUM_BUCKETS` (the
+    last count is what lies above them) since the last pulse, `quanta_total` their sum in seconds.
+    """
+
+    fresh: int
+    running: int
+    quanta: list[int]
+    quanta_total: float
+
+
+class CompileRequest(_Frame):
+    """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
+
+    `timeout` is in seconds, `memory` in bytes.
+    """
+
+    engine: str
+    timeout: float
+    memory: int
+
+
+class Described(_Frame):
+    """Up: what a module is. `externs` and `imports` are plain data that `wasmq.types` gives names to."""
+
+    digest: str
+    exports: list[Any]
+    imports: list[Any]
+    counted: bool
+    start: bool
+    memory: int
+    exported_memory: int
+
+
+class Compiled(_Frame):
+    """Up, from a compile process: the module's description; its wasm bytes and artifact follow as two raw frames."""
+
+    description: Described
+    engine_version: str
+    seconds: float
+
+
+class Rejected(_Frame):
+    """Up, from a compile process: the bytes are not a module that this engine accepts; one line says why."""
+
+    reason: str
+
+
+Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel
+Upward: TypeAlias = Ready | Outcomes | Underway | Unmappable | Pulse
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(frame: msgspec.Struct) -> bytes:
+    """Return a frame as it goes over the wire, length first."""
+    return pack_raw(_encoder.encode(frame))
+
+
+def pack_raw(payload: bytes, limit: int = MAX_FRAME) -> bytes:
+    """Return bytes that are not MessagePack as one frame. Raises `ProtocolError` above `limit` bytes."""
+    if len(payload) > limit:
+        raise ProtocolError(f"a frame of {len(payload)} bytes is above the limit of {limit}")
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Splitter:
+    """Cuts a stream of bytes into frames' payloads."""
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the payloads that `data` completes. Raises `ProtocolError` when a length is above the limit."""
+        buffer = self._buffer
+        buffer += data
+        payloads = []
+        start = 0
+        while len(buffer) - start >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > self._limit:
+                raise ProtocolError(f"a frame of {length} bytes is above the limit of {self._limit}")
+            end = start + 4 + length
+            if len(buffer) < end:
+                break
+            payloads.append(bytes(memoryview(buffer)[start + 4 : end]))
+            start = end
+        if start:
+            del buffer[:start]
+        return payloads
+
+
+_F = TypeVar("_F")
+
+
+class Decoder(Generic[_F]):
+    """Turns a stream of bytes into frames of one direction."""
+
+    def __init__(self, frames: Any, limit: int = MAX_FRAME) -> None:
+        self._splitter = Splitter(limit)
+        self._decoder: msgspec.msgpack.Decoder[_F] = msgspec.msgpack.Decoder(frames)
+
+    def feed(self, data: bytes) -> list[_F]:
+        """Return the frames that `data` completes. Raises `ProtocolError` when bytes are not such a frame."""
+        try:
+            return [self._decoder.decode(payload) for payload in self._splitter.feed(data)]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"not a frame: {error}") from None

@@ -1,0 +1,201 @@
+"""The turn loop: look at what came, end what is over its time, let the next instance spend a quantum, tell."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from time import monotonic
+from typing import TYPE_CHECKING, Final, assert_never
+
+from wasmq_worker.engine import Engine, EngineError
+from wasmq_worker.instance import Buffers, Instance, Module
+from wasmq_worker.memories import Memories
+from wasmq_worker.protocol import (
+    QUANTUM_BUCKETS,
+    Assignment,
+    Cancel,
+    Downward,
+    Ended,
+    Map,
+    Outcomes,
+    Pulse,
+    Setup,
+    Start,
+    Underway,
+    Unmap,
+    Unmappable,
+)
+from wasmq_worker.shares import Shares
+
+if TYPE_CHECKING:
+    from wasmq_worker.channel import Channel
+
+LOOK_EVERY: Final = 200e-6
+"""Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
+TELL_AFTER: Final = 64
+"""Outcomes that are told together while there is more work."""
+
+
+class Turns:
+    """Runs the jobs of one worker until the channel closes."""
+
+    def __init__(self, setup: Setup, channel: Channel) -> None:
+        self._channel = channel
+        self._setup = setup
+        self._memories = Memories()
+        self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
+        self._counting: Engine | None = None
+        self._modules: dict[int, Module] = {}
+        self._unmappable: dict[int, str] = {}
+        self._shares = Shares(setup.quantum)
+        self._buffers = Buffers()
+        self._live: dict[int, Instance] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._ended: list[Ended] = []
+        self._underway: list[int] = []
+        self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
+        self._quanta_total = 0.0
+
+    def run(self, frames: list[Downward]) -> None:
+        """Obey the first `frames`, then take turns until the scheduler's end is gone: then raises `Closed`."""
+        shares, channel = self._shares, self._channel
+        now = looked = pulsed = monotonic()
+        for frame in frames:
+            self._obey(frame, now)
+        while True:
+            if not shares.waiting:
+                self._tell()
+                channel.wait(self._idle_for(monotonic(), pulsed))
+            now = monotonic()
+            if not shares.waiting or now - looked >= LOOK_EVERY:
+                looked = now
+                for frame in channel.receive():
+                    self._obey(frame, now)
+                if now - pulsed >= self._setup.pulse:
+                    pulsed = now
+                    self._pulse()
+                elif self._ended or self._underway:
+                    self._tell()
+            if self._deadlines and self._deadlines[0][0] <= now:
+                self._expire(now)
+            if shares.waiting:
+                self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        instance, first = self._shares.take()
+        quantum = self._setup.quantum
+        if first:
+            if now >= instance.deadline:
+                self._end(instance, instance.stop("timed_out", _late(instance), now), quantum, first=True)
+                return
+            if (ended := instance.begin(self._buffers, quantum, now)) is not None:
+                self._end(instance, ended, quantum, first=True)
+                return
+        done = instance.turn()
+        after = monotonic()
+        took = after - now
+        self._quanta[bisect_left(QUANTUM_BUCKETS, took)] += 1
+        self._quanta_total += took
+        if done:
+            self._end(instance, instance.finish(after), quantum, first=first)
+            return
+        instance.charged += quantum
+        self._shares.charge(instance, quantum, first=first, more=True)
+        if first:
+            heapq.heappush(self._deadlines, (instance.deadline, instance.assignment.ticket))
+            self._underway.append(instance.assignment.ticket)
+
+    def _end(self, instance: Instance, ended: Ended, quantum: int, *, first: bool) -> None:
+        """Settle a turn that was the last of its instance."""
+        fuel = min(max(ended.fuel_used - instance.charged, 0), quantum)
+        self._shares.charge(instance, fuel, first=first, more=False)
+        self._drop(instance, ended)
+
+    def _drop(self, instance: Instance, ended: Ended) -> None:
+        instance.close(self._buffers)
+        del self._live[instance.assignment.ticket]
+        self._ended.append(ended)
+        if len(self._ended) >= TELL_AFTER:
+            self._tell()
+
+    def _obey(self, frame: Downward, now: float) -> None:
+        match frame:
+            case Start():
+                for assignment in frame.jobs:
+                    self._start(assignment, now)
+            case Map():
+                self._map(frame)
+            case Cancel():
+                for ticket in frame.tickets:
+                    if (instance := self._live.get(ticket)) is not None:
+                        self._stop(instance, "cancelled", "cancelled while it ran", now)
+            case Unmap():
+                self._unmap(frame.module)
+            case Setup():
+                raise ValueError("a second Setup came")
+            case _:
+                assert_never(frame)
+
+    def _start(self, assignment: Assignment, now: float) -> None:
+        module = self._modules.get(assignment.module)
+        if module is None:
+            reason = self._unmappable.get(assignment.module, "never mapped here")
+            self._channel.send(Unmappable(assignment.module, reason, [assignment.ticket]))
+            return
+        instance = Instance(assignment, module, now)
+        self._live[assignment.ticket] = instance
+        self._shares.add(instance)
+
+    def _stop(self, instance: Instance, status: str, error: str, now: float) -> None:
+        self._shares.remove(instance)
+        self._drop(instance, instance.stop(status, error, now))
+
+    def _map(self, frame: Map) -> None:
+        if frame.counted and self._counting is None:
+            self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
+        engine = self._counting if frame.counted and self._counting is not None else self._engine
+        try:
+            self._modules[frame.module] = Module(engine, self._memories, frame)
+        except EngineError as error:
+            self._unmappable[frame.module] = str(error)
+
+    def _unmap(self, number: int) -> None:
+        self._unmappable.pop(number, None)
+        if (module := self._modules.pop(number, None)) is not None:
+            module.unmapped = True
+            if not module.live:
+                module.close()
+
+    def _expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, ticket = heapq.heappop(self._deadlines)
+            instance = self._live.get(ticket)
+            if instance is not None:
+                self._stop(instance, "timed_out", _late(instance), now)
+
+    def _idle_for(self, now: float, pulsed: float) -> float:
+        until = pulsed + self._setup.pulse
+        if self._deadlines:
+            until = min(until, self._deadlines[0][0])
+        return max(0.0, until - now)
+
+    def _tell(self) -> None:
+        if self._ended:
+            self._channel.send(Outcomes(self._ended))
+            self._ended = []
+        if self._underway:
+            underway = [ticket for ticket in self._underway if ticket in self._live]
+            if underway:
+                self._channel.send(Underway(underway))
+            self._underway = []
+
+    def _pulse(self) -> None:
+        self._tell()
+        fresh = self._shares.fresh
+        self._channel.send(Pulse(fresh, len(self._live) - fresh, self._quanta, self._quanta_total))
+        self._quanta = [0] * len(self._quanta)
+        self._quanta_total = 0.0
+
+
+def _late(instance: Instance) -> str:
+    return f"timed out: ran for longer than {instance.assignment.timeout:g} s"
