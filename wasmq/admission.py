@@ -63,7 +63,7 @@ def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) ->
 def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
     """Return the limits with defaults filled in. Raises `InvalidLimit` or `LimitTooHigh`, naming the limit."""
     if limits is None:
-        return Caps(config.fuel, config.memory, config.timeout, config.output)
+        return Caps(config.fuel, int(config.memory), config.timeout, int(config.output))
     ceilings = config.max
     fuel = config.fuel if limits.fuel is None else _whole("fuel", limits.fuel)
     memory = config.memory if limits.memory is None else _whole("memory", parse_size(limits.memory, "memory"))
@@ -78,7 +78,7 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
             raise LimitTooHigh(
                 f"{name}: {format_size(size)} is above the maximum of {format_size(ceiling)} (limits.max.{name})"
             )
-    return Caps(fuel, memory, timeout, output)
+    return Caps(fuel, int(memory), timeout, int(output))
 
 
 def check_priority(priority: Any) -> int:

@@ -60,7 +60,7 @@ class Compiler:
         `tasks` owns the process that waits between two compilations.
         """
         config = self._config
-        request = CompileRequest(self._engine, config.compile_timeout, config.compile_memory)
+        request = CompileRequest(self._engine, config.compile_timeout, int(config.compile_memory))
         async with self._slots, self._connection(tasks) as stream:
             parts: list[bytes] = []
             with anyio.move_on_after(config.compile_timeout + _HARD_LIMIT) as scope:
@@ -76,6 +76,7 @@ class Compiler:
         if self._nursery is not None:
             nursery, self._nursery = self._nursery, None
             nursery.close()
+            await nursery.gone.wait()
 
     def _read(self, parts: list[bytes], took: float) -> Artifact:
         config = self._config
@@ -133,6 +134,7 @@ class _Nursery:
         self._child = child
         self._control = control
         self.closed = False
+        self.gone = anyio.Event()
 
     @classmethod
     async def start(cls, tasks: TaskGroup) -> _Nursery:
@@ -165,5 +167,9 @@ class _Nursery:
             self._child.kill()
 
     async def _watch(self) -> None:
-        await self._child.wait()
-        self.close()
+        try:
+            await self._child.wait()
+        finally:
+            self.close()
+            await self._child.bury()
+            self.gone.set()

@@ -57,7 +57,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pass
 
 
-class SchedulerConfig(_Section):
+class SchedulerConfig(_Section, frozen=True):
     """`[scheduler]`: who runs the jobs, and how many may wait."""
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
@@ -80,7 +80,7 @@ class SchedulerConfig(_Section):
     """Seconds of silence after which a worker is killed and replaced."""
 
 
-class LimitCeilings(_Section):
+class LimitCeilings(_Section, frozen=True):
     """`[limits.max]`: the most that a job may ask for."""
 
     fuel: _Fuel = 10**12
@@ -89,7 +89,7 @@ class LimitCeilings(_Section):
     output: Size = Size(16 * 2**20)
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(_Section, frozen=True):
     """`[limits]`: what a job gets that does not ask."""
 
     fuel: _Fuel = 10**9
@@ -99,7 +99,7 @@ class LimitsConfig(_Section):
     max: LimitCeilings = LimitCeilings()
 
 
-class StoreConfig(_Section):
+class StoreConfig(_Section, frozen=True):
     """`[store]`: how long finished jobs can be asked for."""
 
     history: Annotated[int, msgspec.Meta(ge=0)] = 10_000
@@ -108,7 +108,7 @@ class StoreConfig(_Section):
     """Seconds that a finished job is kept."""
 
 
-class ServerConfig(_Section):
+class ServerConfig(_Section, frozen=True):
     """`[server]`: where the daemon listens."""
 
     host: str = "127.0.0.1"
@@ -121,7 +121,7 @@ class ServerConfig(_Section):
     """Bytes in one request."""
 
 
-class ModulesConfig(_Section):
+class ModulesConfig(_Section, frozen=True):
     """`[modules]`: where compiled modules are kept, and what compiling one may cost."""
 
     directory: str | None = None
@@ -136,7 +136,7 @@ class ModulesConfig(_Section):
     """Bytes of artifacts kept on disk; the ones unused longest go first."""
 
 
-class LogsConfig(_Section):
+class LogsConfig(_Section, frozen=True):
     """`[logs]`: what is written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -144,14 +144,14 @@ class LogsConfig(_Section):
     """auto is console when stderr is a terminal, else one JSON object a line."""
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(_Section, frozen=True):
     """`[metrics]`: what Prometheus sees."""
 
     max_tenants: _Count = 100
     """Tenants with a label of their own; the others share the label "other"."""
 
 
-class Tenant(_Section):
+class Tenant(_Section, frozen=True):
     """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting."""
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
@@ -159,7 +159,7 @@ class Tenant(_Section):
     """None is the scheduler's own `max_queued`."""
 
 
-class Config(_Section):
+class Config(_Section, frozen=True):
     """Everything that can be set."""
 
     scheduler: SchedulerConfig = SchedulerConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -493,7 +494,11 @@ class Scheduler:
                 await self._stop(self.config.scheduler.grace if kind is None else 0.0)
         finally:
             group.cancel_scope.cancel()
-            left = await group.__aexit__(kind, error, trace)
+            if isinstance(error, asyncio.CancelledError):
+                left = await group.__aexit__(kind, error, trace)
+            else:
+                # The caller's own exception goes on as it is, not wrapped in a group.
+                left = await group.__aexit__(None, None, None)
         return left
 
     async def _stop(self, grace: float) -> None:

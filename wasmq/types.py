@@ -38,7 +38,7 @@ class _Type(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     pass
 
 
-class FunctionType(_Type, tag="func"):
+class FunctionType(_Type, frozen=True, tag="func"):
     """A function's parameters and results as value types: "i32", "i64", "f32", "f64", "v128", "funcref", "(ref 3)"."""
 
     params: _ValueTypes
@@ -48,7 +48,7 @@ class FunctionType(_Type, tag="func"):
         return f"(func{_clause('param', self.params)}{_clause('result', self.results)})"
 
 
-class MemoryType(_Type, tag="memory"):
+class MemoryType(_Type, frozen=True, tag="memory"):
     """A linear memory. `minimum` and `maximum` are in pages of `page_size` bytes; `memory64` has 64-bit addresses."""
 
     minimum: _Size
@@ -63,7 +63,7 @@ class MemoryType(_Type, tag="memory"):
         return f"(memory {_limits(self.minimum, self.maximum, self.memory64)}{shared}{pages})"
 
 
-class TableType(_Type, tag="table"):
+class TableType(_Type, frozen=True, tag="table"):
     """A table of references. `minimum` and `maximum` are in elements; `table64` has 64-bit indices."""
 
     element: _ValueType
@@ -75,7 +75,7 @@ class TableType(_Type, tag="table"):
         return f"(table {_limits(self.minimum, self.maximum, self.table64)} {self.element})"
 
 
-class GlobalType(_Type, tag="global"):
+class GlobalType(_Type, frozen=True, tag="global"):
     """A global's value type, and whether it can change."""
 
     value: _ValueType
@@ -85,7 +85,7 @@ class GlobalType(_Type, tag="global"):
         return f"(global (mut {self.value}))" if self.mutable else f"(global {self.value})"
 
 
-class TagType(_Type, tag="tag"):
+class TagType(_Type, frozen=True, tag="tag"):
     """What an exception with this tag carries."""
 
     params: _ValueTypes

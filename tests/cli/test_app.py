@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import pytest
 from cyclopts import App
 
 from wasmq.cli import app as module
 from wasmq.cli.app import main
 from wasmq.errors import QueueFull, WorkerUnavailable
+from wasmq.version import __version__
 
 
 @pytest.fixture
@@ -34,9 +33,9 @@ def raising(monkeypatch):
 
 
 def test_version(capsys):
-    """`--version` prints the name and the installed version."""
+    """`--version` prints the name and the version."""
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"wasmq {version('wasmq')}\n"
+    assert capsys.readouterr().out == f"wasmq {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx
-import msgspec
 import pytest
 
-from wasmq.config import Config, Tenant
+from wasmq.config import Tenant, load_config
 from wasmq.errors import InvalidModule, UnknownJob, UnknownModule
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
@@ -58,7 +57,7 @@ class Scheduler:
     """The surface that the routes use. `failure` is raised by the next call of `load`, `submit_many` or `cancel`."""
 
     def __init__(self, **server):
-        self.config = msgspec.convert({"server": server}, Config)
+        self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
         self.metrics = SimpleNamespace(render=lambda: b"wasmq_workers 2\n")
         self.live = self.ready = True
         self.failure = None

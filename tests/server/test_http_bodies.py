@@ -20,7 +20,10 @@ f64 = st.floats(width=64)
 f32 = st.floats(width=32)
 v128 = st.binary(min_size=16, max_size=16)
 core = st.one_of(
-    *[st.tuples(st.just(name), values) for name, values in {"i32": i32, "i64": i64, "f32": f32, "f64": f64, "v128": v128}.items()]
+    *[
+        st.tuples(st.just(name), values)
+        for name, values in {"i32": i32, "i64": i64, "f32": f32, "f64": f64, "v128": v128}.items()
+    ]
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

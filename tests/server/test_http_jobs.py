@@ -337,7 +337,9 @@ async def test_jobs_are_listed_by_tenant_and_status(client, scheduler, digest):
     assert await ids(tenant="nobody") == []
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=²", "status=done", "tennant=a", "limit=1&limit=2"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "limit=²", "status=done", "tennant=a", "limit=1&limit=2"]
+)
 async def test_a_query_that_does_not_fit_is_refused(client, query):
     """Unknown, repeated and impossible parameters are refused rather than ignored."""
     response = await client.get(f"/v1/jobs?{query}")

@@ -24,7 +24,9 @@ async def test_it_serves_on_a_port_of_the_systems_choice_until_told_to_stop(make
     async with anyio.create_task_group() as tasks:
 
         async def run():
-            await serve(scheduler, ready=lambda host, port: addresses.append((host, port)) or up.set(), stopping=stopping)
+            await serve(
+                scheduler, ready=lambda host, port: addresses.append((host, port)) or up.set(), stopping=stopping
+            )
 
         up = anyio.Event()
         tasks.start_soon(run)

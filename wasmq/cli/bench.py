@@ -14,6 +14,7 @@ from wasmq import logs
 from wasmq.cli.options import ConfigFile, Json, effective_config
 from wasmq.cli.output import print_json, print_table, progress
 from wasmq.clock import SystemClock
+from wasmq.errors import error_for
 from wasmq.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -63,11 +64,7 @@ def bench(
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
-    """Measure this machine: latency when idle, throughput of map, throughput of 1000 concurrent callers.
-
-    The job is a product of two integers, so what is measured is the price of being a job. Each of the three
-    measurements ends after 3 seconds, or sooner when it has run all its jobs.
-    """
+    """Measure latency and throughput and print them."""
     logs.configure("error")
     settings = effective_config(config, {"scheduler.store": "memory://", "scheduler.workers": workers})
     report = anyio.run(_measure, settings, jobs)
@@ -136,7 +133,9 @@ async def _map(scheduler: Scheduler, module: Module, calls: Iterator[tuple[int, 
     """Return how many jobs one `map` ran, and in how many seconds."""
     done = 0
     start = _clock.monotonic()
-    async for _ in scheduler.map(module, "mul", calls):
+    async for outcome in scheduler.map(module, "mul", calls):
+        if outcome.status != "succeeded":
+            raise error_for(outcome)
         done += 1
     return done, _clock.monotonic() - start
 

@@ -24,7 +24,9 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def config(
     *,
-    show: Annotated[bool, Parameter(negative=(), help="Print every key with the value that takes effect.")] = False,
+    show: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Print every key with the value that takes effect.")
+    ] = False,
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:

@@ -19,7 +19,9 @@ ConfigFile: TypeAlias = Annotated[
     Parameter(name="--config", env_var="WASMQ_CONFIG", help="The configuration, a TOML file."),
 ]
 ModuleFile: TypeAlias = Annotated[Path, Parameter(help="A module: wasm bytes or WebAssembly text.")]
-Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON.")]
+Json: TypeAlias = Annotated[
+    bool, Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON.")
+]
 
 
 def effective_config(file: Path | None, flags: Mapping[str, Any] | None = None) -> Config:

@@ -53,11 +53,7 @@ def run(
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
-    """Run one job here and now and print its value.
-
-    The exit status is 0 when it succeeded, 134 when it trapped, 124 timed out, 137 out of memory, 152 out of fuel,
-    130 cancelled; 2 for a wrong call, 65 for an invalid module, 66 for a file that cannot be read, 77 refused.
-    """
+    """Run one job and print its value; returns the exit status that belongs to its outcome."""
     logs.configure("error")
     # A job of one's own: neither the daemon's queue nor its worker processes have a part in it.
     flags = {"scheduler.workers": 1, "scheduler.store": "memory://", "scheduler.engine": engine}

@@ -10,7 +10,7 @@ import anyio
 from cyclopts import Parameter
 
 from wasmq import logs
-from wasmq.cli.exits import Exit, Unavailable
+from wasmq.cli.exits import Unavailable
 from wasmq.cli.options import ConfigFile, effective_config
 
 if TYPE_CHECKING:
@@ -30,13 +30,11 @@ def serve(
     host: Annotated[str | None, Parameter(help="The address to listen on.")] = None,
     port: Annotated[int | None, Parameter(help="The port to listen on; 0 is any that is free.")] = None,
     workers: Annotated[int | None, Parameter(help="Worker processes.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative=(), help="Log one JSON object a line.")] = False,
+    json: Annotated[
+        bool, Parameter(name="--json", negative=(), show_default=False, help="Log one JSON object a line.")
+    ] = False,
 ) -> int:
-    """Run the daemon until SIGTERM or Ctrl-C.
-
-    The first signal drains it: nothing new starts, running jobs get the grace period, and the exit status is 0. The
-    second one stops it at once.
-    """
+    """Run the daemon until a signal ends it; the first drains it, the second ends the process."""
     settings = effective_config(
         config,
         {
@@ -52,24 +50,25 @@ def serve(
             raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
     logs.configure(settings.logs.level, settings.logs.format)
     options = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
-    return anyio.run(_serve, settings, backend_options=options)
+    anyio.run(_serve, settings, backend_options=options)
+    return 0
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config) -> None:
     from wasmq import server
     from wasmq.scheduler import Scheduler
 
     stopping = anyio.Event()
-    forced: list[int] = []
 
     async def watch(*, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
                 if stopping.is_set():
-                    forced.append(number)
-                    tasks.cancel_scope.cancel()
-                    return
+                    _log.warning("daemon.forced", signal=number.name)
+                    # Die of the signal itself, as who sent it expects; the workers end when their channel does.
+                    signal.signal(number, signal.SIG_DFL)
+                    signal.raise_signal(number)
                 _log.info("daemon.stopping", signal=number.name, grace=config.scheduler.grace)
                 stopping.set()
 
@@ -78,8 +77,7 @@ async def _serve(config: Config) -> int:
         async with Scheduler(config=config) as scheduler:
             await server.serve(scheduler, ready=_announce, stopping=stopping)
         tasks.cancel_scope.cancel()
-    _log.info("daemon.stopped", forced=bool(forced))
-    return 128 + forced[0] if forced else Exit.SUCCEEDED
+    _log.info("daemon.stopped")
 
 
 def _announce(host: str, port: int) -> None:

@@ -169,10 +169,10 @@ class Crew:
         except OSError as error:
             words = str(error)
         finally:
-            if worker.child is not None:
-                worker.child.kill()
             if worker.channel is not None:
                 worker.channel.close()
+            if worker.child is not None:
+                await worker.child.bury()
             self._problem = words
             del self._workers[worker.number]
             self._foreman.left(worker.number, reason, words)

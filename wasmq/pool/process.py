@@ -39,9 +39,14 @@ class Child:
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 while True:
                     self._words = (self._words + await stderr.receive())[-_LAST_WORDS:]
-        status = await self._process.wait()
-        await self._process.aclose()
-        return status
+        return await self._process.wait()
+
+    async def bury(self) -> None:
+        """Kill the process if it still lives, and wait until nothing of it is left; cannot be cancelled."""
+        with anyio.CancelScope(shield=True):
+            self.kill()
+            await self._process.wait()
+            await self._process.aclose()
 
     def kill(self) -> None:
         """End the process and its children now; nothing happens when it has ended already."""

@@ -180,7 +180,9 @@ def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tu
         try:
             values.append(read(value))
         except (ValueError, OverflowError):
-            raise InvalidArguments(f"{where}argument {position} is {param}: wants {wanted}, got {_shown(value)}") from None
+            raise InvalidArguments(
+                f"{where}argument {position} is {param}: wants {wanted}, got {_shown(value)}"
+            ) from None
     return tuple(values)
 
 

@@ -73,21 +73,23 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
     return json_response(b'{"jobs":[' + b",".join(bodies) + b'],"cursor":' + encode(cursor) + b"}")
 
 
-@get("/v1/jobs/{job_id:str}")
-async def get_job(request: Request[Any, Any, Any], job_id: str) -> ASGIResponse:
+@get("/v1/jobs/{id:str}")
+async def get_job(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Return one job, at once or when it has finished or `wait` seconds have passed."""
     context = context_of(request.app)
+    job_id = request.path_params["id"]
     wait = query_of(request, ("wait",)).get("wait")
     seconds = 0.0 if wait is None else min(_seconds(wait), context.config.max_wait)
     record = await (context.wait(job_id, seconds) if seconds else context.scheduler.job(job_id))
     return json_response(job_body(record))
 
 
-@delete("/v1/jobs/{job_id:str}", status_code=200)
-async def cancel(request: Request[Any, Any, Any], job_id: str) -> ASGIResponse:
+@delete("/v1/jobs/{id:str}", status_code=200)
+async def cancel(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Cancel a job and return it as it is now; one that had finished stays as it was."""
     context = context_of(request.app)
     query_of(request, ())
+    job_id = request.path_params["id"]
     await context.scheduler.cancel(job_id)
     return json_response(job_body(await context.scheduler.job(job_id)))
 

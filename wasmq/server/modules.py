@@ -130,10 +130,11 @@ async def list_modules(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @get("/v1/modules/{digest:str}")
-async def get_module(request: Request[Any, Any, Any], digest: str) -> ASGIResponse:
+async def get_module(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Return one module."""
     query_of(request, ())
-    return json_response(module_body(context_of(request.app).scheduler.module(digest)))
+    scheduler = context_of(request.app).scheduler
+    return json_response(module_body(scheduler.module(request.path_params["digest"])))
 
 
 routes: Final = (put_module, list_modules, get_module)

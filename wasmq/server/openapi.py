@@ -85,7 +85,10 @@ def document(config: ServerConfig) -> dict[str, Any]:
             "/v1/tenants/{name}": {
                 "parameters": [_path("name", "The tenant's name.")],
                 "get": _operation(
-                    "get_tenant", "Look at a tenant's share", {200: ("Its share, or the defaults.", "Tenant")}, (400, 422)
+                    "get_tenant",
+                    "Look at a tenant's share",
+                    {200: ("Its share, or the defaults.", "Tenant")},
+                    (400, 422),
                 ),
                 "put": _operation(
                     "put_tenant",

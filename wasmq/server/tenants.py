@@ -18,20 +18,24 @@ _DECODER: Final = msgspec.json.Decoder(Tenant)
 
 
 @get("/v1/tenants/{name:str}")
-async def get_tenant(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+async def get_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Return a tenant's share; one that nobody configured has the defaults."""
     query_of(request, ())
     tenants = context_of(request.app).scheduler.tenants()
-    return json_response(tenants.get(check_name("tenant", name, MAX_NAME), Tenant()))
+    return json_response(tenants.get(_name_of(request), Tenant()))
 
 
 @put("/v1/tenants/{name:str}", status_code=200)
-async def put_tenant(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+async def put_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Set a tenant's share; what is left out takes its default. It holds from the next job on."""
     query_of(request, ())
     tenant = decode(_DECODER, await request.body())
-    await context_of(request.app).scheduler.set_tenant(check_name("tenant", name, MAX_NAME), tenant)
+    await context_of(request.app).scheduler.set_tenant(_name_of(request), tenant)
     return json_response(tenant)
+
+
+def _name_of(request: Request[Any, Any, Any]) -> str:
+    return check_name("tenant", request.path_params["name"], MAX_NAME)
 
 
 routes: Final = (get_tenant, put_tenant)

@@ -37,7 +37,7 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
 
 
-class Signature(_Part):
+class Signature(_Part, frozen=True):
     """One exported function: its place among all exports, and its value types ("i32", "v128", ...)."""
 
     position: int
@@ -45,7 +45,7 @@ class Signature(_Part):
     results: tuple[str, ...]
 
 
-class Assignment(_Part):
+class Assignment(_Part, frozen=True):
     """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it."""
 
     ticket: int
@@ -60,7 +60,7 @@ class Assignment(_Part):
     weight: float
 
 
-class Setup(_Frame):
+class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
     `engine` is "native" or "interpreter", `quantum` is in fuel, `instances` the most that are live at once,
@@ -73,7 +73,7 @@ class Setup(_Frame):
     pulse: float
 
 
-class Map(_Frame):
+class Map(_Frame, frozen=True):
     """Down: map the artifact at `path` and know it as `module`.
 
     `counted` says that growth of its memories is counted by the worker itself instead of the engine's pool,
@@ -90,25 +90,25 @@ class Map(_Frame):
     signatures: tuple[Signature, ...]
 
 
-class Unmap(_Frame):
+class Unmap(_Frame, frozen=True):
     """Down: forget a module; its running instances go on."""
 
     module: int
 
 
-class Start(_Frame):
+class Start(_Frame, frozen=True):
     """Down: start these jobs."""
 
     jobs: list[Assignment]
 
 
-class Cancel(_Frame):
+class Cancel(_Frame, frozen=True):
     """Down: end these jobs at their next turn; each still answers with an `Ended`."""
 
     tickets: list[int]
 
 
-class Backtrace(_Part):
+class Backtrace(_Part, frozen=True):
     """One line of a backtrace: function index, its name if the module names it, byte offset in the module if known."""
 
     function: int
@@ -116,7 +116,7 @@ class Backtrace(_Part):
     offset: int | None
 
 
-class Ended(_Part):
+class Ended(_Part, frozen=True):
     """How one job ended: a status, the results, fuel, bytes, seconds, and for a failure one line and the trap."""
 
     ticket: int
@@ -130,25 +130,25 @@ class Ended(_Part):
     backtrace: tuple[Backtrace, ...] = ()
 
 
-class Ready(_Frame):
+class Ready(_Frame, frozen=True):
     """The first frame up: the worker can take jobs."""
 
     engine_version: str
 
 
-class Outcomes(_Frame):
+class Outcomes(_Frame, frozen=True):
     """Up: jobs that ended since the last one."""
 
     ended: list[Ended]
 
 
-class Underway(_Frame):
+class Underway(_Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
     tickets: list[int]
 
 
-class Unmappable(_Frame):
+class Unmappable(_Frame, frozen=True):
     """Up: the artifact of `module` cannot be mapped; the jobs that named it come back in `tickets`, never started."""
 
     module: int
@@ -156,7 +156,7 @@ class Unmappable(_Frame):
     tickets: list[int]
 
 
-class Pulse(_Frame):
+class Pulse(_Frame, frozen=True):
     """Up, at a steady pace: the worker lives.
 
     `fresh` jobs wait for their first turn, `running` have had it; `quanta` counts turns per `QUANTUM_BUCKETS` (the
@@ -169,7 +169,7 @@ class Pulse(_Frame):
     quanta_total: float
 
 
-class CompileRequest(_Frame):
+class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
     `timeout` is in seconds, `memory` in bytes.
@@ -180,7 +180,7 @@ class CompileRequest(_Frame):
     memory: int
 
 
-class Described(_Frame):
+class Described(_Frame, frozen=True):
     """Up: what a module is. `externs` and `imports` are plain data that `wasmq.types` gives names to."""
 
     digest: str
@@ -192,7 +192,7 @@ class Described(_Frame):
     exported_memory: int
 
 
-class Compiled(_Frame):
+class Compiled(_Frame, frozen=True):
     """Up, from a compile process: the module's description; its wasm bytes and artifact follow as two raw frames."""
 
     description: Described
@@ -200,7 +200,7 @@ class Compiled(_Frame):
     seconds: float
 
 
-class Rejected(_Frame):
+class Rejected(_Frame, frozen=True):
     """Up, from a compile process: the bytes are not a module that this engine accepts; one line says why."""
 
     reason: str

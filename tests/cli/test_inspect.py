@@ -1,0 +1,67 @@
+"""`wasmq inspect`: what a module says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import msgspec
+import pytest
+
+from .conftest import GUESTS
+
+EMPTY = b"\0asm\1\0\0\0"
+
+
+def test_it_names_what_a_module_exports_and_imports(wasmq, tmp_path):
+    """Kind, digest, size, memories, and every export and import with its type, in plain columns."""
+    file = tmp_path / "module.wat"
+    file.write_text(
+        '(module (import "env" "log" (func (param i32)))'
+        ' (memory (export "memory") 1 16) (func (export "f\\1b") (result f64) (f64.const 0)))'
+    )
+    done = wasmq("inspect", file)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines[0] == "kind module"
+    assert "memory 64 KiB, at most 1 MiB, exported as memory" in lines
+    assert "export memory (memory 1 16)" in lines
+    assert "export f\\x1b (func (result f64))" in lines
+    assert "import env.log (func (param i32))" in lines
+
+
+def test_json_and_digest(wasmq, tmp_path):
+    """The digest is the SHA-256 of the wasm bytes, and --json is one object."""
+    file = tmp_path / "empty.wasm"
+    file.write_bytes(EMPTY)
+    done = wasmq("inspect", file, "--json")
+
+    assert msgspec.json.decode(done.stdout) == {
+        "kind": "module",
+        "digest": hashlib.sha256(EMPTY).hexdigest(),
+        "size": len(EMPTY),
+        "exports": [],
+        "imports": [],
+    }
+
+
+@pytest.mark.parametrize(("file", "status"), [("nonesuch.wasm", 66), ("pyproject.toml", 65)])
+def test_what_is_no_module(wasmq, file, status):
+    """A file that is not there is 66, one that is no module 65, each with one line that names it."""
+    done = wasmq("inspect", file)
+
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(f"wasmq: {file}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error(spawn):
+    """When the pipe's other end is closed the command ends as the shell expects, without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = spawn("inspect", GUESTS / "mul.wat", stdout=writing, stderr=-1)
+    os.close(writing)
+
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 141

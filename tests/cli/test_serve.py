@@ -1,0 +1,82 @@
+"""`wasmq serve`: its life and its end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import urllib.request
+
+import msgspec
+import pytest
+
+from .conftest import GUESTS, ROOT
+
+pytest.importorskip("litestar")
+
+
+def log_of(process, event):
+    """Read the daemon's log until `event`, and return that entry."""
+    for line in process.stderr:
+        entry = msgspec.json.decode(line)
+        if entry["event"] == event:
+            return entry
+    raise AssertionError(f"the daemon ended without {event}")
+
+
+def ask(method, url, body, media="application/json"):
+    """Send a request and return the decoded answer."""
+    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": media})
+    with urllib.request.urlopen(request) as answer:
+        return msgspec.json.decode(answer.read())
+
+
+@pytest.fixture
+def daemon(spawn):
+    """Start a daemon on a free port; returns its process and its URL once it answers."""
+
+    def start(*words):
+        process = spawn("serve", "--json", "--port", 0, "--workers", 1, *words, stderr=subprocess.PIPE)
+        return process, log_of(process, "daemon.ready")["url"]
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_it(daemon, number):
+    """Ready, it answers; after SIGTERM or SIGINT it says that it stops, stops, and exits with 0."""
+    process, url = daemon()
+    with urllib.request.urlopen(f"{url}/livez") as answer:
+        assert answer.status == 200
+    process.send_signal(number)
+    log_of(process, "daemon.stopping")
+    log_of(process, "daemon.stopped")
+
+    assert process.wait(60) == 0
+
+
+def test_a_second_signal_does_not_wait_for_running_jobs(daemon, tmp_path):
+    """With a job in the middle of an hour's work and an hour of grace, the second signal ends it at once."""
+    file = tmp_path / "wasmq.toml"
+    file.write_text("[scheduler]\ngrace = 3600\n")
+    process, url = daemon("--config", file)
+    module = ask("PUT", f"{url}/v1/modules", (ROOT / GUESTS / "loop.wat").read_bytes(), "application/wasm")
+    call = {"module": module["digest"], "export": "spin", "limits": {"fuel": 10**12, "timeout": 3600}}
+    job = ask("POST", f"{url}/v1/jobs", msgspec.json.encode(call))
+    while ask("GET", f"{url}/v1/jobs/{job['id']}?wait=0.05", None)["state"] != "running":
+        pass
+    process.send_signal(signal.SIGTERM)
+    log_of(process, "daemon.stopping")
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(60) == -signal.SIGTERM
+
+
+def test_a_port_that_is_taken_is_one_line(daemon, wasmq):
+    """A daemon that cannot listen says where and why, and exits as for any wrong setting."""
+    _, url = daemon()
+    port = url.rpartition(":")[2]
+    done = wasmq("serve", "--port", port, "--workers", 1)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("wasmq: server.port:")
+    assert port in done.stderr
