@@ -72,7 +72,9 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
     if fuel > ceilings.fuel:
         raise LimitTooHigh(f"fuel: {fuel} is above the maximum of {ceilings.fuel} (limits.max.fuel)")
     if timeout > ceilings.timeout:
-        raise LimitTooHigh(f"timeout: {timeout:g} s is above the maximum of {ceilings.timeout:g} s (limits.max.timeout)")
+        raise LimitTooHigh(
+            f"timeout: {timeout:g} s is above the maximum of {ceilings.timeout:g} s (limits.max.timeout)"
+        )
     for name, size, ceiling in (("memory", memory, ceilings.memory), ("output", output, ceilings.output)):
         if size > ceiling:
             raise LimitTooHigh(

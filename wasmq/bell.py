@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import anyio
+import asyncio
 
 
 class Bell:
-    """Wakes the one loop that waits for it."""
+    """Wakes the one loop that waits for it. On asyncio's own futures: an idle job's way goes through two bells."""
 
     def __init__(self) -> None:
         self._rung = False
-        self._event: anyio.Event | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Wake the waiter, or let the next wait return at once."""
         self._rung = True
-        if self._event is not None:
-            self._event.set()
+        _wake(self._waiter)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait for a ring, at most `timeout` seconds, and clear it; returns whether there was one."""
         if not self._rung:
-            self._event = anyio.Event()
+            loop = asyncio.get_running_loop()
+            waiter = self._waiter = loop.create_future()
+            timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
             try:
-                if timeout is None:
-                    await self._event.wait()
-                else:
-                    with anyio.move_on_after(timeout):
-                        await self._event.wait()
+                await waiter
             finally:
-                self._event = None
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
         rung, self._rung = self._rung, False
         return rung
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

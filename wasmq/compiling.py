@@ -82,7 +82,7 @@ class Compiler:
         config = self._config
         try:
             reply = _reply_decoder.decode(parts[0]) if parts else None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidModule(f"module: its compile process answered nonsense: {error}") from None
         if isinstance(reply, Rejected):
             raise InvalidModule(f"module: {reply.reason}")

@@ -25,9 +25,7 @@ _LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody
 class Dispatcher:
     """Takes jobs from the store to the workers. Ring `bell` when there may be work or room."""
 
-    def __init__(
-        self, store: Store, pool: Pool, crew: Crew, fairness: Fairness, gate: Gate, clock: Clock
-    ) -> None:
+    def __init__(self, store: Store, pool: Pool, crew: Crew, fairness: Fairness, gate: Gate, clock: Clock) -> None:
         self.bell = Bell()
         self.claiming = False
         self._store = store
@@ -36,27 +34,30 @@ class Dispatcher:
         self._fairness = fairness
         self._gate = gate
         self._clock = clock
-        self._scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self._stopping = False
 
     async def run(self) -> None:
         """Dispatch until stopped."""
-        with self._scope:
-            self.claiming = True
-            while True:
+        self.claiming = True
+        try:
+            while not self._stopping:
                 await self._dispatch()
                 await self.bell.wait(await self._pause())
-        self.claiming = False
+        finally:
+            self.claiming = False
+            self.done.set()
 
-    def stop(self) -> None:
-        """Start no more jobs."""
-        self._scope.cancel()
-        self.claiming = False
+    async def stop(self) -> None:
+        """Start no more jobs; returns when the last that were claimed have been sent."""
+        self._stopping = True
+        self.bell.ring()
+        await self.done.wait()
 
     async def _dispatch(self) -> None:
-        while (room := self._pool.room()) > 0:
-            with anyio.CancelScope(shield=True):
-                # What is claimed must be assigned: between the two nothing may cut in.
-                jobs = await self._store.claim(room, self._clock.wall())
+        while (room := self._pool.room()) > 0 and not self._stopping:
+            jobs = await self._store.claim(room, self._clock.wall())
+            if jobs:
                 self._assign(jobs)
             if len(jobs) < room:
                 return
@@ -66,8 +67,7 @@ class Dispatcher:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order)
         self._crew.send(self._pool.assign(jobs, self._clock.wall()))
-        if self._pool.alone:
-            self._crew.want_solo(self._pool.alone)
+        self._crew.want_solo(lambda: self._pool.alone)
 
     async def _pause(self) -> float:
         now = self._clock.wall()

@@ -39,7 +39,7 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     output: int
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type."""
 
     module: str
@@ -47,7 +47,7 @@ class Call(msgspec.Struct, frozen=True):
     args: tuple[Value, ...] = ()
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One accepted call: who wants it, what it may spend, and when it may start.
 
     `order` is the start tag that fairness gave it (fuel of virtual time); `due` and `submitted_at` are seconds on the
@@ -69,7 +69,7 @@ class Job(msgspec.Struct, frozen=True):
     returned: int = 0
 
 
-class Frame(msgspec.Struct, frozen=True, kw_only=True):
+class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of a trap's backtrace, innermost first: the function's index, its name and its byte offset if known."""
 
     function: int
@@ -77,14 +77,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     offset: int | None
 
 
-class Trap(msgspec.Struct, frozen=True, kw_only=True):
+class Trap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why the engine stopped a guest: a stable code such as `unreachable`, and where."""
 
     code: str
     backtrace: tuple[Frame, ...] = ()
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended, and its exact bill.
 
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `error` is one line that a person

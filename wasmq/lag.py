@@ -19,16 +19,10 @@ class LagMeter:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
-        """Measure until stopped."""
-        with self._scope:
-            while True:
-                before = self._clock.monotonic()
-                await anyio.sleep(_EVERY)
-                self._metrics.lagged(max(0.0, self._clock.monotonic() - before - _EVERY))
-
-    def stop(self) -> None:
-        """Measure no more."""
-        self._scope.cancel()
+        """Measure until cancelled."""
+        while True:
+            before = self._clock.monotonic()
+            await anyio.sleep(_EVERY)
+            self._metrics.lagged(max(0.0, self._clock.monotonic() - before - _EVERY))

@@ -27,7 +27,7 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CancelWish, Died, HandedBack, Ran, Settler
+from wasmq.settle import CANCELLED, CancelWish, Died, HandedBack, Ran, Settler
 from wasmq.store import JobRecord, Store, open_store
 from wasmq.version import __version__
 
@@ -140,9 +140,7 @@ class Scheduler:
             modules=self._library.__getitem__,
         )
         self._crew = Crew(settings, self._workers, self._clock, self, tasks)
-        self._dispatcher = Dispatcher(
-            self._store, self._pool, self._crew, self._fairness, self._gate, self._clock
-        )
+        self._dispatcher = Dispatcher(self._store, self._pool, self._crew, self._fairness, self._gate, self._clock)
         self._settler = Settler(
             self._store,
             self._fairness,
@@ -396,9 +394,7 @@ class Scheduler:
         return found != "finished"
 
     async def _cancel_many(self, ids: Sequence[str]) -> list[str]:
-        outcome = Outcome(
-            status="cancelled", error="cancelled before it started", engine=self.config.scheduler.engine
-        )
+        outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
         found = await self._store.cancel(ids, outcome)
         running = []
         for job_id, what in zip(ids, found, strict=True):
@@ -408,7 +404,9 @@ class Scheduler:
                     await self._settler.finish_queued(record.job, outcome)
             elif what == "running":
                 running.append(job_id)
+        self._settler.unwanted(running)
         self._crew.send(self._pool.cancel(running))
+        self._settler.add([HandedBack(job, None) for job in self._pool.drop_alone(running)])
         return list(found)
 
     # Tenants.
@@ -431,7 +429,8 @@ class Scheduler:
 
     def joined(self, worker: int, *, solo: bool) -> None:
         """A worker is ready."""
-        self._crew.send(self._pool.join(worker, self._clock.wall(), solo=solo))
+        self._pool.join(worker, solo=solo)
+        self._go_on_alone(worker)
         self._dispatcher.bell.ring()
 
     def said(self, worker: int, frame: Upward) -> None:
@@ -441,17 +440,26 @@ class Scheduler:
                 name = str(worker)
                 ended = self._pool.ended(worker, frame.ended)
                 self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
-                self._crew.send(self._pool.feed_alone(worker, self._clock.wall()))
+                self._go_on_alone(worker)
             case Underway():
                 self._pool.underway(worker, frame.tickets)
                 self._dispatcher.bell.ring()
             case Unmappable():
                 jobs = self._pool.returned(worker, frame.tickets)
                 self._settler.add([HandedBack(job, frame.reason) for job in jobs])
+                self._go_on_alone(worker)
             case Pulse():
                 self.metrics.quanta(frame.quanta, frame.quanta_total)
             case _:
                 raise ProtocolError(f"{type(frame).__name__} came out of turn")
+
+    def _go_on_alone(self, worker: int) -> None:
+        """Give a worker for single jobs the next one, or let it go."""
+        if self._pool.is_idle_solo(worker):
+            sendings = self._pool.feed_alone(worker, self._clock.wall())
+            self._crew.send(sendings)
+            if not sendings:
+                self._crew.dismiss(worker)
 
     def left(self, worker: int, reason: str, words: str) -> None:
         """A worker is gone."""
@@ -495,27 +503,27 @@ class Scheduler:
         finally:
             group.cancel_scope.cancel()
             if isinstance(error, asyncio.CancelledError):
-                left = await group.__aexit__(kind, error, trace)
+                swallowed = await group.__aexit__(kind, error, trace)
             else:
-                # The caller's own exception goes on as it is, not wrapped in a group.
-                left = await group.__aexit__(None, None, None)
-        return left
+                # The caller's own exception goes on as it is, neither wrapped in a group nor swallowed with it.
+                await group.__aexit__(None, None, None)
+                swallowed = None
+        return swallowed
 
     async def _stop(self, grace: float) -> None:
         if self._stopped:
             return
         self._stopped = True
         self._gate.close()
-        self._dispatcher.stop()
+        await self._dispatcher.stop()
         with anyio.move_on_after(grace):
             while self._pool.running:
                 await self._settler.idle.wait()
         self._settler.stopping = True
-        self._settler.stop()
         self._crew.stop()
         await self._crew.wait()
         self._settler.add([HandedBack(job, None) for job in self._pool.disband()])
-        await self._settler.settle()
+        await self._settler.stop()
         await self._abandon()
         await self._library.close()
         await self._store.close()

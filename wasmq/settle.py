@@ -15,7 +15,7 @@ from wasmq.logs import get_logger
 from wasmq.store import Finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from wasmq.clock import Clock
     from wasmq.fairness import Fairness
@@ -31,7 +31,7 @@ _STATUSES = frozenset(Status.__args__)  # type: ignore[attr-defined]
 _FROM_WORKERS = _STATUSES - {"lost", "exited"}
 
 
-class Ran(msgspec.Struct, frozen=True):
+class Ran(msgspec.Struct, frozen=True, gc=False):
     """A worker says that a job ended; `assigned` is when it got the job, in seconds on the wall clock."""
 
     job: Job
@@ -40,27 +40,28 @@ class Ran(msgspec.Struct, frozen=True):
     worker: str
 
 
-class Died(msgspec.Struct, frozen=True):
+class Died(msgspec.Struct, frozen=True, gc=False):
     """A job's worker died; `reason` says how."""
 
     job: Job
     reason: str
 
 
-class HandedBack(msgspec.Struct, frozen=True):
+class HandedBack(msgspec.Struct, frozen=True, gc=False):
     """A worker never started a job; `unmappable` is what was wrong with its module, None when nothing was."""
 
     job: Job
     unmappable: str | None
 
 
-class CancelWish(msgspec.Struct, frozen=True):
+class CancelWish(msgspec.Struct, frozen=True, gc=False):
     """Somebody stopped waiting for a job, which is to be cancelled."""
 
     id: str
 
 
 News: TypeAlias = Ran | Died | HandedBack | CancelWish
+CANCELLED = "cancelled before it started"
 
 
 class Settler:
@@ -95,33 +96,40 @@ class Settler:
         self._bell = Bell()
         self.idle = Bell()
         self._news: list[News] = []
-        self._cancelled: set[str] = set()
+        self._unwanted: set[str] = set()
         self._repaired: dict[str, int] = {}
         self._log = get_logger()
-        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
 
     def add(self, news: Sequence[News]) -> None:
         """Take news, to be settled soon."""
         self._news += news
         self._bell.ring()
 
+    def unwanted(self, ids: Iterable[str]) -> None:
+        """Note that running jobs are being cancelled: should their worker die first, they do not run again."""
+        self._unwanted.update(ids)
+
     async def run(self) -> None:
-        """Settle until stopped."""
-        with self._scope:
-            while True:
+        """Settle until stopped, and then what there is."""
+        try:
+            while not self.stopping:
                 await self._bell.wait()
-                await self.settle()
+                await self._settle_all()
+        finally:
+            self._done.set()
 
-    def stop(self) -> None:
-        """Stop the loop; what has come meanwhile is left for `settle`."""
-        self._scope.cancel()
+    async def stop(self) -> None:
+        """Stop the loop: jobs whose worker is gone from now on go back to the queue uncharged."""
+        self.stopping = True
+        self._bell.ring()
+        await self._done.wait()
+        await self._settle_all()
 
-    async def settle(self) -> None:
-        """Settle what there is."""
+    async def _settle_all(self) -> None:
         while self._news:
             news, self._news = self._news, []
-            with anyio.CancelScope(shield=True):
-                await self._settle(news)
+            await self._settle(news)
 
     async def finish_queued(self, job: Job, outcome: Outcome) -> None:
         """Tell of a job that the store has finished while it was queued."""
@@ -138,18 +146,20 @@ class Settler:
             match item:
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
+                case Died() | HandedBack() if item.job.id in self._unwanted:
+                    ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
                         again.append(item.job)
                     elif self.stopping:
                         unharmed.append(item.job)
                     else:
-                        ends.append((item.job, self._lost(item.job, item.reason)))
+                        ends.append((item.job, self._without_run(item.job, "lost", self._epitaph(item))))
                 case HandedBack():
                     if item.unmappable is None or (problem := await self._repair(item.job, item.unmappable)) is None:
                         unharmed.append(item.job)
                     else:
-                        ends.append((item.job, self._lost(item.job, problem)))
+                        ends.append((item.job, self._without_run(item.job, "lost", problem)))
                 case CancelWish():
                     wishes.append(item.id)
         await self._release(again, charged=True)
@@ -175,6 +185,7 @@ class Settler:
             self._tell(job, outcome)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
+        self._unwanted.discard(job.id)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
@@ -242,13 +253,13 @@ class Settler:
             engine_version=version,
         )
 
-    def _lost(self, job: Job, reason: str) -> Outcome:
+    def _without_run(self, job: Job, status: Status, error: str) -> Outcome:
         engine, version = self._engine()
-        attempts = self._attempts(job)
-        error = reason if reason.startswith("lost:") else (
-            f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {reason}"
-        )
-        return Outcome(status="lost", error=error, attempts=attempts, engine=engine, engine_version=version)
+        return Outcome(status=status, error=error, attempts=self._attempts(job), engine=engine, engine_version=version)
+
+    def _epitaph(self, died: Died) -> str:
+        attempts = self._attempts(died.job)
+        return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
 
 
 def _frame(line: object) -> Frame:

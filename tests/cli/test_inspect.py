@@ -8,6 +8,9 @@ import os
 import msgspec
 import pytest
 
+from wasmq.cli.inspect import load_module
+from wasmq.config import Config, ModulesConfig
+
 from .conftest import GUESTS
 
 EMPTY = b"\0asm\1\0\0\0"
@@ -31,7 +34,7 @@ def test_it_names_what_a_module_exports_and_imports(wasmq, tmp_path):
     assert "import env.log (func (param i32))" in lines
 
 
-def test_json_and_digest(wasmq, tmp_path):
+def test_the_digest_is_that_of_the_bytes(wasmq, tmp_path):
     """The digest is the SHA-256 of the wasm bytes, and --json is one object."""
     file = tmp_path / "empty.wasm"
     file.write_bytes(EMPTY)
@@ -44,6 +47,25 @@ def test_json_and_digest(wasmq, tmp_path):
         "exports": [],
         "imports": [],
     }
+
+
+async def test_json_is_what_the_daemon_says(wasmq, tmp_path):
+    """--json describes a module with every kind of export and import exactly as HTTP does."""
+    bodies = pytest.importorskip("wasmq.server.modules")
+    file = tmp_path / "module.wat"
+    file.write_text(
+        """(module
+          (import "env" "log" (func (param i32)))
+          (import "env" "shape" (global (mut i64)))
+          (tag (export "tag") (param i32))
+          (table (export "table") 1 2 funcref)
+          (memory (export "memory") 1 16)
+          (func (export "f") (result f64 v128) unreachable))"""
+    )
+    printed = msgspec.json.decode(wasmq("inspect", file, "--json").stdout)
+    module = await load_module(Config(modules=ModulesConfig(directory=str(tmp_path))), file)
+
+    assert printed == msgspec.json.decode(msgspec.json.encode(bodies.module_body(module)))
 
 
 @pytest.mark.parametrize(("file", "status"), [("nonesuch.wasm", 66), ("pyproject.toml", 65)])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import urllib.request
 
 import msgspec
 import pytest
+
+from wasmq.cli.app import main
 
 from .conftest import GUESTS, ROOT
 
@@ -80,3 +83,11 @@ def test_a_port_that_is_taken_is_one_line(daemon, wasmq):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("wasmq: server.port:")
     assert port in done.stderr
+
+
+def test_without_the_extra_the_way_to_it_is_named(monkeypatch, capsys):
+    """Where litestar is not installed the command says what to install; exit status 69."""
+    monkeypatch.setitem(sys.modules, "litestar", None)
+
+    assert main(["serve"]) == 69
+    assert capsys.readouterr().err == "wasmq: serving over HTTP needs litestar: pip install 'wasmq[serve]'\n"

@@ -16,8 +16,8 @@ from wasmq.config import Tenant, load_config
 from wasmq.errors import InvalidModule, UnknownJob, UnknownModule
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
-from wasmq.scheduler import JobRecord
 from wasmq.server import build_app
+from wasmq.store import JobRecord
 from wasmq.types import Extern, FunctionType, GlobalType, Import, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ class Scheduler:
             handles.append(SimpleNamespace(id=job.id))
         return handles
 
-    async def job(self, id):
+    async def job(self, job_id):
         try:
-            return self._records[id]
+            return self._records[job_id]
         except KeyError:
-            raise UnknownJob(f"no job {id!r}") from None
+            raise UnknownJob(f"no job {job_id!r}") from None
 
     async def jobs(self, *, tenant=None, status=None, after=None, limit=100):
         newest = list(reversed(self._records.values()))
@@ -133,20 +133,20 @@ class Scheduler:
             and status in (None, record.state, record.outcome and record.outcome.status)
         ][:limit]
 
-    async def wait(self, id, timeout=None):
-        await self.job(id)
+    async def wait(self, job_id, timeout=None):
+        await self.job(job_id)
         self.waited.append(timeout)
         self.waiting.set()
         with anyio.move_on_after(timeout):
-            await self._finished[id].wait()
-        return await self.job(id)
+            await self._finished[job_id].wait()
+        return await self.job(job_id)
 
-    async def cancel(self, id):
+    async def cancel(self, job_id):
         self._fail()
-        record = await self.job(id)
+        record = await self.job(job_id)
         if record.state == "finished":
             return False
-        self.finish(id, Outcome(status="cancelled", error="cancelled"))
+        self.finish(job_id, Outcome(status="cancelled", error="cancelled"))
         return True
 
     async def set_tenant(self, name, tenant):
@@ -155,11 +155,11 @@ class Scheduler:
     def tenants(self):
         return self._tenants
 
-    def finish(self, id, outcome):
+    def finish(self, job_id, outcome):
         """End a job with `outcome`."""
-        record = self._records[id]
-        self._records[id] = JobRecord(job=record.job, state="finished", attempts=1, outcome=outcome)
-        self._finished[id].set()
+        record = self._records[job_id]
+        self._records[job_id] = JobRecord(job=record.job, state="finished", attempts=1, outcome=outcome)
+        self._finished[job_id].set()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -70,15 +71,17 @@ def test_floats_may_be_decimal_strings(value):
 
 @given(st.sampled_from(["i32", "i64", "f32", "f64", "v128", "funcref"]), anything)
 def test_anything_is_a_value_or_is_refused(param, came):
-    """Whatever JSON comes, it becomes a value of the right Python type or is refused in one line naming position and type."""
+    """Whatever JSON comes, it becomes a value of the right Python type or is refused naming position and type."""
     try:
         [value] = arguments([param], [came])
     except InvalidArguments as error:
-        assert f"argument 1 is {param}" in str(error)
-        assert "\n" not in str(error) or isinstance(came, str)
-        assert len(str(error)) < 250
+        refusal = str(error)
     else:
-        assert type(value) is {"i": int, "f": float, "v": bytes}[param[0]]
+        assert type(value) is {"i32": int, "i64": int, "f32": float, "f64": float, "v128": bytes}[param]
+        return
+    assert refusal.startswith(f"argument 1 is {param}: ")
+    assert refusal.isprintable()
+    assert len(refusal) < 250
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,7 @@ def test_anything_is_a_value_or_is_refused(param, came):
         ("i64", "٣", '"٣"'),
         ("i64", " 1", '" 1"'),
         ("i64", None, "null"),
+        ("i64", "1\n2", '"1\N{REPLACEMENT CHARACTER}2"'),
         ("f64", "nan", '"nan"'),
         ("f64", "1e999", '"1e999"'),
         ("f64", 10**400, "100"),
@@ -120,10 +124,8 @@ def test_the_number_of_arguments_must_fit(params, came):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_body_or_are_refused(body):
     """Whatever bytes come, reading them as a job gives a job or one of the two refusals."""
-    try:
+    with suppress(MalformedBody, InvalidBody):
         assert isinstance(decode(msgspec.json.Decoder(JobRequest), body), JobRequest)
-    except (MalformedBody, InvalidBody) as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 from wasmq import logs
 from wasmq.cli.exits import Unreadable
@@ -14,7 +15,7 @@ from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
 from wasmq.cli.output import print_json, print_line, print_table, spin
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
-from wasmq.types import MemoryType
+from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from wasmq.config import Config
 
 __all__ = ["inspect", "load_module", "unreadable"]
+
+_KINDS: dict[type[msgspec.Struct], str] = {
+    FunctionType: "function",
+    MemoryType: "memory",
+    TableType: "table",
+    GlobalType: "global",
+    TagType: "tag",
+}
 
 
 def inspect(
@@ -101,10 +110,15 @@ def _pages(memory: MemoryType, pages: int) -> str:
 
 
 def _report(module: Module) -> dict[str, object]:
+    """Return the module as HTTP describes it."""
     return {
         "kind": module.kind,
         "digest": module.digest,
         "size": module.size,
-        "exports": [{"name": extern.name, "type": str(extern.type)} for extern in module.exports],
-        "imports": [{"module": each.module, "name": each.name, "type": str(each.type)} for each in module.imports],
+        "exports": [{"name": extern.name, "type": _type(extern.type)} for extern in module.exports],
+        "imports": [{"module": each.module, "name": each.name, "type": _type(each.type)} for each in module.imports],
     }
+
+
+def _type(of: msgspec.Struct) -> dict[str, object]:
+    return {"kind": _KINDS[type(of)], **msgspec.structs.asdict(of)}

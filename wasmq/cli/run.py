@@ -10,13 +10,13 @@ import msgspec
 from cyclopts import Parameter
 
 from wasmq import logs
-from wasmq.cli.exits import Exit, UsageError, exit_for_outcome
+from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import load_module, unreadable
 from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_value, json_value, parse_arguments
 from wasmq.errors import UnknownExport
-from wasmq.job import Limits
+from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wasmq.config import Config
-    from wasmq.job import Outcome
+    from wasmq.handles import JobHandle
     from wasmq.modules import Module
 
 __all__ = ["run"]
@@ -56,7 +56,12 @@ def run(
     """Run one job and print its value; returns the exit status that belongs to its outcome."""
     logs.configure("error")
     # A job of one's own: neither the daemon's queue nor its worker processes have a part in it.
-    flags = {"scheduler.workers": 1, "scheduler.store": "memory://", "scheduler.engine": engine}
+    flags = {
+        "scheduler.workers": 1,
+        "scheduler.store": "memory://",
+        "scheduler.grace": 0,
+        "scheduler.engine": engine,
+    }
     settings = effective_config(config, flags)
     with unreadable(file):
         file.stat()  # before a worker process is started for nothing
@@ -67,9 +72,6 @@ def run(
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output)
     outcome = anyio.run(_run, settings, file, export, args, limits)
-    if outcome is None:
-        complain("cancelled before it started")
-        return Exit.CANCELLED
     if json:
         print_json(_report(outcome))
     elif outcome.status == "succeeded" and outcome.values:
@@ -79,9 +81,8 @@ def run(
     return exit_for_outcome(outcome)
 
 
-async def _run(config: Config, file: Path, export: str, args: Sequence[str], limits: Limits) -> Outcome | None:
-    """Return the job's outcome, None when it was interrupted before it was a job."""
-    job = outcome = None
+async def _run(config: Config, file: Path, export: str, args: Sequence[str], limits: Limits) -> Outcome:
+    job: JobHandle | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(spin, f"running {export} of {file}; Ctrl-C cancels it")
         async with Scheduler(config=config) as scheduler:
@@ -96,9 +97,12 @@ async def _run(config: Config, file: Path, export: str, args: Sequence[str], lim
                 values = parse_arguments(args, function.params, export)
                 job = await scheduler.submit(module, export, *values, limits=limits)
                 outcome = await job
-            if scope.cancelled_caught and job is not None:
-                await job.cancel()
-                outcome = await job
+            if scope.cancelled_caught:
+                if job is None:
+                    outcome = Outcome(status="cancelled", error="cancelled before it was queued")
+                else:
+                    await job.cancel()
+                    outcome = await job
         tasks.cancel_scope.cancel()
     return outcome
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     import msgspec
 
+_CHUNK = 2**18  # bytes
 
-class Channel(asyncio.Protocol):
+
+class Channel(asyncio.BufferedProtocol):
     """Calls `on_frame` with each frame as it comes, and `on_break` once with the reason when the other side errs."""
 
     def __init__(self, on_frame: Callable[[Upward], None], on_break: Callable[[str], None]) -> None:
@@ -22,6 +24,8 @@ class Channel(asyncio.Protocol):
         self._on_break = on_break
         self._decoder: Decoder[Upward] = Decoder(Upward)
         self._transport: asyncio.WriteTransport | None = None
+        # One buffer for all that comes: asyncio would otherwise make one of this size for each message.
+        self._buffer = memoryview(bytearray(_CHUNK))
 
     @classmethod
     async def open(
@@ -46,10 +50,14 @@ class Channel(asyncio.Protocol):
         """Keep the transport."""
         self._transport = transport  # type: ignore[assignment]
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what comes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Decode and hand on."""
         try:
-            for frame in self._decoder.feed(data):
+            for frame in self._decoder.feed(self._buffer[:nbytes]):
                 self._on_frame(frame)
         except ProtocolError as error:
             self.close()

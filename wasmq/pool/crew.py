@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +14,7 @@ from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
     from wasmq_worker.protocol import Upward
@@ -77,7 +76,7 @@ class Crew:
         self._next = 1
         self._solo = 0
         self._stopping = False
-        self._scope = anyio.CancelScope()
+        self._stopped = anyio.Event()
         self._first = anyio.Event()
         self._gone = anyio.Event()
         self._problem = ""
@@ -98,7 +97,7 @@ class Crew:
     def stop(self) -> None:
         """End all workers now and start no more."""
         self._stopping = True
-        self._scope.cancel()
+        self._stopped.set()
         for worker in self._workers.values():
             worker.end("stopped")
 
@@ -120,11 +119,11 @@ class Crew:
         workers = self._workers.values()
         return {"fresh": sum(w.fresh for w in workers), "running": sum(w.running for w in workers)}
 
-    def want_solo(self, wanted: int) -> None:
-        """Start workers for single jobs until `wanted` are there, at most as many as there are workers."""
-        while self._solo < min(wanted, self._size) and not self._stopping:
+    def want_solo(self, wanted: Callable[[], int]) -> None:
+        """Keep workers for single jobs while `wanted` says that some wait, at most as many as there are workers."""
+        while self._solo < min(wanted(), self._size) and not self._stopping:
             self._solo += 1
-            self._tasks.start_soon(self._run_solo)
+            self._tasks.start_soon(self._keep_solo, wanted)
 
     def dismiss(self, number: int) -> None:
         """End a worker that is not needed any more."""
@@ -143,12 +142,13 @@ class Crew:
                 continue
             failures += 1
             self._first.set()
-            with self._scope:
-                await anyio.sleep(min(_BACKOFF * math.pow(2, failures - 1), _BACKOFF_MAX))
+            with anyio.move_on_after(min(_BACKOFF * 2.0 ** min(failures - 1, 20), _BACKOFF_MAX)):
+                await self._stopped.wait()
 
-    async def _run_solo(self) -> None:
+    async def _keep_solo(self, wanted: Callable[[], int]) -> None:
         try:
-            await self._run(self._new(solo=True))
+            while wanted() and not self._stopping:
+                await self._run(self._new(solo=True))
         finally:
             self._solo -= 1
 
@@ -212,13 +212,13 @@ class Crew:
 
     async def _watch(self) -> None:
         """Kill workers that have fallen silent."""
-        with self._scope:
-            while True:
-                await anyio.sleep(PULSE)
-                now = self._clock.monotonic()
-                for worker in self._workers.values():
-                    silent = now - worker.heard
-                    if not worker.ready.is_set() and silent > _READY_WITHIN:
-                        worker.end("unready")
-                    elif worker.ready.is_set() and silent > self._config.stuck_after:
-                        worker.end("stuck")
+        while not self._stopping:
+            with anyio.move_on_after(PULSE):
+                await self._stopped.wait()
+            now = self._clock.monotonic()
+            for worker in self._workers.values():
+                silent = now - worker.heard
+                if not worker.ready.is_set() and silent > _READY_WITHIN:
+                    worker.end("unready")
+                elif worker.ready.is_set() and silent > self._config.stuck_after:
+                    worker.end("stuck")

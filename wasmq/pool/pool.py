@@ -80,10 +80,9 @@ class Pool:
         """Workers that can take jobs."""
         return len(self._workers)
 
-    def join(self, worker: int, now: float, *, solo: bool = False) -> list[Sending]:
-        """Enter a worker that is ready, under a number never used before; a solo one gets its job."""
+    def join(self, worker: int, *, solo: bool = False) -> None:
+        """Enter a worker that is ready, under a number never used before."""
         self._workers[worker] = _Worker(solo=solo)
-        return self._feed_alone(worker, now) if solo else []
 
     def leave(self, worker: int) -> list[Job]:
         """Strike off a worker that is gone, and return the jobs it had."""
@@ -153,13 +152,14 @@ class Pool:
                 tickets.setdefault(place[0], []).append(place[1])
         return [Sending(worker, Cancel(batch)) for worker, batch in tickets.items()]
 
-    def drop_alone(self, job_id: str) -> Job | None:
-        """Return a job that waits for a worker of its own, struck off, or None when it is no such job."""
-        for job in self._alone:
-            if job.id == job_id:
-                self._alone.remove(job)
-                return job
-        return None
+    def drop_alone(self, ids: Iterable[str]) -> list[Job]:
+        """Strike off those of the jobs that wait for a worker of their own, and return them."""
+        if not self._alone:
+            return []
+        wanted = set(ids)
+        dropped = [job for job in self._alone if job.id in wanted]
+        self._alone = deque(job for job in self._alone if job.id not in wanted)
+        return dropped
 
     def disband(self) -> list[Job]:
         """Strike off every job that waits for a worker of its own, and return them."""
@@ -167,21 +167,20 @@ class Pool:
         self._alone.clear()
         return jobs
 
-    def feed_alone(self, worker: int, now: float) -> list[Sending]:
-        """Give a solo worker that has nothing to do the next job that must run alone; nothing when there is none."""
+    def is_idle_solo(self, worker: int) -> bool:
+        """Return whether this is a worker for single jobs that has none."""
         held = self._workers.get(worker)
-        return self._feed_alone(worker, now) if held is not None and held.solo and not held.running else []
+        return held is not None and held.solo and not held.running
 
-    def _feed_alone(self, worker: int, now: float) -> list[Sending]:
+    def feed_alone(self, worker: int, now: float) -> list[Sending]:
+        """Give an idle solo worker the next job that must run alone; nothing when there is none."""
         if not self._alone:
             return []
         sendings: list[Sending] = []
         assignment = self._enter(worker, self._workers[worker], self._alone.popleft(), now, sendings)
         return [*sendings, Sending(worker, Start([assignment]))]
 
-    def _enter(
-        self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]
-    ) -> Assignment:
+    def _enter(self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]) -> Assignment:
         module, mapping = self._mapping(job.call.module)
         if mapping not in worker.mapped:
             worker.mapped.add(mapping)

@@ -1,8 +1,8 @@
 """What travels in the requests and responses, and how a JSON value becomes a core value and back. Pure.
 
-Integers are JSON numbers, exact to 64 bits, and are accepted as decimal strings too, because many JSON readers keep only
-53 bits. NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity"; a v128 is 32 hex digits, its 16 bytes
-in memory order; stdout and stderr are base64.
+Integers are JSON numbers, exact to 64 bits, and are accepted as decimal strings too, because many JSON readers keep
+only 53 bits. NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity"; a v128 is 32 hex digits, its
+16 bytes in memory order; stdout and stderr are base64.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
 from wasmq.job import Limits, Outcome, State, Status, Trap, Value
+from wasmq.types import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wasmq.scheduler import JobRecord
+    from wasmq.store import JobRecord
 
 __all__ = [
+    "MAX_KEY",
     "MAX_NAME",
     "InvalidBody",
     "JobBody",
@@ -49,8 +51,11 @@ class InvalidBody(WasmqError):
 
 
 MAX_NAME: Final = 200
-"""Characters in a tenant's name or a key, as admission allows."""
+"""Characters in a tenant's name, as admission allows."""
+MAX_KEY: Final = 255
+"""Characters in an idempotency key, as admission allows."""
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+_Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 _JsonValue: TypeAlias = Annotated[
     Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]})
 ]
@@ -103,7 +108,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limits: LimitsRequest = LimitsRequest()
     tenant: _Name = "default"
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
-    key: Annotated[_Name | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
+    key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
 
 
@@ -149,7 +154,7 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """Return what the body says. Raises `MalformedBody` when it is not JSON, `InvalidBody` when it is something else."""
+    """Return what the body says. Raises `MalformedBody` when it is not JSON, `InvalidBody` when it is another thing."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -290,7 +295,7 @@ def _shown(came: Any) -> str:
         case dict():
             return "an object"
         case str():
-            return f'"{came}"' if len(came) <= 40 else f'"{came[:40]}…"'
+            return f'"{printable(came, 40)}"'
         case _:
             text = repr(came)
             return text if len(text) <= 40 else f"{text[:40]}…"

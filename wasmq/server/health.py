@@ -4,34 +4,34 @@
 from typing import Any, Final
 
 from litestar import Request, get
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
-from wasmq.server.context import context_of, json_response
+from wasmq.server.context import Reply, context_of, json_response
 
 __all__ = ["routes"]
 
-_TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT_FORMAT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 @get("/livez")
-async def livez(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def livez(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether the loops run and claim jobs: 200, or 503 when a restart is wanted."""
     live = context_of(request.app).scheduler.live
     return json_response({"live": live}, 200 if live else 503)
 
 
 @get("/readyz")
-async def readyz(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def readyz(request: Request[Any, Any, Any]) -> ASGIApp:
     """Say whether jobs sent now will run: 200, or 503 when they should be sent elsewhere."""
     ready = context_of(request.app).scheduler.ready
     return json_response({"ready": ready}, 200 if ready else 503)
 
 
 @get("/metrics")
-async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def metrics(request: Request[Any, Any, Any]) -> ASGIApp:
     """Return the metrics in Prometheus' text format."""
     body = context_of(request.app).scheduler.metrics.render()
-    return ASGIResponse(body=body, headers={"content-type": _TEXT_FORMAT})
+    return Reply(body, media=_TEXT_FORMAT)
 
 
 routes: Final = (livez, readyz, metrics)

@@ -1,16 +1,16 @@
-"""Routes for jobs: submit, look, wait, cancel. Bodies are decoded from and encoded to bytes here, with nothing between."""
+"""Routes for jobs: submit, look, wait, cancel. Bodies go straight from bytes to structs and back."""
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
 import math
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 from litestar import Request, delete, get, post
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from wasmq import scheduler as core
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_NAME, InvalidBody, JobRequest, arguments, decode, job_body
+from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
 from wasmq.server.context import Context, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 
@@ -26,7 +26,7 @@ _STATUSES: Final = (*get_args(State), *get_args(Status))
 
 
 @post("/v1/jobs", status_code=202)
-async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
     """Queue one job, or all of an array, or none."""
     context = context_of(request.app)
     query_of(request, ())
@@ -46,7 +46,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @get("/v1/jobs")
-async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
     """List jobs, newest first.
 
     A page ends early when it would be larger than `[server] max_body`: each job carries up to its `output` of text.
@@ -59,7 +59,10 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
     limit = _limit(query.get("limit"))
     # One more than asked for tells whether there is a next page.
     records = await context.scheduler.jobs(
-        tenant=query.get("tenant"), status=status, after=query.get("cursor"), limit=limit + 1
+        tenant=query.get("tenant"),
+        status=cast("State | Status | None", status),
+        after=query.get("cursor"),
+        limit=limit + 1,
     )
     bodies: list[bytes] = []
     room = int(context.config.max_body)
@@ -74,7 +77,7 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @get("/v1/jobs/{id:str}")
-async def get_job(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def get_job(request: Request[Any, Any, Any]) -> ASGIApp:
     """Return one job, at once or when it has finished or `wait` seconds have passed."""
     context = context_of(request.app)
     job_id = request.path_params["id"]
@@ -85,7 +88,7 @@ async def get_job(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @delete("/v1/jobs/{id:str}", status_code=200)
-async def cancel(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def cancel(request: Request[Any, Any, Any]) -> ASGIApp:
     """Cancel a job and return it as it is now; one that had finished stays as it was."""
     context = context_of(request.app)
     query_of(request, ())
@@ -116,8 +119,8 @@ def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: st
 def _one_key(key: str | None, header: str | None) -> str | None:
     if header is None:
         return key
-    if not 1 <= len(header) <= MAX_NAME:
-        raise InvalidBody(f"Idempotency-Key: 1 to {MAX_NAME} characters wanted, {len(header)} came")
+    if not 1 <= len(header) <= MAX_KEY:
+        raise InvalidBody(f"Idempotency-Key: 1 to {MAX_KEY} characters wanted, {len(header)} came")
     if key is not None and key != header:
         raise InvalidBody('Idempotency-Key and "key" differ; give one of them')
     return header

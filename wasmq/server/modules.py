@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, get, put
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from wasmq import types
 from wasmq.modules import Module
@@ -115,7 +115,7 @@ def _type_body(
 
 
 @put("/v1/modules", status_code=200)
-async def put_module(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
     """Load the module that the body is; one that is here already is only looked up."""
     query_of(request, ())
     module = await context_of(request.app).scheduler.load(await request.body())
@@ -123,14 +123,14 @@ async def put_module(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @get("/v1/modules")
-async def list_modules(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
     """List every loaded module."""
     query_of(request, ())
     return json_response(ModuleList(tuple([module_body(each) for each in context_of(request.app).scheduler.modules()])))
 
 
 @get("/v1/modules/{digest:str}")
-async def get_module(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
     """Return one module."""
     query_of(request, ())
     scheduler = context_of(request.app).scheduler

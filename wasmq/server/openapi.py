@@ -1,20 +1,21 @@
 """The OpenAPI document at /schema: the routes by hand, every body from the struct that decodes or encodes it."""
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
-from importlib.metadata import version
 from typing import Any, Final, get_args
 
 import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from wasmq.config import ServerConfig, Tenant
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_NAME, JobBody, JobPage, JobRequest
+from wasmq.server.bodies import MAX_KEY, JobBody, JobPage, JobRequest
+from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
+from wasmq.version import __version__
 
 __all__ = ["document", "route"]
 
@@ -27,8 +28,8 @@ def route(config: ServerConfig) -> HTTPRouteHandler:
     encoded = msgspec.json.encode(document(config))
 
     @get("/schema")
-    async def schema() -> ASGIResponse:
-        return ASGIResponse(body=encoded)
+    async def schema() -> ASGIApp:
+        return Reply(encoded)
 
     return schema
 
@@ -40,7 +41,7 @@ def document(config: ServerConfig) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "wasmq",
-            "version": version("wasmq"),
+            "version": __version__,
             "description": "Runs WebAssembly jobs, isolated and metered in fuel. Errors are RFC 9457 problem details. "
             f"A request's body is at most {int(config.max_body)} bytes.",
         },
@@ -122,7 +123,7 @@ def _submit(config: ServerConfig) -> dict[str, Any]:
                 "in": "header",
                 "required": False,
                 "description": "The same as the body's key; for one job, not for an array.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
             }
         ],
         body={_JSON: {"schema": one_or_many("JobRequest")}},
@@ -140,7 +141,7 @@ def _list_jobs() -> dict[str, Any]:
         "list_jobs",
         "List jobs, newest first",
         {200: ("A page; one of large jobs may be shorter than asked for.", "JobPage")},
-        (400, 404),
+        (400,),
         parameters=[
             _query("tenant", "Only this tenant's jobs.", {"type": "string"}),
             _query(

@@ -43,6 +43,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     MalformedBody: 400,
     InvalidQuery: 400,
     InvalidBody: 422,
+    errors.Refused: 422,
     errors.InvalidModule: 422,
     errors.UnknownModule: 404,
     errors.UnknownJob: 404,
@@ -92,6 +93,6 @@ def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Res
 
 HANDLERS: Final[ExceptionHandlersMap] = {
     **dict.fromkeys(STATUSES, _from_wasmq),
-    HTTPException: _from_http,  # type: ignore[dict-item]
+    HTTPException: _from_http,
     Exception: _from_unexpected,
 }

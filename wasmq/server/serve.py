@@ -12,7 +12,6 @@ import anyio
 import uvicorn
 
 from wasmq.errors import ConfigError
-from wasmq.logs import get_logger
 from wasmq.server.app import build_app
 from wasmq.server.context import context_of
 
@@ -26,7 +25,6 @@ __all__ = ["serve"]
 _BACKLOG: Final = 1024
 _LAST_ANSWERS: Final = 5
 """Seconds that requests get to end, once none of them waits for a job any more."""
-_log = get_logger()
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +53,7 @@ async def serve(
     app = build_app(scheduler)
     server = _Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -76,7 +74,6 @@ async def serve(
             server.should_exit = True
 
     try:
-        _log.info("server.listening", host=config.host, port=port)
         if ready is not None:
             ready(config.host, port)  # whoever connects from now on waits in the backlog at worst
         async with anyio.create_task_group() as tasks:
@@ -86,7 +83,6 @@ async def serve(
     finally:
         for each in sockets:
             each.close()
-    _log.info("server.stopped", host=config.host, port=port)
 
 
 async def _run(server: _Server, sockets: list[socket.socket]) -> None:
@@ -136,7 +132,8 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio sends answers without delay only on sockets that say they are TCP.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setblocking(False)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, get, put
-from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from wasmq.admission import check_name
 from wasmq.config import Tenant
@@ -18,7 +18,7 @@ _DECODER: Final = msgspec.json.Decoder(Tenant)
 
 
 @get("/v1/tenants/{name:str}")
-async def get_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def get_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     """Return a tenant's share; one that nobody configured has the defaults."""
     query_of(request, ())
     tenants = context_of(request.app).scheduler.tenants()
@@ -26,7 +26,7 @@ async def get_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 
 @put("/v1/tenants/{name:str}", status_code=200)
-async def put_tenant(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def put_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     """Set a tenant's share; what is left out takes its default. It holds from the next job on."""
     query_of(request, ())
     tenant = decode(_DECODER, await request.body())

@@ -165,8 +165,10 @@ class MemoryStore:
             entry = self._jobs[job_id]
             if tenant is not None and entry.job.tenant != tenant:
                 continue
-            if status is not None and status != entry.state and (
-                entry.outcome is None or status != entry.outcome.status
+            if (
+                status is not None
+                and status != entry.state
+                and (entry.outcome is None or status != entry.outcome.status)
             ):
                 continue
             found.append(entry.record())

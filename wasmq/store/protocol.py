@@ -20,7 +20,7 @@ Cancellation: TypeAlias = Literal["cancelled", "running", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs; one that had finished; none."""
 
 
-class JobRecord(msgspec.Struct, frozen=True):
+class JobRecord(msgspec.Struct, frozen=True, gc=False):
     """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
 
     job: Job
@@ -29,7 +29,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     outcome: Outcome | None
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one attempt: counts only while this attempt is the job's latest."""
 
     id: str

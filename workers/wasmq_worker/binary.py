@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 _NUMBERS: Final = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128"}
-# Heap types, with what a nullable reference to one is called.
 HEAPS: Final = {
     0x74: ("noexn", "nullexnref"),
     0x73: ("nofunc", "nullfuncref"),
@@ -23,6 +22,7 @@ HEAPS: Final = {
     0x6A: ("array", "arrayref"),
     0x69: ("exn", "exnref"),
 }
+"""Heap types by their code: a name, and what a nullable reference to one is called."""
 _PLAIN: Final = _NUMBERS | {code: shorthand for code, (_, shorthand) in HEAPS.items()}
 _REF, _REF_NULL = 0x64, 0x63
 _CONTINUED: Final = bytes(range(0x80, 0x100))
@@ -35,8 +35,8 @@ _WITH_BYTES: Final = {0x43: 4, 0x44: 8}
 _GC, _SIMD, _V128_CONST = 0xFB, 0xFD, 0x0C
 _GC_LEBS: Final = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
 
-
 Type: TypeAlias = list[Any]
+"""An extern's type as plain data: see `wasmq_worker.describe`."""
 
 
 class DescribeError(ValueError):
@@ -44,7 +44,7 @@ class DescribeError(ValueError):
 
 
 class Reader:
-    """Reads forward from `at`, never past `end`."""
+    """Reads `data` forward from `at`, never past `end`. Every method that reads raises `DescribeError`."""
 
     __slots__ = ("at", "data", "end")
 
@@ -54,9 +54,11 @@ class Reader:
         self.end = end
 
     def fail(self, what: str, at: int | None = None) -> DescribeError:
+        """Return an error that names a place, which is where the reader is unless given."""
         return DescribeError(f"{what} at byte {self.at if at is None else at}")
 
     def byte(self) -> int:
+        """Read one byte."""
         at = self.at
         if at >= self.end:
             raise self.fail("unexpected end")
@@ -64,14 +66,17 @@ class Reader:
         return self.data[at]
 
     def peek(self) -> int:
+        """Return the next byte without reading it, or -1 at the end."""
         return self.data[self.at] if self.at < self.end else -1
 
     def skip(self, length: int) -> None:
+        """Skip so many bytes."""
         if length > self.end - self.at:
             raise self.fail(f"{length} bytes announced, {self.end - self.at} left")
         self.at += length
 
     def unsigned(self, bits: int = 32) -> int:
+        """Read an unsigned number of at most `bits` bits."""
         start = self.at
         result = self.byte()
         if result < 0x80:
@@ -87,6 +92,7 @@ class Reader:
         raise self.fail(f"a number of more than {bits} bits", start)
 
     def skip_leb(self) -> None:
+        """Skip a number of any kind."""
         start = self.at
         while self.byte() >= 0x80:
             if self.at - start >= 10:
@@ -110,6 +116,7 @@ class Reader:
         return count
 
     def name(self) -> str:
+        """Read a name."""
         length = self.unsigned()
         start = self.at
         self.skip(length)
@@ -119,6 +126,7 @@ class Reader:
             raise self.fail("a name that is not UTF-8", start) from None
 
     def value_type(self) -> str:
+        """Read a value type, or a reference type: "i32", "funcref", "(ref null 3)"."""
         start = self.at
         code = self.byte()
         if (plain := _PLAIN.get(code)) is not None:
@@ -126,7 +134,7 @@ class Reader:
         if code not in (_REF, _REF_NULL):
             raise self.fail(f"unknown value type {code:#04x}", start)
         nullable = code == _REF_NULL
-        if (heap := _HEAPS.get(self.peek())) is not None:
+        if (heap := HEAPS.get(self.peek())) is not None:
             self.at += 1
             return heap[1] if nullable else f"(ref {heap[0]})"
         index = self.unsigned()
@@ -135,7 +143,10 @@ class Reader:
         return f"(ref null {index})" if nullable else f"(ref {index})"
 
     def value_types(self) -> tuple[str, ...]:
+        """Read a list of value types."""
         count = self.count()
+        if not count:
+            return ()
         start = self.at
         try:
             plain = tuple([_PLAIN[code] for code in self.data[start : start + count]])
@@ -155,20 +166,24 @@ class Reader:
             raise self.fail("unknown limits")
         return minimum, maximum, flags, 1 << page
 
-    def memory_type(self) -> _Type:
+    def memory_type(self) -> Type:
+        """Read a memory's type."""
         minimum, maximum, flags, page = self.limits()
         return ["memory", minimum, maximum, bool(flags & 4), bool(flags & 2), page]
 
-    def table_type(self) -> _Type:
+    def table_type(self) -> Type:
+        """Read a table's type."""
         element = self.value_type()
         minimum, maximum, flags, _ = self.limits()
         return ["table", element, minimum, maximum, bool(flags & 4)]
 
-    def global_type(self) -> _Type:
+    def global_type(self) -> Type:
+        """Read a global's type."""
         value = self.value_type()
         return ["global", value, bool(self.byte() & 1)]
 
     def skip_expression(self) -> None:
+        """Skip a constant expression and the end that belongs to it."""
         while (code := self.byte()) != _END:
             if code in _WITH_LEB:
                 self.skip_leb()

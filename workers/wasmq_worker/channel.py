@@ -26,6 +26,8 @@ class Channel:
         stream.setblocking(False)
         self._socket = stream
         self._decoder: Decoder[Downward] = Decoder(Downward)
+        # Received into one buffer: a fresh one of this size for each look costs more than a whole short job.
+        self._buffer = memoryview(bytearray(_CHUNK))
         self._unsent = bytearray()
         self._poll = select.poll()
         self._poll.register(stream, select.POLLIN)
@@ -35,20 +37,24 @@ class Channel:
         if self._unsent:
             self._flush()
         try:
-            data = self._socket.recv(_CHUNK)
+            size = self._socket.recv_into(self._buffer)
         except BlockingIOError:
             return []
         except OSError as error:
             raise Closed(str(error)) from None
-        if not data:
+        if not size:
             raise Closed("end of stream")
-        return self._decoder.feed(data)
+        return self._decoder.feed(self._buffer[:size])
 
     def wait(self, seconds: float) -> bool:
         """Wait until something has come, at most so long; returns whether it has."""
-        events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-        self._poll.modify(self._socket, events)
-        return bool(self._poll.poll(seconds * 1000.0))
+        if not self._unsent:
+            return bool(self._poll.poll(seconds * 1000.0))
+        self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
+        try:
+            return bool(self._poll.poll(seconds * 1000.0))
+        finally:
+            self._poll.modify(self._socket, select.POLLIN)
 
     def send(self, frame: msgspec.Struct) -> None:
         """Send a frame, or keep what the socket does not take now for later. Raises `Closed`."""

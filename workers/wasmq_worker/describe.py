@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
+from wasmq_worker.binary import HEAPS, DescribeError, Reader
 from wasmq_worker.protocol import Described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wasmq_worker.binary import Type
+
+__all__ = ["DescribeError", "describe"]
+
 HEAVY_DATA: Final = 256 * 2**10
-"""Bytes of active data segments from which a growable exported memory is pooled: copying that much into each fresh
-instance costs more than knowing its growth to the byte is worth."""
+"""Bytes of active data segments above which a growable exported memory is pooled all the same: copying that much into
+each fresh instance would cost more than exact accounting of its growth is worth."""
 MAX_DESCRIPTION: Final = 500_000
 """Exports, imports and the value types in their signatures: a few bytes can name a signature of 2 000 value types."""
 POOLED_TABLES: Final = 8
@@ -41,7 +46,14 @@ _COUNT, _TAG = 12, 13
 _MEMORY_GROW: Final = re.compile(rb"\x40\x80{0,4}\x00")
 
 _REC, _SUB, _SUB_FINAL, _FUNC, _STRUCT, _ARRAY = 0x4E, 0x50, 0x4F, 0x60, 0x5F, 0x5E
-_Type: TypeAlias = list[Any]
+_PACKED: Final = (0x78, 0x77)
+# Outside a function's locals, one of these takes the garbage collector's heap, of which the pool has none to give.
+_COLLECTED: Final = frozenset(
+    text
+    for heap, shorthand in HEAPS.values()
+    if heap not in ("func", "nofunc")
+    for text in (shorthand, f"(ref {heap})")
+)
 
 
 def describe(wasm: bytes) -> Described:
@@ -64,13 +76,14 @@ class _Module:
         self._wasm = wasm
         self._types: list[tuple[tuple[str, ...], tuple[str, ...]] | None] = []  # None for a struct or an array
         self._functions: list[int] = []
-        self._tables: list[_Type] = []
-        self._memories: list[_Type] = []
-        self._globals: list[_Type] = []
-        self._tags: list[_Type] = []
+        self._tables: list[Type] = []
+        self._memories: list[Type] = []
+        self._globals: list[Type] = []
+        self._tags: list[Type] = []
         self._imported_memories = 0
+        self._memory_place = -1  # of memory 0 among the exports
         self._described = 0
-        self._collected = False  # needs the garbage collector's heap, of which the pool has none to give
+        self._collected = False  # by the garbage collector: whether there is something for it
         self._sections = self._find_sections()
 
     def described(self) -> Described:
@@ -84,11 +97,10 @@ class _Module:
         self._each(_TAG, self._read_tag)
         self._each(_GLOBAL, self._read_global)
         exports: list[Any] = []
-        places: list[tuple[int, int]] = []
-        self._each(_EXPORT, lambda reader: self._read_export(reader, exports, places))
+        self._each(_EXPORT, lambda reader: exports.append(self._read_export(reader, len(exports))))
         self._each(_ELEMENT, self._read_element)
         alone = len(self._memories) == 1 and not self._imported_memories
-        exported_memory = places.index((2, 0)) if alone and (2, 0) in places else -1
+        exported_memory = self._memory_place if alone else -1
         defined = self._memories[self._imported_memories :]
         return Described(
             hashlib.sha256(self._wasm).hexdigest(),
@@ -180,7 +192,7 @@ class _Module:
         self._account(type_, reader)
         return [module, name, type_]
 
-    def _read_export(self, reader: Reader, exports: list[Any], places: list[tuple[int, int]]) -> None:
+    def _read_export(self, reader: Reader, place: int) -> list[Any]:
         name = reader.name()
         start = reader.at
         kind, index = reader.byte(), reader.unsigned()
@@ -190,17 +202,18 @@ class _Module:
         type_ = kinds[kind][index]
         if kind == 0:
             type_ = self._function_type(type_, reader)
+        elif kind == 2 and index == 0 and self._memory_place < 0:
+            self._memory_place = place
         self._account(type_, reader)
-        exports.append([name, type_])
-        places.append((kind, index))
+        return [name, type_]
 
-    def _function_type(self, index: int, reader: Reader) -> _Type:
+    def _function_type(self, index: int, reader: Reader) -> Type:
         found = self._types[index] if index < len(self._types) else None
         if found is None:
             raise reader.fail(f"type {index} is not a function type")
         return ["func", *found]
 
-    def _account(self, type_: _Type, reader: Reader) -> None:
+    def _account(self, type_: Type, reader: Reader) -> None:
         self._described += 1 + sum([len(part) for part in type_ if isinstance(part, tuple)])
         if self._described > MAX_DESCRIPTION:
             raise reader.fail(f"exports and imports of more than {MAX_DESCRIPTION} names and value types")
@@ -213,7 +226,7 @@ class _Module:
         if initialised:
             reader.skip_expression()
 
-    def _add_table(self, reader: Reader) -> _Type:
+    def _add_table(self, reader: Reader) -> Type:
         type_ = reader.table_type()
         self._tables.append(type_)
         self._note_reference(type_[1])
@@ -223,13 +236,13 @@ class _Module:
         self._add_global(reader)
         reader.skip_expression()
 
-    def _add_global(self, reader: Reader) -> _Type:
+    def _add_global(self, reader: Reader) -> Type:
         type_ = reader.global_type()
         self._globals.append(type_)
         self._note_reference(type_[1])
         return type_
 
-    def _read_tag(self, reader: Reader) -> _Type:
+    def _read_tag(self, reader: Reader) -> Type:
         reader.byte()
         type_ = ["tag", self._function_type(reader.unsigned(), reader)[1]]
         self._tags.append(type_)

@@ -233,13 +233,9 @@ class Instance:
             return self._ended("trapped", now, error=f"trapped: {message}", trap="instantiation")
         code, message, backtrace = traps.take_trap(trap)
         if code == traps.OUT_OF_FUEL:
-            return self._ended(
-                "out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units"
-            )
+            return self._ended("out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units")
         if self._refused():
-            return self._ended(
-                "out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace
-            )
+            return self._ended("out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace)
         return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
 
     def _refused(self) -> bool:

@@ -231,7 +231,7 @@ class Splitter:
         self._buffer = bytearray()
         self._limit = limit
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """Return the payloads that `data` completes. Raises `ProtocolError` when a length is above the limit."""
         buffer = self._buffer
         buffer += data
@@ -261,9 +261,9 @@ class Decoder(Generic[_F]):
         self._splitter = Splitter(limit)
         self._decoder: msgspec.msgpack.Decoder[_F] = msgspec.msgpack.Decoder(frames)
 
-    def feed(self, data: bytes) -> list[_F]:
+    def feed(self, data: bytes | memoryview) -> list[_F]:
         """Return the frames that `data` completes. Raises `ProtocolError` when bytes are not such a frame."""
         try:
             return [self._decoder.decode(payload) for payload in self._splitter.feed(data)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"not a frame: {error}") from None

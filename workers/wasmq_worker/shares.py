@@ -42,6 +42,7 @@ class Shares:
         self._shares: dict[int, _Share] = {}
         self._heap: list[tuple[float, int, _Share]] = []
         self._virtual = 0.0
+        self._crowded = 1_000  # records at which to look for some to drop
 
     def add(self, instance: Instance) -> None:
         """Let a new instance wait for its first turn."""
@@ -104,8 +105,9 @@ class Shares:
         heapq.heappush(self._heap, (share.tag, share.key, share))
 
     def _forget_idle(self) -> None:
-        """Drop the records of shares that have nothing here and no debt; only when most of them are such."""
-        if len(self._shares) > 2 * len(self._heap) + 1_000:
+        """Drop the records of shares that have nothing here and no debt, each time there are twice as many as then."""
+        if len(self._shares) > self._crowded:
             self._shares = {
                 key: share for key, share in self._shares.items() if share.queued or share.tag > self._virtual
             }
+            self._crowded = 2 * len(self._shares) + 1_000

@@ -1,0 +1,55 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import wasmq
+from wasmq.config import Config, ModulesConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GUESTS = Path(__file__).parent.parent / "workers" / "guests"
+
+
+@pytest.fixture(autouse=True)
+def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No WASMQ_* variable of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("WASMQ_") and not name.startswith("WASMQ_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for compiled modules that all tests share."""
+    return tmp_path_factory.mktemp("modules")
+
+
+@pytest.fixture
+def guests() -> Path:
+    """The directory of the guest programs."""
+    return GUESTS
+
+
+@pytest.fixture
+def config(cache: Path) -> Config:
+    """A configuration that keeps compiled modules in the tests' own directory."""
+    return Config(modules=ModulesConfig(directory=str(cache)))
+
+
+@pytest.fixture
+def make_scheduler(config: Config) -> Callable[..., wasmq.Scheduler]:
+    """Make a scheduler with one worker and the tests' module directory; takes what `Scheduler` takes."""
+
+    def make(**options: object) -> wasmq.Scheduler:
+        options.setdefault("workers", 1)
+        options.setdefault("config", config)
+        return wasmq.Scheduler(**options)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,133 @@
+"""HTTP over the real scheduler, its workers and its store."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from wasmq import Scheduler, load_config
+from wasmq.server import build_app
+
+GUESTS = Path(__file__).parents[2] / "workers" / "guests"
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """Return a context manager: a client of a daemon with one worker and an empty module directory."""
+
+    # Entered in the test's own task, because a scheduler must end in the task that started it.
+    @asynccontextmanager
+    async def daemon():
+        config = load_config(environ={}, overrides={"modules.directory": str(tmp_path), "scheduler.workers": 1})
+        async with Scheduler(config=config) as scheduler:
+            transport = httpx.ASGITransport(app=build_app(scheduler))
+            async with httpx.AsyncClient(transport=transport, base_url="http://wasmq") as client:
+                yield client
+
+    return daemon
+
+
+async def load(client, guest):
+    response = await client.put("/v1/modules", content=(GUESTS / guest).read_bytes())
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def run(client, **body):
+    response = await client.post("/v1/jobs", json=body)
+    assert response.status_code == 202, response.text
+    response = await client.get(f"/v1/jobs/{response.json()['id']}?wait=30")
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def test_a_product_by_http(daemon):
+    """A module goes in, a call of it comes out with its value and its exact bill, and the metrics count it."""
+    async with daemon() as client:
+        module = await load(client, "mul.wat")
+        assert module["exports"] == [
+            {"name": "mul", "type": {"kind": "function", "params": ["i32", "i32"], "results": ["i32"]}}
+        ]
+        assert (await client.get("/v1/modules")).json() == {"modules": [module]}
+        job = await run(client, module=module["digest"], export="mul", args=[2, "4"], tenant="acme", key="once")
+        assert (job["state"], job["attempts"], job["tenant"]) == ("finished", 1, "acme")
+        outcome = job["outcome"]
+        assert (outcome["status"], outcome["value"], outcome["fuel_used"]) == ("succeeded", 8, 4)
+        again = await run(client, module=module["digest"], export="mul", args=[2, 4], tenant="acme", key="once")
+        assert again == job
+        assert (await client.get("/v1/jobs", params={"tenant": "acme"})).json() == {"jobs": [job], "cursor": None}
+        metrics = (await client.get("/metrics")).text
+        assert 'wasmq_jobs_finished_total{status="succeeded",tenant="acme"} 1.0' in metrics
+
+
+async def test_every_value_type_goes_round(daemon):
+    """Values of every type come back as they were given, not-a-number and the ends of the ranges too."""
+    async with daemon() as client:
+        module = await load(client, "values.wat")
+        vector = "000102030405060708090a0b0c0d0e0f"
+        args = [2**32 - 1, str(2**63 - 1), "Infinity", "NaN", vector]
+        job = await run(client, module=module["digest"], export="all", args=args)
+        assert job["outcome"]["value"] == [vector, "NaN", "Infinity", 2**63 - 1, -1]
+        job = await run(client, module=module["digest"], export="f64", args=[math.pi])
+        assert job["outcome"]["value"] == math.pi
+
+
+async def test_a_batch_keeps_its_order(daemon):
+    """The jobs of an array are accepted together and each has its own outcome, in the order asked."""
+    async with daemon() as client:
+        digest = (await load(client, "mul.wat"))["digest"]
+        response = await client.post(
+            "/v1/jobs", json=[{"module": digest, "export": "mul", "args": [n, n]} for n in range(50)]
+        )
+        assert response.status_code == 202
+        jobs = [(await client.get(f"/v1/jobs/{job['id']}?wait=30")).json() for job in response.json()]
+        assert [job["outcome"]["value"] for job in jobs] == [n * n for n in range(50)]
+
+
+async def test_a_running_job_is_cancelled(daemon):
+    """DELETE ends a job in the middle of a loop."""
+    async with daemon() as client:
+        digest = (await load(client, "loop.wat"))["digest"]
+        response = await client.post("/v1/jobs", json={"module": digest, "export": "spin", "limits": {"timeout": 60}})
+        job = response.json()["id"]
+        assert (await client.delete(f"/v1/jobs/{job}")).status_code == 200
+        outcome = (await client.get(f"/v1/jobs/{job}?wait=30")).json()["outcome"]
+        assert outcome["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "kind"),
+    [
+        ({"args": [1, 2**32]}, 422, "invalid-arguments"),
+        ({"limits": {"fuel": 10**15}}, 422, "limit-too-high"),
+        ({"limits": {"fuel": 0}}, 422, "invalid-limit"),
+        ({"limits": {"memory": "lots"}}, 422, "invalid-limit"),
+        ({"tenant": "a\nb"}, 422, "invalid-arguments"),
+        ({"module": "mul"}, 404, "unknown-module"),
+        ({"export": "div"}, 422, "unknown-export"),
+    ],
+)
+async def test_what_the_scheduler_refuses_is_a_problem(daemon, change, status, kind):
+    """Admission's own refusals come out with their status and their line."""
+    async with daemon() as client:
+        digest = (await load(client, "mul.wat"))["digest"]
+        response = await client.post("/v1/jobs", json={"module": digest, "export": "mul", "args": [2, 4]} | change)
+        assert (response.status_code, response.json()["type"]) == (status, f"urn:wasmq:{kind}")
+
+
+async def test_a_daemon_that_runs_is_live_and_ready(daemon):
+    """The probes answer for the real loops."""
+    async with daemon() as client:
+        assert (await client.get("/livez")).json() == {"live": True}
+        assert (await client.get("/readyz")).json() == {"ready": True}
+
+
+async def test_what_is_no_module_is_refused(daemon):
+    """Bytes that do not compile are 422 with the reason."""
+    async with daemon() as client:
+        response = await client.put("/v1/modules", content=b"\0asm\x01\0\0\0junk")
+        assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-module")

@@ -1,0 +1,354 @@
+"""Real worker and compile processes, driven over frames from plain blocking code.
+
+Nothing here waits for time to pass: every wait is for a frame or for the end of a process, and a frame that does not
+come within `PATIENCE` seconds is an error of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from wasmq_worker.protocol import (
+    MAX_ARTIFACT,
+    Assignment,
+    Cancel,
+    Compiled,
+    CompileRequest,
+    Decoder,
+    Described,
+    Ended,
+    Map,
+    Outcomes,
+    Pulse,
+    Ready,
+    Rejected,
+    Setup,
+    Signature,
+    Splitter,
+    Start,
+    Underway,
+    Unmap,
+    Unmappable,
+    Upward,
+    pack,
+    pack_raw,
+)
+
+from wasmq.pool.process import PYTHON_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+PATIENCE = 60.0
+GUESTS = Path(__file__).parents[2] / "workers" / "guests"
+MIB = 2**20
+FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
+
+_replies = msgspec.msgpack.Decoder(Compiled | Rejected)
+
+
+def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """Start `python -m module FD` as the scheduler does."""
+    return subprocess.Popen(
+        [sys.executable, *PYTHON_FLAGS, "-m", module, str(theirs.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={},
+        cwd="/",
+        start_new_session=True,
+        pass_fds=(theirs.fileno(),),
+    )
+
+
+def bury(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its children and leave nothing of it."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(PATIENCE)
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+class Artifact(NamedTuple):
+    """A compiled module on disk."""
+
+    described: Described
+    path: Path
+
+
+class Compiler:
+    """The waiting compile process, and the artifacts that it has made for all tests."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._made: dict[tuple[str, bytes], Artifact] = {}
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self.process = spawn("wasmq_worker.compiler", theirs)
+
+    def close(self) -> None:
+        self._control.close()
+        bury(self.process)
+
+    def ask(
+        self, source: bytes, engine: str = "native", *, timeout: float = 30.0, memory: int = 2 * 2**30
+    ) -> tuple[Compiled | Rejected | None, list[bytes]]:
+        """Return what the compile process answers, and the raw frames after it; None when its child died."""
+        return self.finish(self.begin(source, engine, timeout=timeout, memory=memory))
+
+    def begin(self, source: bytes, engine: str = "native", *, timeout: float, memory: int) -> socket.socket:
+        """Hand a request over and return the connection on which the answer will come."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
+        with theirs:
+            socket.send_fds(self._control, [b"c"], [theirs.fileno()])
+        try:
+            ours.sendall(pack(CompileRequest(engine, timeout, memory)) + pack_raw(source, MAX_ARTIFACT))
+        except BrokenPipeError:
+            pass  # it died early; that is an answer too
+        return ours
+
+    @staticmethod
+    def finish(connection: socket.socket) -> tuple[Compiled | Rejected | None, list[bytes]]:
+        """Read an answer to its end."""
+        splitter, parts = Splitter(MAX_ARTIFACT), []
+        with connection:
+            while True:
+                try:
+                    data = connection.recv(MIB)
+                except ConnectionResetError:
+                    break
+                if not data:
+                    break
+                parts += splitter.feed(data)
+        return (_replies.decode(parts[0]), parts[1:]) if parts else (None, [])
+
+    def artifact(self, source: bytes, engine: str) -> Artifact:
+        """Return a module's artifact, compiled once for all tests."""
+        found = self._made.get((engine, source))
+        if found is None:
+            reply, parts = self.ask(source, engine)
+            if not isinstance(reply, Compiled):
+                raise AssertionError(f"the module does not compile: {reply}")
+            path = self._directory / f"{engine}-{len(self._made)}.cwasm"
+            path.write_bytes(parts[1])
+            found = self._made[engine, source] = Artifact(reply.description, path)
+        return found
+
+
+def signatures(described: Described) -> dict[str, Signature]:
+    """Return the exported functions of a module by name."""
+    return {
+        name: Signature(position, tuple(type_[1]), tuple(type_[2]))
+        for position, (name, type_) in enumerate(described.exports)
+        if type_[0] == "func"
+    }
+
+
+class Mapped(NamedTuple):
+    """A module as a worker knows it."""
+
+    number: int
+    calls: dict[str, int]
+    described: Described
+
+
+class Worker:
+    """A worker process. Frames that come are sorted away as they come: see `ended`, `underway`, `pulses`."""
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        engine: str = "native",
+        *,
+        quantum: int = 100_000,
+        instances: int = 64,
+        pulse: float = 3600.0,
+    ) -> None:
+        self.engine = engine
+        self.ended: dict[int, Ended] = {}
+        self.order: list[int] = []  # tickets as they ended
+        self.underway: set[int] = set()
+        self.returned: dict[int, Unmappable] = {}
+        self.pulses: list[Pulse] = []
+        self.live: set[int] = set()
+        self._compiler = compiler
+        self._modules: dict[bytes, Mapped] = {}
+        self._next = defaultdict[str, int](int)
+        self._decoder: Decoder[Any] = Decoder(Upward)
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(PATIENCE)
+        with theirs:
+            self.process = spawn("wasmq_worker", theirs)
+        self.send(Setup(engine, quantum, instances, pulse))
+        ready = self._receive()[0]
+        if not isinstance(ready, Ready):
+            raise AssertionError(f"the first frame was {ready}")
+        self.engine_version = ready.engine_version
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def close(self) -> None:
+        self.socket.close()
+        bury(self.process)
+
+    def send(self, *frames: msgspec.Struct) -> None:
+        """Send frames in one piece."""
+        self.socket.sendall(b"".join(pack(frame) for frame in frames))
+
+    def map(self, source: str | bytes | Path) -> Mapped:
+        """Make a module known: WebAssembly text, bytes, or a file; the same source is mapped once."""
+        if isinstance(source, Path):
+            source = source.read_bytes()
+        elif isinstance(source, str):
+            source = source.encode()
+        found = self._modules.get(source)
+        if found is None:
+            found = self._modules[source] = self.map_new(source)
+        return found
+
+    def map_new(self, source: bytes, path: Path | None = None) -> Mapped:
+        """Map a module under a number of its own, from another file than its artifact when given one."""
+        described, artifact = self._compiler.artifact(source, self.engine)
+        exports = signatures(described)
+        self._next["module"] += 1
+        mapped = Mapped(self._next["module"], {name: index for index, name in enumerate(exports)}, described)
+        self.send(
+            Map(
+                mapped.number,
+                str(path or artifact),
+                described.counted,
+                described.start,
+                described.memory,
+                described.exported_memory,
+                tuple(exports.values()),
+            )
+        )
+        return mapped
+
+    def unmap(self, module: Mapped) -> None:
+        self._modules = {source: mapped for source, mapped in self._modules.items() if mapped != module}
+        self.send(Unmap(module.number))
+
+    def assign(
+        self,
+        module: Mapped,
+        export: str,
+        *args: float | bytes,
+        fuel: int = FUEL,
+        memory: int = MEMORY,
+        timeout: float = TIMEOUT,
+        share: int = 0,
+        weight: float = 1.0,
+    ) -> Assignment:
+        """Return a job for `send`, under a new ticket."""
+        self._next["ticket"] += 1
+        ticket = self._next["ticket"]
+        self.live.add(ticket)
+        return Assignment(
+            ticket, module.number, module.calls[export], args, fuel, memory, timeout, 65_536, share, weight
+        )
+
+    def start(self, *jobs: Assignment) -> list[int]:
+        """Start jobs and return their tickets."""
+        self.send(Start(list(jobs)))
+        return [job.ticket for job in jobs]
+
+    def run(self, source: str | bytes | Path | Mapped, export: str, *args: float | bytes, **limits: Any) -> Ended:
+        """Run one job and return its outcome."""
+        module = source if isinstance(source, Mapped) else self.map(source)
+        (ticket,) = self.start(self.assign(module, export, *args, **limits))
+        return self.outcomes([ticket])[0]
+
+    def outcomes(self, tickets: Sequence[int]) -> list[Ended]:
+        """Return the outcomes of jobs once all have come."""
+        self.until(lambda: all(ticket in self.ended for ticket in tickets))
+        return [self.ended[ticket] for ticket in tickets]
+
+    def until_underway(self, tickets: Iterable[int]) -> None:
+        """Return when these jobs have had a turn and want more."""
+        wanted = set(tickets)
+        self.until(lambda: wanted <= self.underway)
+
+    def cancel(self, tickets: Iterable[int]) -> list[Ended]:
+        """Cancel jobs and return their outcomes."""
+        tickets = list(tickets)
+        self.send(Cancel(tickets))
+        return self.outcomes(tickets)
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Take in frames until something holds."""
+        while not reached():
+            for frame in self._receive():
+                self._take(frame)
+
+    def exit_status(self) -> int:
+        """Return the exit status once the process has ended by itself."""
+        return self.process.wait(PATIENCE)
+
+    def last_words(self) -> str:
+        """Return what the process wrote to stderr, once it has ended."""
+        stderr = self.process.stderr
+        return stderr.read().decode("utf-8", "replace") if stderr is not None else ""
+
+    def status(self, key: str) -> str:
+        """Return a line of /proc/PID/status, which any user may read."""
+        return process_status(self.pid, key)
+
+    def _take(self, frame: Upward) -> None:
+        match frame:
+            case Outcomes():
+                for ended in frame.ended:
+                    if ended.ticket not in self.live:
+                        raise AssertionError(f"an outcome for a ticket that is not live: {ended}")
+                    self.live.discard(ended.ticket)
+                    self.ended[ended.ticket] = ended
+                    self.order.append(ended.ticket)
+            case Underway():
+                self.underway.update(frame.tickets)
+            case Unmappable():
+                for ticket in frame.tickets:
+                    self.live.discard(ticket)
+                    self.returned[ticket] = frame
+            case Pulse():
+                self.pulses.append(frame)
+            case Ready():
+                raise AssertionError("a second Ready came")
+
+    def _receive(self) -> list[Any]:
+        while True:
+            data = self.socket.recv(MIB)
+            if not data:
+                status = self.exit_status()
+                raise AssertionError(f"the worker ended with status {status}: {self.last_words()}")
+            if frames := self._decoder.feed(data):
+                return frames
+
+
+def process_status(pid: int, key: str) -> str:
+    """Return the value of one line of /proc/PID/status."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return value.strip()
+    raise KeyError(key)
+
+
+def until_gone(pidfd: int) -> None:
+    """Return when the process behind a pidfd has ended; it need not be a child of ours."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pidfd, selectors.EVENT_READ)
+        if not selector.select(PATIENCE):
+            raise AssertionError("the process is still there")
