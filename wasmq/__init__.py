@@ -30,8 +30,9 @@ from wasmq.errors import (
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
-from wasmq.scheduler import Request, Scheduler
+from wasmq.scheduler import Scheduler
 from wasmq.store import JobRecord
+from wasmq.submission import Request
 from wasmq.version import __version__
 
 __all__ = [

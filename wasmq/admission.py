@@ -116,7 +116,8 @@ def _integer(bits: int) -> Callable[[Any], int]:
             if low <= arg < half:
                 return int(arg)
             if arg < high and arg >= low:
-                return int(arg) - high
+                signed: int = int(arg) - high
+                return signed
             raise _Misfit(f"{_shown(arg)} is outside its range, signed or unsigned")
         raise _Misfit(f"wants an int, got {_shown(arg)}")
 

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import msgspec
+
+from wasmq.errors import InvalidModule, WorkerUnavailable
+from wasmq.pool.process import PYTHON_FLAGS, Child, spawn
+from wasmq.units import format_size
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Compiled,
@@ -19,10 +23,6 @@ from wasmq_worker.protocol import (
     pack,
     pack_raw,
 )
-
-from wasmq.errors import InvalidModule, WorkerUnavailable
-from wasmq.pool.process import PYTHON_FLAGS, Child, spawn
-from wasmq.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

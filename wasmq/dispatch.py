@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from wasmq.bell import Bell
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anyio.abc import TaskStatus
+
+    from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -23,10 +24,19 @@ _LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody
 
 
 class Dispatcher:
-    """Takes jobs from the store to the workers. Ring `bell` when there may be work or room."""
+    """Takes jobs from the store to the workers. `work` is rung when there may be work or room."""
 
-    def __init__(self, store: Store, pool: Pool, crew: Crew, fairness: Fairness, gate: Gate, clock: Clock) -> None:
-        self.bell = Bell()
+    def __init__(
+        self,
+        *,
+        store: Store,
+        pool: Pool,
+        crew: Crew,
+        fairness: Fairness,
+        gate: Gate,
+        clock: Clock,
+        work: Bell,
+    ) -> None:
         self.claiming = False
         self._store = store
         self._pool = pool
@@ -34,16 +44,18 @@ class Dispatcher:
         self._fairness = fairness
         self._gate = gate
         self._clock = clock
+        self._work = work
         self.done = anyio.Event()
         self._stopping = False
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Dispatch until stopped."""
         self.claiming = True
+        task_status.started()
         try:
             while not self._stopping:
                 await self._dispatch()
-                await self.bell.wait(await self._pause())
+                await self._work.wait(await self._pause())
         finally:
             self.claiming = False
             self.done.set()
@@ -51,7 +63,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Start no more jobs; returns when the last that were claimed have been sent."""
         self._stopping = True
-        self.bell.ring()
+        self._work.ring()
         await self.done.wait()
 
     async def _dispatch(self) -> None:

@@ -123,7 +123,7 @@ class JobError(WasmqError):
 
 
 class Trapped(JobError):
-    """Raised when the guest trapped: unreachable code, a division by zero, an access out of bounds, a deep recursion."""
+    """Raised when the guest trapped: unreachable code, a division by zero, an access out of bounds, deep recursion."""
 
 
 class OutOfFuel(JobError):

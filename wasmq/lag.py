@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from wasmq.clock import Clock
     from wasmq.metrics import Metrics
 
@@ -20,8 +22,9 @@ class LagMeter:
         self._metrics = metrics
         self._clock = clock
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Measure until cancelled."""
+        task_status.started()
         while True:
             before = self._clock.monotonic()
             await anyio.sleep(_EVERY)

@@ -7,6 +7,7 @@ seal over it that was made with the directory's own secret. Anything else is com
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio.abc import TaskGroup
-    from wasmq_worker.protocol import Described
 
     from wasmq.config import ModulesConfig
     from wasmq.metrics import Metrics
+    from wasmq_worker.protocol import Described
 
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
 
 
-class Module(msgspec.Struct, frozen=True, eq=False, dict=True):
+@dataclass(frozen=True, eq=False)
+class Module:
     """A loaded module. `digest` is the SHA-256 of its wasm bytes in hex, `size` their number."""
 
     digest: str
@@ -47,6 +49,12 @@ class Module(msgspec.Struct, frozen=True, eq=False, dict=True):
     start: bool
     memory: int
     exported_memory: int
+    functions: dict[str, FunctionType] = field(init=False, repr=False)
+    """The exported functions by name."""
+    signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
+    """The ones that can be called from outside: place among all exports, and type."""
+    places: dict[str, int] = field(init=False, repr=False)
+    """Export name → place in `signatures`."""
 
     def __post_init__(self) -> None:
         functions = [
@@ -59,17 +67,10 @@ class Module(msgspec.Struct, frozen=True, eq=False, dict=True):
             for position, name, function in functions
             if PASSABLE.issuperset(function.params) and PASSABLE.issuperset(function.results)
         ]
-        self.__dict__["functions"] = {name: function for _, name, function in functions}
-        self.__dict__["signatures"] = tuple((position, function) for position, _, function in passable)
-        self.__dict__["places"] = {name: place for place, (_, name, _) in enumerate(passable)}
-
-    if TYPE_CHECKING:
-        functions: dict[str, FunctionType]
-        """The exported functions by name."""
-        signatures: tuple[tuple[int, FunctionType], ...]
-        """The ones that can be called from outside: place among all exports, and type."""
-        places: dict[str, int]
-        """Export name → place in `signatures`."""
+        derive = object.__setattr__
+        derive(self, "functions", {name: function for _, name, function in functions})
+        derive(self, "signatures", tuple((position, function) for position, _, function in passable))
+        derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
 
     def function(self, export: str) -> FunctionType:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""

@@ -8,27 +8,27 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
-from wasmq_worker.protocol import Outcomes, ProtocolError, Pulse, Underway, Unmappable
 
 from wasmq import admission
+from wasmq.bell import Bell
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, load_config, override
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
 from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
 from wasmq.fairness import Fairness
+from wasmq.foreman import Foreman
 from wasmq.gate import Gate
-from wasmq.handles import JobHandle
-from wasmq.job import Call, Job, Limits, Outcome
+from wasmq.gauges import SchedulerGauges
+from wasmq.job import Outcome
 from wasmq.lag import LagMeter
-from wasmq.logs import get_logger
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CANCELLED, CancelWish, Died, HandedBack, Ran, Settler
+from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import JobRecord, Store, open_store
+from wasmq.submission import Request, Submission
 from wasmq.version import __version__
 
 if TYPE_CHECKING:
@@ -36,28 +36,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from anyio.abc import TaskGroup
-    from wasmq_worker.protocol import Upward
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName
-    from wasmq.job import State, Status
+    from wasmq.handles import JobHandle
+    from wasmq.job import Limits, State, Status
 
 _MAP_BATCH = 256  # calls that `map` submits together
 _MAP_AHEAD = 2_048  # calls that `map` keeps submitted beyond the one whose outcome it waits for
 _MAX_TENANTS = 100_000
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds."""
-
-    module: str
-    export: str
-    args: Sequence[Any] = ()
-    limits: Limits | None = None
-    tenant: str = "default"
-    priority: int = 0
-    key: str | None = None
-    delay: float = 0.0
 
 
 class Scheduler:
@@ -101,7 +88,7 @@ class Scheduler:
         self._fairness = Fairness(unknown_cost=settings.quantum)
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
-        self._log = get_logger()
+        self._work = Bell()
         self._tasks: TaskGroup | None = None
         self._stopped = False
         self.metrics = Metrics(
@@ -110,7 +97,6 @@ class Scheduler:
             engine_version=engine_label(),
             version=__version__,
         )
-        self.metrics.watch(_Gauges(self))
 
     # Start.
 
@@ -125,7 +111,7 @@ class Scheduler:
             group.cancel_scope.cancel()
             self._stopped = True
             self._tasks = None
-            await group.__aexit__(type(error), error, error.__traceback__)
+            await _leave(group, error)
             raise
         return self
 
@@ -139,24 +125,47 @@ class Scheduler:
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
         )
-        self._crew = Crew(settings, self._workers, self._clock, self, tasks)
-        self._dispatcher = Dispatcher(self._store, self._pool, self._crew, self._fairness, self._gate, self._clock)
         self._settler = Settler(
-            self._store,
-            self._fairness,
-            self._gate,
-            self.metrics,
-            self._library,
-            self._clock,
-            self._handles,
-            settings.max_attempts,
-            lambda: (settings.engine, self._crew.engine_version),
-            self._cancel_many,
-            self._dispatcher.bell.ring,
+            store=self._store,
+            fairness=self._fairness,
+            gate=self._gate,
+            metrics=self.metrics,
+            library=self._library,
+            clock=self._clock,
+            handles=self._handles,
+            max_attempts=settings.max_attempts,
+            engine=lambda: (settings.engine, self._crew.engine_version),
+            cancel=self._cancel_many,
+            work=self._work,
         )
+        foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work)
+        self._crew = Crew(settings, self._workers, self._clock, foreman, tasks)
+        self._dispatcher = Dispatcher(
+            store=self._store,
+            pool=self._pool,
+            crew=self._crew,
+            fairness=self._fairness,
+            gate=self._gate,
+            clock=self._clock,
+            work=self._work,
+        )
+        self._submission = Submission(
+            limits=self.config.limits,
+            library=self._library,
+            store=self._store,
+            fairness=self._fairness,
+            gate=self._gate,
+            metrics=self.metrics,
+            clock=self._clock,
+            tenant=self._tenant,
+            handles=self._handles,
+            cancel=self.cancel,
+            work=self._work,
+        )
+        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
         for loop in (self._settler, self._dispatcher, LagMeter(self.metrics, self._clock)):
-            tasks.start_soon(loop.run)
+            await tasks.start(loop.run)
 
     # Load and submit.
 
@@ -218,16 +227,7 @@ class Scheduler:
     async def submit_many(self, requests: Sequence[Request], *, wait: bool = True) -> list[JobHandle]:
         """Queue several calls, all of them or none; returns their handles in the same order. Raises a `Refused`."""
         self._check_running()
-        entered: dict[str, int] = {}
-        try:
-            prepared = [self._prepare(request) for request in requests]
-            for job in prepared:
-                entered[job.tenant] = entered.get(job.tenant, 0) + 1
-            await self._enter(entered, wait=wait)
-        except Refused as error:
-            self.metrics.rejected(error.reason)
-            raise
-        return await self._accept(prepared)
+        return await self._submission.submit(requests, wait=wait)
 
     async def run(self, module: Module | str, export: str, *args: Any, **options: Any) -> Outcome:
         """Submit one call and return its outcome; takes what `submit` takes.
@@ -282,80 +282,6 @@ class Scheduler:
         finally:
             self._settler.add([CancelWish(handle.id) for handle in waiting if handle.outcome is None])
 
-    def _prepare(self, request: Request) -> Job:
-        module = self._library[request.module]
-        tenant = admission.check_name("tenant", request.tenant)
-        args = admission.check_call(module, request.export, request.args)
-        caps = admission.check_limits(request.limits, self.config.limits)
-        priority = admission.check_priority(request.priority)
-        delay = admission.check_delay(request.delay)
-        key = None if request.key is None else admission.check_name("key", request.key, limit=255)
-        now = self._clock.wall()
-        return Job(
-            id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
-            call=Call(module.digest, request.export, args),
-            caps=caps,
-            tenant=tenant,
-            priority=priority,
-            key=key,
-            submitted_at=now,
-            due=now + delay,
-            order=0.0,
-            cost=min(self._fairness.expect(module.digest, request.export), float(caps.fuel)),
-        )
-
-    async def _enter(self, entered: dict[str, int], *, wait: bool) -> None:
-        done: list[tuple[str, int]] = []
-        try:
-            for tenant, count in entered.items():
-                await self._gate.enter(tenant, count, wait=wait)
-                done.append((tenant, count))
-        except BaseException:
-            for tenant, count in done:
-                self._gate.leave(tenant, count)
-            raise
-
-    async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
-        tagged = []
-        handles = []
-        for job in jobs:
-            order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
-            tagged.append(msgspec.structs.replace(job, order=order))
-            handle = self._handles[job.id] = JobHandle(job.id, self.cancel)
-            handles.append(handle)
-        try:
-            stored = await self._store.put(tagged)
-        except BaseException:
-            for job in tagged:
-                self._withdraw(job)
-            raise
-        for place, (job, kept) in enumerate(zip(tagged, stored, strict=True)):
-            if kept.id != job.id:
-                self._withdraw(job)
-                handles[place] = await self._handle(kept.id)
-            else:
-                self.metrics.submitted(job.tenant)
-        self._dispatcher.bell.ring()
-        return handles
-
-    def _withdraw(self, job: Job) -> None:
-        """Take back what `_accept` booked for a job that was not queued after all."""
-        self._handles.pop(job.id, None)
-        self._gate.leave(job.tenant, 1)
-        self._fairness.settled(job.tenant, job.cost, 0.0)
-
-    async def _handle(self, job_id: str) -> JobHandle:
-        handle = self._handles.get(job_id)
-        if handle is not None:
-            return handle
-        record = await self.job(job_id)
-        handle = JobHandle(job_id, self.cancel)
-        if record.outcome is not None:
-            handle.settle(record.outcome)
-        else:
-            self._handles[job_id] = handle
-        return handle
-
     # Ask and cancel.
 
     async def job(self, id: str) -> JobRecord:  # noqa: A002
@@ -379,8 +305,8 @@ class Scheduler:
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
         record = await self.job(id)
-        if record.outcome is None:
-            handle = await self._handle(id)
+        handle = await self._submission.handle(id) if record.outcome is None else None
+        if handle is not None:
             with anyio.move_on_after(timeout):
                 await handle
             record = await self.job(id)
@@ -425,50 +351,6 @@ class Scheduler:
     def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(name, _DEFAULT_TENANT)
 
-    # What the workers do.
-
-    def joined(self, worker: int, *, solo: bool) -> None:
-        """A worker is ready."""
-        self._pool.join(worker, solo=solo)
-        self._go_on_alone(worker)
-        self._dispatcher.bell.ring()
-
-    def said(self, worker: int, frame: Upward) -> None:
-        """A worker sent a frame. Raises `ProtocolError` when it makes no sense."""
-        match frame:
-            case Outcomes():
-                name = str(worker)
-                ended = self._pool.ended(worker, frame.ended)
-                self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
-                self._go_on_alone(worker)
-            case Underway():
-                self._pool.underway(worker, frame.tickets)
-                self._dispatcher.bell.ring()
-            case Unmappable():
-                jobs = self._pool.returned(worker, frame.tickets)
-                self._settler.add([HandedBack(job, frame.reason) for job in jobs])
-                self._go_on_alone(worker)
-            case Pulse():
-                self.metrics.quanta(frame.quanta, frame.quanta_total)
-            case _:
-                raise ProtocolError(f"{type(frame).__name__} came out of turn")
-
-    def _go_on_alone(self, worker: int) -> None:
-        """Give a worker for single jobs the next one, or let it go."""
-        if self._pool.is_idle_solo(worker):
-            sendings = self._pool.feed_alone(worker, self._clock.wall())
-            self._crew.send(sendings)
-            if not sendings:
-                self._crew.dismiss(worker)
-
-    def left(self, worker: int, reason: str, words: str) -> None:
-        """A worker is gone."""
-        jobs = self._pool.leave(worker)
-        self._settler.add([Died(job, f"{reason}: {words}" if words else reason) for job in jobs])
-        if reason != "stopped":
-            self.metrics.worker_restarted(reason)
-            self._log.warning("worker.lost", worker=worker, reason=reason, words=words, jobs=len(jobs))
-
     # What can be seen.
 
     @property
@@ -502,12 +384,7 @@ class Scheduler:
                 await self._stop(self.config.scheduler.grace if kind is None else 0.0)
         finally:
             group.cancel_scope.cancel()
-            if isinstance(error, asyncio.CancelledError):
-                swallowed = await group.__aexit__(kind, error, trace)
-            else:
-                # The caller's own exception goes on as it is, neither wrapped in a group nor swallowed with it.
-                await group.__aexit__(None, None, None)
-                swallowed = None
+            swallowed = await _leave(group, error)
         return swallowed
 
     async def _stop(self, grace: float) -> None:
@@ -549,27 +426,19 @@ class Scheduler:
 _DEFAULT_TENANT = Tenant()
 
 
+async def _leave(group: TaskGroup, error: BaseException | None) -> bool | None:
+    """Leave a cancelled task group; returns whether it takes the cancellation that ends the block as its own.
+
+    The caller's own exception goes on as it is, neither wrapped in a group nor swallowed with the cancellation.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return await group.__aexit__(type(error), error, error.__traceback__)
+    await group.__aexit__(None, None, None)
+    return None
+
+
 def _configured(config: Config | str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Config:
     """Return the configuration with the given `[scheduler]` keys set. Raises `ConfigError` for an impossible value."""
     if not isinstance(config, Config):
         return load_config(config, overrides={f"scheduler.{name}": value for name, value in given.items()})
     return override(config, {f"scheduler.{name}": value for name, value in given.items()})
-
-
-class _Gauges:
-    """What a scrape reads of a running scheduler."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-
-    def jobs(self) -> Mapping[str, int]:
-        return self._scheduler._store.counts()  # type: ignore[return-value]  # noqa: SLF001
-
-    def oldest_ready_age(self) -> float:
-        return self._scheduler._store.oldest_ready(self._scheduler._clock.wall())  # noqa: SLF001
-
-    def instances(self) -> Mapping[str, int]:
-        return self._scheduler._crew.instances()  # noqa: SLF001
-
-    def workers(self) -> int:
-        return self._scheduler._pool.workers  # noqa: SLF001

@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import msgspec
-from wasmq_worker.protocol import Ended
 
 from wasmq.bell import Bell
 from wasmq.errors import WasmqError
-from wasmq.job import Frame, Outcome, Status, Trap
+from wasmq.job import Frame, Job, Outcome, Status, Trap
 from wasmq.logs import get_logger
 from wasmq.store import Finished
+from wasmq_worker.protocol import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from anyio.abc import TaskStatus
 
     from wasmq.clock import Clock
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.handles import JobHandle
-    from wasmq.job import Job
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.store import Store
@@ -65,10 +66,11 @@ CANCELLED = "cancelled before it started"
 
 
 class Settler:
-    """Takes `news` of jobs, in batches. `rang` is called when there may be room or work again."""
+    """Takes news of jobs, in batches. `work` is rung when there may be room or work again."""
 
     def __init__(
         self,
+        *,
         store: Store,
         fairness: Fairness,
         gate: Gate,
@@ -78,8 +80,8 @@ class Settler:
         handles: dict[str, JobHandle],
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
-        cancel: Callable[[Sequence[str]], object],
-        rang: Callable[[], None],
+        cancel: Callable[[Sequence[str]], Awaitable[object]],
+        work: Bell,
     ) -> None:
         self.stopping = False
         self._store = store
@@ -92,7 +94,7 @@ class Settler:
         self._max_attempts = max_attempts
         self._engine = engine
         self._cancel = cancel
-        self._rang = rang
+        self._work = work
         self._bell = Bell()
         self.idle = Bell()
         self._news: list[News] = []
@@ -110,8 +112,9 @@ class Settler:
         """Note that running jobs are being cancelled: should their worker die first, they do not run again."""
         self._unwanted.update(ids)
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Settle until stopped, and then what there is."""
+        task_status.started()
         try:
             while not self.stopping:
                 await self._bell.wait()
@@ -167,8 +170,8 @@ class Settler:
         if ends:
             await self._record(ends)
         if wishes:
-            await self._cancel(wishes)  # type: ignore[misc]
-        self._rang()
+            await self._cancel(wishes)
+        self._work.ring()
         self.idle.ring()
 
     async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from wasmq_worker.protocol import ENGINE_REVISION, Described
 
 from wasmq.engines import engine_version
+from wasmq_worker.protocol import ENGINE_REVISION, Described
 
 if TYPE_CHECKING:
     from wasmq.compiling import Artifact

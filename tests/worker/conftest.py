@@ -42,6 +42,18 @@ def worker(request: pytest.FixtureRequest, shared_workers: dict[str, Worker]) ->
     worker.cancel(worker.live)
 
 
+@pytest.fixture(scope="session")
+def workers_of_all_kinds(compiler: Compiler) -> Iterator[list[Worker]]:
+    """Native and interpreting workers with a short quantum, and with one that nothing ever uses up."""
+    with ExitStack() as stack:
+        workers = []
+        for engine in ENGINES:
+            for quantum in (1_000, 10**9):
+                workers.append(Worker(compiler, engine, quantum=quantum))
+                stack.callback(workers[-1].close)
+        yield workers
+
+
 @pytest.fixture
 def open_worker(compiler: Compiler) -> Iterator[Callable[..., Worker]]:
     """Start workers with settings of the test's own, or such as the test is going to harm."""

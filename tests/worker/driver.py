@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Assignment,
@@ -43,13 +44,12 @@ from wasmq_worker.protocol import (
     pack_raw,
 )
 
-from wasmq.pool.process import PYTHON_FLAGS
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PATIENCE = 60.0
 GUESTS = Path(__file__).parents[2] / "workers" / "guests"
+VALUE_TYPES = frozenset(("i32", "i64", "f32", "f64", "v128"))
 MIB = 2**20
 FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 
@@ -59,7 +59,7 @@ _replies = msgspec.msgpack.Decoder(Compiled | Rejected)
 def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
     """Start `python -m module FD` as the scheduler does."""
     return subprocess.Popen(
-        [sys.executable, *PYTHON_FLAGS, "-m", module, str(theirs.fileno())],
+        [sys.executable, "-I", "-m", module, str(theirs.fileno())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -147,11 +147,11 @@ class Compiler:
 
 
 def signatures(described: Described) -> dict[str, Signature]:
-    """Return the exported functions of a module by name."""
+    """Return the exported functions of a module by name, those that a job can call."""
     return {
         name: Signature(position, tuple(type_[1]), tuple(type_[2]))
         for position, (name, type_) in enumerate(described.exports)
-        if type_[0] == "func"
+        if type_[0] == "func" and {*type_[1], *type_[2]} <= VALUE_TYPES
     }
 
 

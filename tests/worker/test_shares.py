@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from wasmq_worker.protocol import Assignment
 from wasmq_worker.shares import START_COST, Shares
 
@@ -348,4 +349,4 @@ class SharesMachine(RuleBasedStateMachine):
 
 
 SharesMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-test_any_sequence = pytest.mark.filterwarnings("default")(SharesMachine.TestCase)
+test_any_sequence = SharesMachine.TestCase

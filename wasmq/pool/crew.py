@@ -7,22 +7,22 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from wasmq_worker.protocol import Pulse, Ready, Setup
 
 from wasmq.errors import WorkerUnavailable
 from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
+from wasmq_worker.protocol import Pulse, Ready, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
-    from wasmq_worker.protocol import Upward
 
     from wasmq.clock import Clock
     from wasmq.config import SchedulerConfig
     from wasmq.pool.pool import Sending
     from wasmq.pool.process import Child
+    from wasmq_worker.protocol import Upward
 
 PULSE = 1.0
 """Seconds between two signs of life of a worker."""
@@ -31,17 +31,20 @@ _BACKOFF = 0.1  # seconds before the second start in a row, doubled each time
 _BACKOFF_MAX = 10.0
 
 
-class Foreman(Protocol):
-    """Who is told what the workers do."""
+class Overseer(Protocol):
+    """Who is told what the workers do, and says what to send them."""
 
-    def joined(self, worker: int, *, solo: bool) -> None:
-        """A worker can take jobs."""
+    def joined(self, worker: int, *, solo: bool) -> Iterable[Sending]:
+        """Take note that a worker can take jobs."""
+        ...
 
-    def said(self, worker: int, frame: Upward) -> None:
-        """A worker sent a frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
+    def said(self, worker: int, frame: Upward) -> Iterable[Sending]:
+        """Take note of a worker's frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
+        ...
 
     def left(self, worker: int, reason: str, words: str) -> None:
-        """A worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped"."""
+        """Take note that a worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped"."""
+        ...
 
 
 class _Worker:
@@ -66,11 +69,13 @@ class _Worker:
 class Crew:
     """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone."""
 
-    def __init__(self, config: SchedulerConfig, workers: int, clock: Clock, foreman: Foreman, tasks: TaskGroup) -> None:
+    def __init__(
+        self, config: SchedulerConfig, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup
+    ) -> None:
         self._config = config
         self._size = workers
         self._clock = clock
-        self._foreman = foreman
+        self._overseer = overseer
         self._tasks = tasks
         self._workers: dict[int, _Worker] = {}
         self._next = 1
@@ -108,10 +113,14 @@ class Crew:
             await self._gone.wait()
 
     def send(self, sendings: Iterable[Sending]) -> None:
-        """Send frames to workers; those of a worker that is gone come back through `left`."""
+        """Send frames to workers; the jobs of a worker that is gone come back through `left`."""
         for number, frame in sendings:
             worker = self._workers.get(number)
-            if worker is not None and worker.channel is not None:
+            if worker is None or worker.channel is None:
+                continue
+            if frame is None:
+                worker.end("stopped")
+            else:
                 worker.channel.send(frame)
 
     def instances(self) -> dict[str, int]:
@@ -124,12 +133,6 @@ class Crew:
         while self._solo < min(wanted(), self._size) and not self._stopping:
             self._solo += 1
             self._tasks.start_soon(self._keep_solo, wanted)
-
-    def dismiss(self, number: int) -> None:
-        """End a worker that is not needed any more."""
-        worker = self._workers.get(number)
-        if worker is not None:
-            worker.end("stopped")
 
     async def _keep(self) -> None:
         """Run one worker after the other in one place until told to stop; after a failure wait longer each time."""
@@ -175,7 +178,7 @@ class Crew:
                 await worker.child.bury()
             self._problem = words
             del self._workers[worker.number]
-            self._foreman.left(worker.number, reason, words)
+            self._overseer.left(worker.number, reason, words)
             self._gone.set()
 
     async def _open(self, worker: _Worker) -> Child:
@@ -197,11 +200,11 @@ class Crew:
                 self.engine_version = frame.engine_version
                 worker.ready.set()
                 self._first.set()
-                self._foreman.joined(worker.number, solo=worker.solo)
+                self.send(self._overseer.joined(worker.number, solo=worker.solo))
                 return
             if isinstance(frame, Pulse):
                 worker.fresh, worker.running = frame.fresh, frame.running
-            self._foreman.said(worker.number, frame)
+            self.send(self._overseer.said(worker.number, frame))
 
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config

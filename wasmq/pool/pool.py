@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import msgspec
-    from wasmq_worker.protocol import Ended
 
     from wasmq.job import Job
     from wasmq.modules import Module
+    from wasmq_worker.protocol import Ended
 
 DEPTH: Final = 128
 """Jobs sent to a worker that have not had their first turn: a few milliseconds of short ones."""
 
 
 class Sending(NamedTuple):
-    """A frame that is to go to a worker."""
+    """A frame that is to go to a worker; None lets the worker go."""
 
     worker: int
-    frame: msgspec.Struct
+    frame: msgspec.Struct | None
 
 
 class _Worker:
@@ -117,7 +117,10 @@ class Pool:
         self._workers[worker].fresh.difference_update(tickets)
 
     def ended(self, worker: int, ends: Iterable[Ended]) -> list[tuple[Job, float, Ended]]:
-        """Strike off jobs that ended; returns each with when it was assigned. Raises `ProtocolError` for a ticket that the worker does not hold."""
+        """Strike off jobs that ended, and return each with when it was assigned.
+
+        Raises `ProtocolError` for a ticket that the worker does not hold.
+        """
         held = self._workers[worker]
         found = []
         for end in ends:

@@ -259,7 +259,7 @@ def _float(came: Any) -> float:
     if type(came) is int:
         return float(came)
     if not isinstance(came, str):
-        raise ValueError  # noqa: TRY004 - the caller turns it into InvalidArguments
+        raise ValueError
     if came in _NOT_FINITE:
         return _NOT_FINITE[came]
     if len(came) > _LONGEST_DECIMAL or not _DECIMAL.fullmatch(came) or math.isinf(value := float(came)):

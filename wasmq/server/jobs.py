@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, delete, get, post
 from litestar.types import ASGIApp
 
-from wasmq import scheduler as core
+from wasmq import submission as core
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
 from wasmq.server.context import Context, context_of, encode, json_response, query_of

@@ -83,7 +83,7 @@ class MemoryStore:
     async def claim(self, limit: int, now: float) -> list[Job]:
         """See `Store.claim`."""
         self._wake(now)
-        claimed = []
+        claimed: list[Job] = []
         ready = self._ready
         while ready and len(claimed) < limit:
             entry = heapq.heappop(ready)[3]
@@ -182,7 +182,7 @@ class MemoryStore:
             heapq.heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
         return {"queued": self._queued, "running": self._running}
 

@@ -95,7 +95,7 @@ class Store(Protocol):
         """Return when the next delayed job becomes due, or None when none waits for its time."""
         ...
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[str, int]:
         """Return how many jobs are queued and running."""
         ...
 

@@ -22,8 +22,8 @@ import msgspec
 from wasmq_worker import sandbox
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
-    CompileRequest,
     Compiled,
+    CompileRequest,
     Rejected,
     Splitter,
     pack,
@@ -99,8 +99,6 @@ def answer(request: CompileRequest, source: bytes) -> list[bytes]:
     started = time.monotonic()
     try:
         wasm = source if source.startswith(MAGIC) else _from_text(source)
-        if wasm[4:8] == _COMPONENT:
-            raise _Rejection("it is a component; this scheduler runs core modules (compile to a core module instead)")
         description, artifact = _compile(request, wasm)
     except _Rejection as rejection:
         return [pack(Rejected(str(rejection)))]
@@ -128,6 +126,8 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     from wasmq_worker.describe import DescribeError, describe
     from wasmq_worker.engine import Engine, EngineError, check
 
+    if wasm[4:8] == _COMPONENT:
+        raise _Rejection("it is a component; wasmq runs core modules, so build it as one")
     engine = Engine(request.engine)  # type: ignore[arg-type]
     try:
         check(capi.module_validate(engine.pointer, wasm, len(wasm)))

@@ -9,6 +9,7 @@ several memories exact, and tells a guest that died of a refused growth from one
 from __future__ import annotations
 
 import ctypes
+import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from wasmq_worker import capi
@@ -37,6 +38,7 @@ WARM_SLOTS: Final = 200
 
 ENGINE_VERSION: Final = f"wasmtime {capi.VERSION} r{ENGINE_REVISION}"
 
+_BACKTRACE: Final = re.compile(r"(\d+:\s+)?0x[0-9a-f]+ - |error while executing at wasm backtrace:|note: ")
 _TARGETS: Final = {"native": None, "interpreter": b"pulley64"}
 # On where the engine holds a proposal stable; threads off, because shared memory would let a job block its worker.
 _PROPOSALS: Final = {
@@ -66,14 +68,17 @@ def check(error: int | None) -> None:
 
 
 def one_line(message: str) -> str:
-    """Return the library's "what: / Caused by: 0: why" text as one line, the causes after semicolons."""
+    """Return the library's "what: / Caused by: 0: why" text as one line, the causes after semicolons.
+
+    A backtrace among them, which comes without names, is left out.
+    """
     parts = []
     for raw in message.splitlines():
         line = raw.strip()
         head, colon, rest = line.partition(":")
         if colon and head.isdigit():
             line = rest.strip()
-        if line and line != "Caused by:":
+        if line and line != "Caused by:" and not _BACKTRACE.match(line):
             parts.append(line)
     return "; ".join(parts)
 

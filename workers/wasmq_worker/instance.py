@@ -230,7 +230,8 @@ class Instance:
             message = one_line(capi.take_error(error)) if error else "unknown error"
             if self._refused():
                 return self._ended("out_of_memory", now, error=self._over_memory(message))
-            return self._ended("trapped", now, error=f"trapped: {message}", trap="instantiation")
+            code = traps.UNCAUGHT if message == traps.THROWN else "instantiation" if self._instantiating else "other"
+            return self._ended("trapped", now, error=f"trapped: {message}", trap=code)
         code, message, backtrace = traps.take_trap(trap)
         if code == traps.OUT_OF_FUEL:
             return self._ended("out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units")

@@ -1,5 +1,6 @@
-"""Linear memories whose growth we count ourselves, because wasmtime's own limit is per memory and says nothing when
-it refuses.
+"""Linear memories whose growth we count ourselves.
+
+wasmtime's own limit is per memory, and says nothing when it refuses.
 
 A slot is a reserved range of addresses, readable up to the memory's size; slots are kept and used again, emptied by
 the kernel in between, so that no byte passes from one job to the next.
@@ -71,7 +72,7 @@ class Memories:
             capi.GrowMemory(self._grow),
             capi.Finalizer(self._release),
         )
-        self._pointers = [ctypes.cast(callback, c_void_p).value for callback in self._callbacks]
+        self._pointers = [ctypes.cast(callback, c_void_p).value or 0 for callback in self._callbacks]
         self._new_memory = capi.NewMemory(self._new)
         self.creator = capi.MemoryCreator(None, self._new_memory, None)
 
@@ -99,7 +100,7 @@ class Memories:
         number = self._next
         self._next = number + 1
         self._slots[number] = slot
-        _Quad.from_address(result)[:] = (number, *self._pointers)  # type: ignore[index]
+        _Quad.from_address(result)[:] = [number, *self._pointers]
         return None
 
     def _get(self, env: int, size: int, maximum: int) -> int:

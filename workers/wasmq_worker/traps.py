@@ -9,6 +9,9 @@ from wasmq_worker import capi
 from wasmq_worker.protocol import Backtrace
 
 OUT_OF_FUEL: Final = "out_of_fuel"
+UNCAUGHT: Final = "uncaught_exception"
+THROWN: Final = "thrown Wasm exception"
+"""What the library says of an exception that left the guest: an error, not a trap."""
 MAX_BACKTRACE: Final = 32
 """Frames kept, the innermost; a deep recursion has thousands."""
 MAX_NAME: Final = 200
@@ -32,7 +35,7 @@ _CODES: Final = {
     14: ("array_out_of_bounds", "out of bounds array access"),
     15: ("allocation_too_large", "allocation too large"),
     16: ("cast_failure", "cast failure"),
-    49: ("uncaught_exception", "exception thrown and not caught"),
+    49: (UNCAUGHT, "exception thrown and not caught"),
 }
 
 
@@ -56,7 +59,7 @@ def _backtrace(trap: int) -> tuple[Backtrace, ...]:
     if not vector.size or not vector.data:
         return ()
     pointers = (ctypes.c_void_p * vector.size).from_address(vector.data)
-    frames = tuple(_frame(pointer) for pointer in pointers[:MAX_BACKTRACE])
+    frames = tuple(_frame(pointer) for pointer in pointers[:MAX_BACKTRACE] if pointer)
     capi.frames_delete(ctypes.addressof(vector))
     return frames
 

@@ -1,0 +1,83 @@
+# One command for each need. `make run PORT=9000`, `make test PYTHON=python3.12`: what is set with ?= can be given.
+
+PYTHON ?= python3
+PORT ?= 8787
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+MADE := $(VENV)/.made
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+# What writes the lock files. It resolves for every Python that pyproject.toml allows at once.
+LOCK_TOOL := uv==0.13.9
+LOCK_VENV := build/lock
+
+.PHONY: help run test lint slow bench lock upgrade clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN) ## Start the daemon, load a module over HTTP, run a first job; Ctrl-C ends it
+	@$(BIN)/python tools/run.py $(PORT)
+
+test: lint ## What CI runs: format, lint, types, tests
+	$(BIN)/python -m pytest
+
+lint: $(DEV) ## Format, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+slow: $(DEV) ## The tests that take longer than CI allows
+	$(BIN)/python -m pytest -m slow
+
+bench: $(DEV) ## Measure wasmq side by side with its peers
+	$(BIN)/python -m benchmarks
+
+lock: $(LOCK_VENV)/.made ## Write requirements/ anew for pyproject.toml, keeping versions that still fit
+	$(COMPILE) pyproject.toml --extra serve --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+
+upgrade: UPGRADE := --upgrade
+upgrade: lock ## The same with the newest versions that pyproject.toml allows
+
+clean: ## Remove what can be made again
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-build --custom-compile-command 'make lock' $(UPGRADE)
+
+$(LOCK_VENV)/.made: Makefile
+	$(venv)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_TOOL)
+	@touch $@
+
+$(VENV)/.made:
+	$(venv)
+	@touch $@
+
+$(RUN): $(VENV)/.made requirements/build.txt requirements/run.txt pyproject.toml
+	@echo 'Installing wasmq into $(VENV)'
+	@$(PIP) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(VENV)/.made requirements/dev.txt pyproject.toml
+	@echo 'Installing wasmq and what tests it into $(VENV)'
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Makes a virtual environment where the target is, or says in one line why it cannot.
+define venv
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo 'make: there is no $(PYTHON): apt-get install python3-venv, or make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: wasmq needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V): make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'make: $(PYTHON) cannot make a virtual environment: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(@D)
+endef

@@ -1,0 +1,157 @@
+"""Virtual time in fuel: who goes next, worked out without a scheduler."""
+
+import heapq
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wasmq.fairness import Fairness
+
+
+def serve(fairness, queued, real, turns):
+    """Start and end `turns` jobs one after the other, smallest tag first; returns the fuel each tenant used.
+
+    `queued` is a list of (tag, sequence, tenant, weight, cost); each job that ends is followed by the next of its
+    tenant, so everyone always has work waiting.
+    """
+    heapq.heapify(queued)
+    used = dict.fromkeys(real, 0.0)
+    for sequence in range(turns):
+        tag, _, tenant, weight, cost = heapq.heappop(queued)
+        fairness.started(tag)
+        used[tenant] += real[tenant]
+        fairness.settled(tenant, cost, real[tenant])
+        cost = 100.0
+        heapq.heappush(queued, (fairness.tag(tenant, weight, cost), 1_000 + sequence, tenant, weight, cost))
+    return used
+
+
+def backlog(fairness, weights, depth):
+    """`depth` jobs of each tenant, all expected to cost 100 fuel."""
+    return [
+        (fairness.tag(tenant, weight, 100.0), place * len(weights) + number, tenant, weight, 100.0)
+        for place in range(depth)
+        for number, (tenant, weight) in enumerate(weights.items())
+    ]
+
+
+@given(
+    weights=st.dictionaries(st.sampled_from("abcde"), st.floats(0.1, 10), min_size=2),
+    data=st.data(),
+)
+def test_fuel_is_shared_by_weight_whatever_the_jobs_cost(weights, data):
+    """Tenants who always have work get fuel by their weights, though nobody knew beforehand what their jobs cost.
+
+    The bound is the algorithm's own: two backlogged tenants are never further apart than a few of their own jobs.
+    """
+    real = {tenant: data.draw(st.floats(1.0, 1_000.0), label=tenant) for tenant in weights}
+    fairness = Fairness(100.0)
+    used = serve(fairness, backlog(fairness, weights, 2), real, 500)
+    normal = {tenant: used[tenant] / weights[tenant] for tenant in weights}
+    slack = {tenant: 4 * max(real[tenant], 100.0) / weights[tenant] for tenant in weights}
+    for one in weights:
+        for other in weights:
+            assert abs(normal[one] - normal[other]) <= slack[one] + slack[other]
+
+
+def test_weights_are_proportions():
+    """With a weight of 3 against 1, and equal jobs, three jobs start for each one of the other's."""
+    fairness = Fairness(100.0)
+    used = serve(fairness, backlog(fairness, {"light": 1.0, "heavy": 3.0}, 4), {"light": 100.0, "heavy": 100.0}, 400)
+    assert used["heavy"] / used["light"] == pytest.approx(3.0, rel=0.05)
+
+
+def test_one_tenants_jobs_keep_their_order():
+    """Tags of one tenant grow with every job, so that its jobs start in the order in which they came."""
+    fairness = Fairness(100.0)
+    tags = [fairness.tag("a", 1.0, 100.0) for _ in range(10)]
+    assert tags == sorted(set(tags))
+
+
+def test_a_newcomer_does_not_wait_behind_a_backlog():
+    """However many jobs another tenant has queued, a new tenant's first is among the very next to start."""
+    fairness = Fairness(100.0)
+    queued = [fairness.tag("flood", 1.0, 100.0) for _ in range(1_000)]
+    fairness.started(queued[0])
+    assert fairness.tag("new", 1.0, 100.0) < queued[1]
+
+
+def test_idling_earns_nothing():
+    """A tenant who comes back after a long time starts at the present, not ahead of it: it cannot save up a burst."""
+    fairness = Fairness(100.0)
+    fairness.tag("idle", 1.0, 100.0)
+    fairness.settled("idle", 100.0, 100.0)
+    for _ in range(50):
+        fairness.started(fairness.tag("busy", 1.0, 100.0))
+        fairness.settled("busy", 100.0, 100.0)
+    assert fairness.tag("idle", 1.0, 100.0) == fairness.virtual
+
+
+def test_virtual_time_never_goes_back():
+    """A job that starts late, with an old tag, does not turn the clock back for those who come."""
+    fairness = Fairness(100.0)
+    fairness.started(500.0)
+    fairness.started(200.0)
+    assert fairness.virtual == 500.0
+
+
+def test_a_surprise_is_paid_for():
+    """A job that used more than expected moves its tenant's next tag back, one that used less moves it forward."""
+    fairness = Fairness(100.0)
+    for tenant, used in (("over", 1_000.0), ("under", 10.0), ("exact", 100.0)):
+        fairness.tag(tenant, 1.0, 100.0)
+        fairness.settled(tenant, 100.0, used)
+    tags = {tenant: fairness.tag(tenant, 1.0, 100.0) for tenant in ("over", "under", "exact")}
+    assert tags == {"over": 1_000.0, "under": 10.0, "exact": 100.0}
+
+
+def test_a_job_that_never_ran_costs_nothing():
+    """A job withdrawn or cancelled while queued gives its tenant the place back."""
+    fairness = Fairness(100.0)
+    fairness.tag("a", 1.0, 5_000.0)
+    fairness.settled("a", 5_000.0, 0.0)
+    assert fairness.tag("a", 1.0, 100.0) == 0.0
+
+
+def test_what_a_call_costs_is_learned():
+    """An unknown call is expected to use the given amount, a known one what it used, moving towards what it uses now."""
+    fairness = Fairness(100.0)
+    assert fairness.expect("module", "export") == 100.0
+    fairness.learn("module", "export", 1_000.0)
+    assert fairness.expect("module", "export") == 1_000.0
+    before = 1_000.0
+    for _ in range(50):
+        fairness.learn("module", "export", 10.0)
+        assert 10.0 < fairness.expect("module", "export") < before
+        before = fairness.expect("module", "export")
+    assert before == pytest.approx(10.0, abs=1.0)
+    assert fairness.expect("module", "other") == 100.0
+
+
+def test_what_is_known_of_calls_is_bounded():
+    """Any number of modules may pass through; the oldest are forgotten."""
+    fairness = Fairness(100.0)
+    for number in range(10_500):
+        fairness.learn(f"module{number}", "export", 1.0)
+    assert len(fairness._costs) == 10_000
+    assert fairness.expect("module0", "export") == 100.0
+    assert fairness.expect("module10499", "export") == 1.0
+
+
+def test_tenants_that_owe_or_wait_are_not_forgotten():
+    """Any number of tenants may pass through; only those with no job and no debt are dropped.
+
+    Else a tenant could shed its debt by having many names go by.
+    """
+    fairness = Fairness(100.0)
+    fairness.tag("debtor", 1.0, 100.0)
+    fairness.settled("debtor", 100.0, 1e9)
+    waiting = fairness.tag("waiting", 1.0, 100.0)
+    for number in range(5_000):
+        name = f"passing{number}"
+        fairness.started(fairness.tag(name, 1.0, 0.0))
+        fairness.settled(name, 0.0, 0.0)
+    assert len(fairness._accounts) < 2_100
+    assert fairness.tag("debtor", 1.0, 100.0) == 1e9
+    assert fairness.tag("waiting", 1.0, 100.0) == waiting + 100.0

@@ -1,0 +1,79 @@
+"""What tests of running schedulers share: patience that ends, and eyes on the processes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import wasmq
+
+PATIENCE = 30.0
+"""Seconds after which a test gives up: it hangs. No test's result depends on it otherwise."""
+_GLANCE = 0.005  # seconds between two looks at what gives no sign of its own
+
+
+@asynccontextmanager
+async def running(make: Callable[..., wasmq.Scheduler], **options: object) -> AsyncIterator[wasmq.Scheduler]:
+    """A scheduler that runs; the body must be done within `PATIENCE`."""
+    async with asyncio.timeout(PATIENCE), make(**options) as scheduler:
+        yield scheduler
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once `condition` holds. For what happens in another process and rings no bell here."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(_GLANCE)
+
+
+async def until_running(scheduler: wasmq.Scheduler, job: str, attempt: int = 1) -> None:
+    """Return once a job has been started that many times and is with a worker."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            record = await scheduler.job(job)
+            assert record.state != "finished", record.outcome
+            if record.state == "running" and record.job.attempt == attempt and job in scheduler._pool._tickets:
+                return
+            await asyncio.sleep(_GLANCE)
+
+
+def children() -> dict[int, list[str]]:
+    """The processes that this one has started and that still are: process id → command line."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def workers() -> list[int]:
+    """The process ids of the worker processes, oldest first."""
+    return sorted(pid for pid, command in children().items() if "wasmq_worker" in command)
+
+
+def worker_of(scheduler: wasmq.Scheduler, job: str) -> int:
+    """The process id of the worker that has a job."""
+    number, _ = scheduler._pool._tickets[job]
+    child = scheduler._crew._workers[number].child
+    assert child is not None
+    assert child.pid in workers()
+    return child.pid
+
+
+def descriptors() -> list[str]:
+    """What this process has open, each as the kernel names it."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(link.readlink()))
+        except FileNotFoundError:
+            continue  # the listing's own
+    return sorted(found)

@@ -1,0 +1,71 @@
+"""What follows from what the workers do: the pool's books, news for the settle loop, frames to send back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasmq.logs import get_logger
+from wasmq.pool.pool import Sending
+from wasmq.settle import Died, HandedBack, Ran
+from wasmq_worker.protocol import Outcomes, ProtocolError, Pulse, Underway, Unmappable
+
+if TYPE_CHECKING:
+    from wasmq.bell import Bell
+    from wasmq.clock import Clock
+    from wasmq.metrics import Metrics
+    from wasmq.pool.pool import Pool
+    from wasmq.settle import Settler
+    from wasmq_worker.protocol import Upward
+
+
+class Foreman:
+    """Is told by the crew. `work` is rung when there may be room for more jobs."""
+
+    def __init__(self, pool: Pool, settler: Settler, metrics: Metrics, clock: Clock, work: Bell) -> None:
+        self._pool = pool
+        self._settler = settler
+        self._metrics = metrics
+        self._clock = clock
+        self._work = work
+        self._log = get_logger()
+
+    def joined(self, worker: int, *, solo: bool) -> list[Sending]:
+        """See `Overseer.joined`."""
+        self._pool.join(worker, solo=solo)
+        self._work.ring()
+        return self._next_alone(worker)
+
+    def said(self, worker: int, frame: Upward) -> list[Sending]:
+        """See `Overseer.said`."""
+        match frame:
+            case Outcomes():
+                name = str(worker)
+                ended = self._pool.ended(worker, frame.ended)
+                self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
+                return self._next_alone(worker)
+            case Underway():
+                self._pool.underway(worker, frame.tickets)
+                self._work.ring()
+            case Unmappable():
+                jobs = self._pool.returned(worker, frame.tickets)
+                self._settler.add([HandedBack(job, frame.reason) for job in jobs])
+                return self._next_alone(worker)
+            case Pulse():
+                self._metrics.quanta(frame.quanta, frame.quanta_total)
+            case _:
+                raise ProtocolError(f"{type(frame).__name__} came out of turn")
+        return []
+
+    def left(self, worker: int, reason: str, words: str) -> None:
+        """See `Overseer.left`."""
+        jobs = self._pool.leave(worker)
+        self._settler.add([Died(job, f"{reason}: {words}" if words else reason) for job in jobs])
+        if reason != "stopped":
+            self._metrics.worker_restarted(reason)
+            self._log.warning("worker.lost", worker=worker, reason=reason, words=words, jobs=len(jobs))
+
+    def _next_alone(self, worker: int) -> list[Sending]:
+        """Give a worker for single jobs the next one, or let it go; nothing for any other worker."""
+        if not self._pool.is_idle_solo(worker):
+            return []
+        return self._pool.feed_alone(worker, self._clock.wall()) or [Sending(worker, None)]

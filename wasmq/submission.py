@@ -1,0 +1,165 @@
+"""From a request to an accepted job: checked, let in, tagged, put into the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from wasmq import admission
+from wasmq.errors import Refused
+from wasmq.handles import JobHandle
+from wasmq.job import Call, Job, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wasmq.bell import Bell
+    from wasmq.clock import Clock
+    from wasmq.config import LimitsConfig, Tenant
+    from wasmq.fairness import Fairness
+    from wasmq.gate import Gate
+    from wasmq.metrics import Metrics
+    from wasmq.modules import Library
+    from wasmq.store import Store
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds."""
+
+    module: str
+    export: str
+    args: Sequence[Any] = ()
+    limits: Limits | None = None
+    tenant: str = "default"
+    priority: int = 0
+    key: str | None = None
+    delay: float = 0.0
+
+
+class Submission:
+    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do."""
+
+    def __init__(
+        self,
+        *,
+        limits: LimitsConfig,
+        library: Library,
+        store: Store,
+        fairness: Fairness,
+        gate: Gate,
+        metrics: Metrics,
+        clock: Clock,
+        tenant: Callable[[str], Tenant],
+        handles: dict[str, JobHandle],
+        cancel: Callable[[str], Awaitable[bool]],
+        work: Bell,
+    ) -> None:
+        self._limits = limits
+        self._library = library
+        self._store = store
+        self._fairness = fairness
+        self._gate = gate
+        self._metrics = metrics
+        self._clock = clock
+        self._tenant = tenant
+        self._handles = handles
+        self._cancel = cancel
+        self._work = work
+
+    async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
+        """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
+        entered: dict[str, int] = {}
+        try:
+            jobs = [self._prepare(request) for request in requests]
+            for job in jobs:
+                entered[job.tenant] = entered.get(job.tenant, 0) + 1
+            await self._enter(entered, wait=wait)
+            return await self._accept(jobs)
+        except Refused as error:
+            self._metrics.rejected(error.reason)
+            raise
+
+    async def handle(self, job_id: str) -> JobHandle | None:
+        """Return the handle of a job that the store knows, or None."""
+        handle = self._handles.get(job_id)
+        if handle is not None:
+            return handle
+        record = await self._store.get(job_id)
+        if record is None:
+            return None
+        handle = JobHandle(job_id, self._cancel)
+        if record.outcome is not None:
+            handle.settle(record.outcome)
+            return handle
+        return self._handles.setdefault(job_id, handle)
+
+    def _prepare(self, request: Request) -> Job:
+        """Check everything that can be refused without a look at the queue."""
+        module = self._library[request.module]
+        tenant = admission.check_name("tenant", request.tenant)
+        args = admission.check_call(module, request.export, request.args)
+        caps = admission.check_limits(request.limits, self._limits)
+        priority = admission.check_priority(request.priority)
+        delay = admission.check_delay(request.delay)
+        key = None if request.key is None else admission.check_name("key", request.key, limit=255)
+        now = self._clock.wall()
+        return Job(
+            # Sorts by time; the rest cannot be guessed.
+            id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
+            call=Call(module.digest, request.export, args),
+            caps=caps,
+            tenant=tenant,
+            priority=priority,
+            key=key,
+            submitted_at=now,
+            due=now + delay,
+            order=0.0,
+            cost=min(self._fairness.expect(module.digest, request.export), float(caps.fuel)),
+        )
+
+    async def _enter(self, entered: dict[str, int], *, wait: bool) -> None:
+        """Take room for all of them, or for none."""
+        done: list[tuple[str, int]] = []
+        try:
+            for tenant, count in entered.items():
+                await self._gate.enter(tenant, count, wait=wait)
+                done.append((tenant, count))
+        except BaseException:
+            for tenant, count in done:
+                self._gate.leave(tenant, count)
+            raise
+
+    async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
+        tagged = []
+        handles = []
+        for job in jobs:
+            order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
+            tagged.append(msgspec.structs.replace(job, order=order))
+            # Known before it is queued: its outcome may come before `put` returns.
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel)
+            handles.append(handle)
+        try:
+            stored = await self._store.put(tagged)
+        except BaseException:
+            for job in tagged:
+                self._withdraw(job)
+            raise
+        for place, (job, kept) in enumerate(zip(tagged, stored, strict=True)):
+            if kept.id == job.id:
+                self._metrics.submitted(job.tenant)
+                continue
+            self._withdraw(job)
+            earlier = await self.handle(kept.id)
+            if earlier is not None:
+                handles[place] = earlier
+        self._work.ring()
+        return handles
+
+    def _withdraw(self, job: Job) -> None:
+        """Take back what `_accept` booked for a job that was not queued after all."""
+        self._handles.pop(job.id, None)
+        self._gate.leave(job.tenant, 1)
+        self._fairness.settled(job.tenant, job.cost, 0.0)
