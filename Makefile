@@ -48,7 +48,7 @@ clean: ## Remove what can be made again
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-build --custom-compile-command 'make lock' $(UPGRADE)
+	--custom-compile-command 'make lock' $(UPGRADE)
 
 $(LOCK_VENV)/.made: Makefile
 	$(venv)

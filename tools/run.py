@@ -54,7 +54,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def own_terminal() -> Iterator[None]:
-    """Take the terminal, so that Ctrl-C comes to this process alone; `make`, which started it, would call it an error."""
+    """Take the terminal, so that Ctrl-C comes here alone: `make`, which started this, would call it an error."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR)
     except OSError:  # there is none
@@ -86,7 +86,7 @@ def main(port: int) -> int:
         )
         if worked:
             print(
-                f"\nThe daemon is yours: its API is described at {daemon.url}/schema, its metrics are at {daemon.url}/metrics."
+                f"\nThe daemon is yours: {daemon.url}/schema describes its API, {daemon.url}/metrics is for Prometheus."
             )
             print("Ctrl-C ends it.", flush=True)
         elif not daemon.stopping and daemon.process.poll() is None:
