@@ -188,9 +188,7 @@ def test_overriding_keeps_the_rest():
     """One key changes; sizes, tenants and paths come through unchanged, and the original is what it was."""
     config = Config(modules=ModulesConfig(directory="/x", max_size=Size(5)), tenants={"acme": Tenant(weight=2.0)})
     changed = override(config, {"scheduler.workers": 2, "scheduler.engine": None})
-    assert changed == msgspec.structs.replace(
-        config, scheduler=msgspec.structs.replace(config.scheduler, workers=2)
-    )
+    assert changed == msgspec.structs.replace(config, scheduler=msgspec.structs.replace(config.scheduler, workers=2))
     assert type(changed.modules.max_size) is Size
     assert config.scheduler.workers is None
     assert override(config, {}) == config

@@ -80,7 +80,7 @@ def started(sendings):
 def test_an_assignment_says_all_that_the_worker_needs():
     """The call, the limits, whose turns it spends; and the module's map goes ahead of the first job that needs it."""
     pool = make_pool()
-    pool.join(1, 0.0)
+    pool.join(1)
     mapping, start = pool.assign([make_job("a", tenant="heavy")], 5.0)
     assert (mapping.worker, start.worker) == (1, 1)
     assert isinstance(mapping.frame, Map)
@@ -100,7 +100,7 @@ def test_an_assignment_says_all_that_the_worker_needs():
 def test_tenants_have_shares_of_their_own():
     """Jobs of one tenant carry the same share, those of another a different one."""
     pool = make_pool()
-    pool.join(1, 0.0)
+    pool.join(1)
     jobs = [make_job("a", tenant="x"), make_job("b", tenant="y"), make_job("c", tenant="x")]
     shares = [assignment.share for _, assignment in started(pool.assign(jobs, 0.0))]
     assert shares[0] == shares[2] != shares[1]
@@ -109,8 +109,8 @@ def test_tenants_have_shares_of_their_own():
 def test_a_module_is_mapped_once_per_worker():
     """Each worker is told of a module before its first job of it, and not again."""
     pool = make_pool()
-    pool.join(1, 0.0)
-    pool.join(2, 0.0)
+    pool.join(1)
+    pool.join(2)
     sendings = pool.assign([make_job(str(n)) for n in range(6)], 0.0)
     maps = [sending.worker for sending in sendings if isinstance(sending.frame, Map)]
     assert sorted(maps) == [1, 2]
@@ -121,7 +121,7 @@ def test_a_module_compiled_again_is_mapped_again():
     """A new artifact for the same digest goes to workers under a number of its own."""
     modules = {}
     pool = make_pool(modules=modules)
-    pool.join(1, 0.0)
+    pool.join(1)
     first, _ = pool.assign([make_job("a")], 0.0)
     modules["m"] = make_module("m")
     second, start = pool.assign([make_job("b")], 0.0)
@@ -133,8 +133,8 @@ def test_a_module_compiled_again_is_mapped_again():
 def test_jobs_go_to_the_worker_with_the_least_to_do():
     """Two workers get the same number of jobs, one that is behind gets the next."""
     pool = make_pool()
-    pool.join(1, 0.0)
-    pool.join(2, 0.0)
+    pool.join(1)
+    pool.join(2)
     four = started(pool.assign([make_job(str(n)) for n in range(4)], 0.0))
     assert sorted(worker for worker, _ in four) == [1, 1, 2, 2]
     tickets = [assignment.ticket for worker, assignment in four if worker == 2]
@@ -145,7 +145,7 @@ def test_jobs_go_to_the_worker_with_the_least_to_do():
 def test_a_job_underway_makes_room_for_another():
     """The depth bounds jobs that have had no turn, the instances all of them."""
     pool = make_pool(instances=DEPTH + 10)
-    pool.join(1, 0.0)
+    pool.join(1)
     given = started(pool.assign([make_job(str(n)) for n in range(DEPTH)], 0.0))
     assert pool.room() == 0
     pool.underway(1, [assignment.ticket for _, assignment in given])
@@ -156,8 +156,8 @@ def test_a_job_underway_makes_room_for_another():
 def test_a_ticket_that_was_never_given_breaks_the_protocol(ticket):
     """A worker that speaks of a job it does not hold is out of its mind, or in a guest's hands."""
     pool = make_pool()
-    pool.join(1, 0.0)
-    pool.join(2, 0.0)
+    pool.join(1)
+    pool.join(2)
     ((worker, one),) = started(pool.assign([make_job("a")], 0.0))
     assert one.ticket == 1
     with pytest.raises(ProtocolError, match=str(ticket)):
@@ -173,7 +173,7 @@ def test_a_ticket_that_was_never_given_breaks_the_protocol(ticket):
 def test_no_outcome_comes_twice():
     """A ticket is spent with its outcome."""
     pool = make_pool()
-    pool.join(1, 0.0)
+    pool.join(1)
     pool.assign([make_job("a")], 0.0)
     pool.ended(1, [Ended(1, "succeeded")])
     with pytest.raises(ProtocolError):
@@ -183,200 +183,214 @@ def test_no_outcome_comes_twice():
 
 
 def test_a_last_attempt_runs_in_a_worker_of_its_own():
-    """It waits for one, gets it when it joins, and nothing else is sent there."""
+    """It waits for one, gets it when one is idle, and nothing else is sent there."""
     pool = make_pool()
-    pool.join(1, 0.0)
+    pool.join(1)
     assert started(pool.assign([make_job("last", attempt=3)], 0.0)) == []
     assert (pool.alone, pool.running) == (1, 1)
-    ((worker, one),) = started(pool.join(2, 0.0, solo=True))
+    assert not pool.is_idle_solo(1)
+    pool.join(2, solo=True)
+    assert pool.is_idle_solo(2)
+    ((worker, one),) = started(pool.feed_alone(2, 0.0))
     assert worker == 2
+    assert not pool.is_idle_solo(2)
     assert (pool.alone, pool.running) == (0, 1)
     assert pool.room() == 10
     assert {worker for worker, _ in started(pool.assign([make_job(str(n)) for n in range(10)], 0.0))} == {1}
     assert [job.id for job, _, _ in pool.ended(2, [Ended(one.ticket, "trapped")])] == ["last"]
+    assert pool.is_idle_solo(2)
+    assert pool.feed_alone(2, 0.0) == []
 
 
 def test_an_attempt_that_does_not_count_is_not_the_last():
     """Starts that were taken back leave a job among the others."""
     pool = make_pool()
-    pool.join(1, 0.0)
+    pool.join(1)
     job = msgspec.structs.replace(make_job("a", attempt=5), returned=4)
     assert [worker for worker, _ in started(pool.assign([job], 0.0))] == [1]
 
 
-def make_ticket_machine():
-    """The machine as a test case."""
+class PoolMachine(RuleBasedStateMachine):
+    """Workers come and go, jobs are given and end, in any order.
 
-    class PoolMachine(RuleBasedStateMachine):
-        """Workers come and go, jobs are given and end, in any order.
+    The model: worker → ticket → job, the tickets that had no turn yet, and the jobs that wait to run alone.
+    """
 
-        The model: worker → ticket → job, the tickets that had no turn yet, and the jobs that wait to run alone.
-        """
+    workers = Bundle("workers")
 
-        workers = Bundle("workers")
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+        self.named = 0
+        self.shared: dict[int, dict[int, Job]] = {}
+        self.solo: dict[int, dict[int, Job]] = {}
+        self.fresh: set[int] = set()
+        self.alone: list[Job] = []
+        self.mapped: dict[int, set[int]] = {}
+        self.seen: set[int] = set()
 
-        def __init__(self):
-            super().__init__()
-            self.number = 0
-            self.named = 0
-            self.shared: dict[int, dict[int, Job]] = {}
-            self.solo: dict[int, dict[int, Job]] = {}
-            self.fresh: set[int] = set()
-            self.alone: list[Job] = []
-            self.mapped: dict[int, set[int]] = {}
-            self.seen: set[int] = set()
+    @initialize(instances=st.integers(1, 5))
+    def begin(self, instances):
+        self.instances = instances
+        self.pool = make_pool(instances)
 
-        @initialize(instances=st.integers(1, 5))
-        def begin(self, instances):
-            self.instances = instances
-            self.pool = make_pool(instances)
+    def holds(self, worker):
+        return self.shared[worker] if worker in self.shared else self.solo[worker]
 
-        def holds(self, worker):
-            return self.shared[worker] if worker in self.shared else self.solo[worker]
+    def sent(self, sendings):
+        """Enter what the frames say into the model, checking each; returns the jobs that were started."""
+        begun = []
+        for worker, frame in sendings:
+            if isinstance(frame, Map):
+                assert frame.module not in self.mapped[worker]
+                self.mapped[worker].add(frame.module)
+                continue
+            assert isinstance(frame, Start)
+            assert frame.jobs
+            for assignment in frame.jobs:
+                assert assignment.ticket not in self.seen
+                assert assignment.module in self.mapped[worker]
+                self.seen.add(assignment.ticket)
+                self.fresh.add(assignment.ticket)
+                begun.append((worker, assignment.ticket))
+        return begun
 
-        def sent(self, sendings):
-            """Enter what the frames say into the model, checking each; returns the jobs that were started."""
-            begun = []
-            for worker, frame in sendings:
-                if isinstance(frame, Map):
-                    assert frame.module not in self.mapped[worker]
-                    self.mapped[worker].add(frame.module)
-                    continue
-                assert isinstance(frame, Start)
-                assert frame.jobs
-                for assignment in frame.jobs:
-                    assert assignment.ticket not in self.seen
-                    assert assignment.module in self.mapped[worker]
-                    self.seen.add(assignment.ticket)
-                    self.fresh.add(assignment.ticket)
-                    begun.append((worker, assignment.ticket))
-            return begun
+    @rule(target=workers, solo=st.booleans())
+    def join(self, solo):
+        self.number += 1
+        self.mapped[self.number] = set()
+        (self.solo if solo else self.shared)[self.number] = {}
+        self.pool.join(self.number, solo=solo)
+        self.feed(self.number)
+        return self.number
 
-        @rule(target=workers, solo=st.booleans())
-        def join(self, solo):
-            self.number += 1
-            self.mapped[self.number] = set()
-            (self.solo if solo else self.shared)[self.number] = {}
-            begun = self.sent(self.pool.join(self.number, 0.0, solo=solo))
-            if solo and self.alone:
-                ((worker, ticket),) = begun
-                assert worker == self.number
-                self.solo[worker][ticket] = self.alone.pop(0)
-            else:
-                assert begun == []
-            return self.number
+    def feed(self, worker):
+        """A worker for single jobs that has none gets the one that has waited longest."""
+        idle = worker in self.solo and not self.solo[worker]
+        assert self.pool.is_idle_solo(worker) == idle
+        if not idle:
+            return
+        begun = self.sent(self.pool.feed_alone(worker, 0.0))
+        assert len(begun) == min(1, len(self.alone))
+        for number, ticket in begun:
+            assert number == worker
+            self.solo[worker][ticket] = self.alone.pop(0)
 
-        @rule(worker=consumes(workers))
-        def leave(self, worker):
-            """A worker that is gone gives up just the jobs it had, each of them once."""
-            held = self.holds(worker)
-            assert self.pool.leave(worker) == list(held.values())
-            assert self.pool.leave(worker) == []
-            self.fresh -= held.keys()
-            self.shared.pop(worker, None)
-            self.solo.pop(worker, None)
+    @rule(worker=consumes(workers))
+    def leave(self, worker):
+        """A worker that is gone gives up just the jobs it had, each of them once."""
+        held = self.holds(worker)
+        assert self.pool.leave(worker) == list(held.values())
+        assert self.pool.leave(worker) == []
+        self.fresh -= held.keys()
+        self.shared.pop(worker, None)
+        self.solo.pop(worker, None)
 
-        @precondition(lambda self: self.pool.room() > 0)
-        @rule(data=st.data())
-        def assign(self, data):
-            count = data.draw(st.integers(1, self.pool.room()))
-            jobs = []
-            for _ in range(count):
-                self.named += 1
-                attempt = data.draw(st.sampled_from([1, 2, 3, 4]))
-                jobs.append(make_job(f"j{self.named}", module=data.draw(st.sampled_from("mn")), attempt=attempt))
-            begun = self.sent(self.pool.assign(jobs, 0.0))
-            together = [job for job in jobs if job.attempt < MAX_ATTEMPTS]
-            self.alone += [job for job in jobs if job.attempt >= MAX_ATTEMPTS]
-            assert len(begun) == len(together)
-            assert {worker for worker, _ in begun} <= self.shared.keys()
-            # Tickets are given in the order of the jobs.
-            for job, (worker, ticket) in zip(together, sorted(begun, key=lambda place: place[1]), strict=True):
-                self.shared[worker][ticket] = job
+    @precondition(lambda self: self.pool.room() > 0)
+    @rule(data=st.data())
+    def assign(self, data):
+        count = data.draw(st.integers(1, self.pool.room()))
+        jobs = []
+        for _ in range(count):
+            self.named += 1
+            attempt = data.draw(st.sampled_from([1, 2, 3, 4]))
+            jobs.append(make_job(f"j{self.named}", module=data.draw(st.sampled_from("mn")), attempt=attempt))
+        begun = self.sent(self.pool.assign(jobs, 0.0))
+        together = [job for job in jobs if job.attempt < MAX_ATTEMPTS]
+        self.alone += [job for job in jobs if job.attempt >= MAX_ATTEMPTS]
+        assert len(begun) == len(together)
+        assert {worker for worker, _ in begun} <= self.shared.keys()
+        # Tickets are given in the order of the jobs.
+        for job, (worker, ticket) in zip(together, sorted(begun, key=lambda place: place[1]), strict=True):
+            self.shared[worker][ticket] = job
 
-        @rule(worker=workers, data=st.data())
-        def underway(self, worker, data):
-            """Tickets that mean nothing do no harm here: a job may have ended meanwhile."""
-            tickets = data.draw(st.lists(st.sampled_from([*self.holds(worker), 10**6])))
-            self.pool.underway(worker, tickets)
-            self.fresh -= set(tickets)
+    @rule(worker=workers, data=st.data())
+    def underway(self, worker, data):
+        """Tickets that mean nothing do no harm here: a job may have ended meanwhile."""
+        tickets = data.draw(st.lists(st.sampled_from([*self.holds(worker), 10**6])))
+        self.pool.underway(worker, tickets)
+        self.fresh -= set(tickets)
 
-        @rule(worker=workers, data=st.data(), again=st.booleans())
-        def end(self, worker, data, again):
-            held = self.holds(worker)
-            tickets = data.draw(st.lists(st.sampled_from(list(held)), unique=True)) if held else []
-            ends = [Ended(ticket, "succeeded") for ticket in tickets]
-            expected = [(held.pop(end.ticket), 0.0, end) for end in ends]
-            self.fresh -= set(tickets)
-            assert self.pool.ended(worker, ends) == expected
-            if again and ends:
-                with pytest.raises(ProtocolError):
-                    self.pool.ended(worker, ends[:1])
-            if worker in self.solo and not held:
-                begun = self.sent(self.pool.feed_alone(worker, 0.0))
-                assert len(begun) == min(1, len(self.alone))
-                for _, ticket in begun:
-                    held[ticket] = self.alone.pop(0)
-
-        @rule(worker=workers, data=st.data())
-        def hand_back(self, worker, data):
-            held = self.holds(worker)
-            tickets = data.draw(st.lists(st.sampled_from(list(held)), unique=True)) if held else []
-            assert self.pool.returned(worker, tickets) == [held.pop(ticket) for ticket in tickets]
-            self.fresh -= set(tickets)
-
-        @rule(worker=workers, data=st.data())
-        def lie(self, worker, data):
-            """A ticket that this worker does not hold, another's included, is an error and changes nothing."""
-            held = self.holds(worker)
-            ticket = data.draw(st.sampled_from([0, 10**6, *self.seen]).filter(lambda ticket: ticket not in held))
+    @rule(worker=workers, data=st.data(), again=st.booleans())
+    def end(self, worker, data, again):
+        held = self.holds(worker)
+        tickets = data.draw(st.lists(st.sampled_from(list(held)), unique=True)) if held else []
+        ends = [Ended(ticket, "succeeded") for ticket in tickets]
+        expected = [(held.pop(end.ticket), 0.0, end) for end in ends]
+        self.fresh -= set(tickets)
+        assert self.pool.ended(worker, ends) == expected
+        if again and ends:
             with pytest.raises(ProtocolError):
-                self.pool.ended(worker, [Ended(ticket, "succeeded")])
-            with pytest.raises(ProtocolError):
-                self.pool.returned(worker, [ticket])
+                self.pool.ended(worker, ends[:1])
+        self.feed(worker)
 
-        @rule(data=st.data())
-        def cancel(self, data):
-            """Just the workers that have the jobs are told, each of its own tickets."""
-            places = {job.id: (w, t) for w, held in self.everyone() for t, job in held.items()}
-            ids = data.draw(st.lists(st.sampled_from([*places, "nobody"]), unique=True))
-            told = {(s.worker, t) for s in self.pool.cancel(ids) for t in s.frame.tickets}
-            assert all(isinstance(sending.frame, Cancel) for sending in self.pool.cancel(ids))
-            assert told == {places[name] for name in ids if name in places}
+    @rule(worker=workers, data=st.data())
+    def hand_back(self, worker, data):
+        held = self.holds(worker)
+        tickets = data.draw(st.lists(st.sampled_from(list(held)), unique=True)) if held else []
+        assert self.pool.returned(worker, tickets) == [held.pop(ticket) for ticket in tickets]
+        self.fresh -= set(tickets)
+        self.feed(worker)
 
-        @rule()
-        def disband(self):
-            assert self.pool.disband() == self.alone
-            self.alone = []
+    @rule(worker=workers, data=st.data())
+    def lie(self, worker, data):
+        """A ticket that this worker does not hold, another's included, is an error and changes nothing."""
+        held = self.holds(worker)
+        ticket = data.draw(st.sampled_from([0, 10**6, *self.seen]).filter(lambda ticket: ticket not in held))
+        with pytest.raises(ProtocolError):
+            self.pool.ended(worker, [Ended(ticket, "succeeded")])
+        with pytest.raises(ProtocolError):
+            self.pool.returned(worker, [ticket])
 
-        def everyone(self):
-            return [*self.shared.items(), *self.solo.items()]
+    @rule(data=st.data())
+    def cancel(self, data):
+        """Just the workers that have the jobs are told, each of its own tickets."""
+        places = {job.id: (w, t) for w, held in self.everyone() for t, job in held.items()}
+        ids = data.draw(st.lists(st.sampled_from([*places, "nobody"]), unique=True))
+        told = {(s.worker, t) for s in self.pool.cancel(ids) for t in s.frame.tickets}
+        assert all(isinstance(sending.frame, Cancel) for sending in self.pool.cancel(ids))
+        assert told == {places[name] for name in ids if name in places}
 
-        @invariant()
-        def nothing_is_lost_or_doubled(self):
-            names = [job.id for _, held in self.everyone() for job in held.values()] + [job.id for job in self.alone]
-            assert len(names) == len(set(names))
-            assert self.pool.running == len(names)
-            assert self.pool.alone == len(self.alone)
-            assert self.pool.workers == len(self.shared) + len(self.solo)
+    @rule(data=st.data())
+    def drop(self, data):
+        """Only jobs that wait to run alone are struck off this way."""
+        everyone = [job.id for _, held in self.everyone() for job in held.values()]
+        waiting = [job.id for job in self.alone]
+        ids = data.draw(st.lists(st.sampled_from([*waiting, *everyone, "nobody"]), unique=True))
+        assert self.pool.drop_alone(ids) == [job for job in self.alone if job.id in ids]
+        self.alone = [job for job in self.alone if job.id not in ids]
 
-        @invariant()
-        def room_is_kept(self):
-            free = 0
-            for held in self.shared.values():
-                assert len(held) <= self.instances
-                free += min(self.instances - len(held), DEPTH - len(self.fresh & held.keys()))
-            assert self.pool.room() == free
+    @rule()
+    def disband(self):
+        assert self.pool.disband() == self.alone
+        self.alone = []
 
-        @invariant()
-        def the_last_attempt_is_alone(self):
-            for held in self.solo.values():
-                assert len(held) <= 1
-            for held in self.shared.values():
-                assert all(job.attempt < MAX_ATTEMPTS for job in held.values())
+    def everyone(self):
+        return [*self.shared.items(), *self.solo.items()]
 
-    return PoolMachine
+    @invariant()
+    def nothing_is_lost_or_doubled(self):
+        names = [job.id for _, held in self.everyone() for job in held.values()] + [job.id for job in self.alone]
+        assert len(names) == len(set(names))
+        assert self.pool.running == len(names)
+        assert self.pool.alone == len(self.alone)
+        assert self.pool.workers == len(self.shared) + len(self.solo)
+
+    @invariant()
+    def room_is_kept(self):
+        free = 0
+        for held in self.shared.values():
+            assert len(held) <= self.instances
+            free += min(self.instances - len(held), DEPTH - len(self.fresh & held.keys()))
+        assert self.pool.room() == free
+
+    @invariant()
+    def the_last_attempt_is_alone(self):
+        for held in self.solo.values():
+            assert len(held) <= 1
+        for held in self.shared.values():
+            assert all(job.attempt < MAX_ATTEMPTS for job in held.values())
 
 
-TestPoolMachine = make_ticket_machine().TestCase
+TestPoolMachine = PoolMachine.TestCase
 TestPoolMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

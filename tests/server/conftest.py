@@ -184,7 +184,7 @@ def digest() -> str:
 async def client(scheduler: Scheduler) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of an application over `scheduler`."""
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=build_app(scheduler)), base_url="http://wasmq"
+        transport=httpx.ASGITransport(app=build_app(scheduler)), base_url="http://localhost"
     ) as client:
         yield client
 
@@ -194,6 +194,6 @@ def connect():
     """Return a function that makes a client of an application over another scheduler."""
 
     def connect(scheduler: Scheduler) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app=build_app(scheduler)), base_url="http://wasmq")
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app=build_app(scheduler)), base_url="http://localhost")
 
     return connect

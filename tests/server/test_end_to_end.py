@@ -25,7 +25,7 @@ def daemon(tmp_path):
         config = load_config(environ={}, overrides={"modules.directory": str(tmp_path), "scheduler.workers": 1})
         async with Scheduler(config=config) as scheduler:
             transport = httpx.ASGITransport(app=build_app(scheduler))
-            async with httpx.AsyncClient(transport=transport, base_url="http://wasmq") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield client
 
     return daemon

@@ -253,7 +253,7 @@ async def test_waiting_longer_than_allowed_is_clamped(make_scheduler, connect, d
 async def test_closing_lets_waiting_requests_answer(scheduler, digest):
     """When the daemon stops, whoever waits is answered at once with the job as it is, and nobody waits any more."""
     app = build_app(scheduler)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://wasmq") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
         job = await submit(client, digest)
         answers = []
 

@@ -8,6 +8,7 @@ from litestar import Litestar
 
 from wasmq.server import health, jobs, modules, openapi, problems, tenants
 from wasmq.server.context import Context
+from wasmq.server.guard import guard
 
 if TYPE_CHECKING:
     from wasmq.scheduler import Scheduler
@@ -20,6 +21,7 @@ def build_app(scheduler: Scheduler) -> Litestar:
     app = Litestar(
         [*modules.routes, *jobs.routes, *tenants.routes, *health.routes, openapi.route(scheduler.config.server)],
         exception_handlers=problems.HANDLERS,
+        middleware=[guard],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, traps, values
-from wasmq_worker.engine import COUNTED_MEMORIES, TABLE_ELEMENTS, TABLES, EngineError, check, one_line
+from wasmq_worker.engine import COUNTED_MEMORIES, PAGE, TABLE_ELEMENTS, TABLES, EngineError, check, one_line
 from wasmq_worker.memories import Account, Memories
 from wasmq_worker.protocol import Assignment, Ended, Map
 
@@ -240,7 +240,11 @@ class Instance:
         return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
 
     def _refused(self) -> bool:
-        return self._account is not None and self._account.refused
+        """Return whether a growth was refused for the cap; of a pooled memory all we know is whether it is full."""
+        if self._account is not None:
+            return self._account.refused
+        size = self._memory()
+        return size > self.module.description.memory and size + PAGE > self.assignment.memory
 
     def _over_memory(self, message: str) -> str:
         cap = self.assignment.memory
