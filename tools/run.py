@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,10 @@ def own_terminal() -> Iterator[None]:
 
 def main(port: int) -> int:
     """Return the daemon's exit status, or 1 when it did not get ready or the first job failed."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:  # and might answer in our daemon's place
+            print(f"run: port {port} is taken by another process; choose another: make run PORT=8788", file=sys.stderr)
+            return 1
     with own_terminal():
         print(f"Start the daemon:\n  wasmq serve --port {port}\n", flush=True)
         daemon = Daemon(port)

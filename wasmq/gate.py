@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from wasmq.errors import QueueFull, SchedulerClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_Waiter: TypeAlias = tuple[Mapping[str, int], asyncio.Future[None]]
 
 
 class Gate:
@@ -21,48 +25,43 @@ class Gate:
         self._tenant_limit = tenant_limit
         self._queued = 0
         self._by_tenant: dict[str, int] = {}
-        self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
+        # Those who wait, by the first tenant they come for; the tenant whose turn is next stands first.
+        self._waiting: dict[str, deque[_Waiter]] = {}
 
-    async def enter(self, tenant: str, count: int, *, wait: bool) -> None:
-        """Take room for `count` jobs of one tenant, waiting for it if told to.
+    async def enter(self, counts: Mapping[str, int], *, wait: bool) -> None:
+        """Take room for jobs of one or more tenants, for all of them at once, waiting for it if told to.
 
         Raises `QueueFull` without `wait`, or when there can never be so much room; `SchedulerClosed` once closed.
         """
-        self._check_open()
-        if self._fits(tenant, count) and tenant not in self._waiting:
-            self._take(tenant, count)
+        if not self.open:
+            raise SchedulerClosed("the scheduler is stopping; it takes no more jobs")
+        self._check_possible(counts)
+        if self._misfit(counts) is None and not any(tenant in self._waiting for tenant in counts):
+            self._take(counts)
             return
-        limit = self._limit_of(tenant)
-        if count > limit:
-            raise QueueFull(f"{count} jobs at once do not fit a queue of {limit} (tenant {tenant!r})")
         if not wait:
+            tenant = self._misfit(counts) or next(iter(counts))
+            limit = self.limit_of(tenant)
             raise QueueFull(f"the queue is full: {limit} jobs may wait (tenant {tenant!r}); try again later")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(tenant, deque())
-        queue.append((count, future))
+        self._waiting.setdefault(next(iter(counts)), deque()).append((counts, future))
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.leave(tenant, count)
-            else:
-                self._forget(tenant, count, future)
+                self._give_back(counts)
+            # Who gave up may have stood before others who fit.
+            self.admit()
             raise
 
     def readmit(self, tenant: str, count: int) -> None:
         """Count jobs that wait again: they were accepted before, so there is always room for them."""
-        self._take(tenant, count)
+        self._take({tenant: count})
 
     def leave(self, tenant: str, count: int) -> None:
         """Give room back, and let in those who wait and fit."""
-        self._queued -= count
-        left = self._by_tenant[tenant] - count
-        if left:
-            self._by_tenant[tenant] = left
-        else:
-            del self._by_tenant[tenant]
-        if self._waiting:
-            self._admit()
+        self._give_back({tenant: count})
+        self.admit()
 
     def close(self) -> None:
         """Refuse everyone from now on, those who wait included."""
@@ -73,41 +72,71 @@ class Gate:
                     future.set_exception(SchedulerClosed("the scheduler is stopping"))
         self._waiting.clear()
 
-    def _admit(self) -> None:
-        for tenant in list(self._waiting):
-            queue = self._waiting[tenant]
-            while queue and (queue[0][1].done() or self._fits(tenant, queue[0][0])):
-                count, future = queue.popleft()
-                if not future.done():
-                    self._take(tenant, count)
-                    future.set_result(None)
-            if not queue:
-                del self._waiting[tenant]
-            else:
-                # Round robin: the tenant that got room goes behind the others.
-                self._waiting[tenant] = self._waiting.pop(tenant)
+    def admit(self) -> None:
+        """Let in those who wait and fit, the tenants by turns: when there is room again, or a bound has moved."""
+        turns = len(self._waiting)
+        while turns and self._waiting:
+            tenant = next(iter(self._waiting))
+            queue = self._waiting.pop(tenant)
+            let_in = self._admit_first(queue)
+            if queue:
+                self._waiting[tenant] = queue
+            turns = len(self._waiting) if let_in else turns - 1
 
-    def _forget(self, tenant: str, count: int, future: asyncio.Future[None]) -> None:
-        queue = self._waiting.get(tenant)
-        if queue is not None and (count, future) in queue:
-            queue.remove((count, future))
-            if not queue:
-                del self._waiting[tenant]
-
-    def _fits(self, tenant: str, count: int) -> bool:
-        if self._queued + count > self.limit:
-            return False
-        own = self._tenant_limit(tenant)
-        return own is None or self._by_tenant.get(tenant, 0) + count <= own
-
-    def _limit_of(self, tenant: str) -> int:
+    def limit_of(self, tenant: str) -> int:
+        """Return how many jobs of a tenant may wait at most."""
         own = self._tenant_limit(tenant)
         return self.limit if own is None else min(own, self.limit)
 
-    def _take(self, tenant: str, count: int) -> None:
-        self._queued += count
-        self._by_tenant[tenant] = self._by_tenant.get(tenant, 0) + count
+    def _admit_first(self, queue: deque[_Waiter]) -> bool:
+        """Let in the first who still waits, if it fits; returns whether it did."""
+        while queue:
+            counts, future = queue[0]
+            if not future.done():
+                try:
+                    self._check_possible(counts)
+                except QueueFull as error:
+                    future.set_exception(error)
+                else:
+                    if self._misfit(counts) is not None:
+                        return False
+                    self._take(counts)
+                    future.set_result(None)
+                    queue.popleft()
+                    return True
+            queue.popleft()
+        return False
 
-    def _check_open(self) -> None:
-        if not self.open:
-            raise SchedulerClosed("the scheduler is stopping; it takes no more jobs")
+    def _check_possible(self, counts: Mapping[str, int]) -> None:
+        """Raise `QueueFull` when so many would not even fit an empty queue."""
+        for tenant, count in counts.items():
+            if count > self.limit_of(tenant):
+                raise QueueFull(
+                    f"{count} jobs at once do not fit a queue of {self.limit_of(tenant)} (tenant {tenant!r})"
+                )
+        total = sum(counts.values())
+        if total > self.limit:
+            raise QueueFull(f"{total} jobs at once do not fit a queue of {self.limit}")
+
+    def _misfit(self, counts: Mapping[str, int]) -> str | None:
+        """Return a tenant whose jobs have no room now, or None."""
+        total = sum(counts.values())
+        for tenant, count in counts.items():
+            own = self._tenant_limit(tenant)
+            if self._queued + total > self.limit or (own is not None and self._by_tenant.get(tenant, 0) + count > own):
+                return tenant
+        return None
+
+    def _take(self, counts: Mapping[str, int]) -> None:
+        for tenant, count in counts.items():
+            self._queued += count
+            self._by_tenant[tenant] = self._by_tenant.get(tenant, 0) + count
+
+    def _give_back(self, counts: Mapping[str, int]) -> None:
+        for tenant, count in counts.items():
+            self._queued -= count
+            left = self._by_tenant[tenant] - count
+            if left:
+                self._by_tenant[tenant] = left
+            else:
+                del self._by_tenant[tenant]

@@ -27,7 +27,7 @@ from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
-from wasmq.store import JobRecord, Store, open_store
+from wasmq.store import Cancellation, JobRecord, Store, open_store
 from wasmq.submission import Request, Submission
 from wasmq.version import __version__
 
@@ -91,6 +91,7 @@ class Scheduler:
         self._work = Bell()
         self._tasks: TaskGroup | None = None
         self._stopped = False
+        self._ended = anyio.Event()
         self.metrics = Metrics(
             max_tenants=self.config.metrics.max_tenants,
             engine=settings.engine,
@@ -110,6 +111,7 @@ class Scheduler:
         except BaseException as error:
             group.cancel_scope.cancel()
             self._stopped = True
+            self._ended.set()
             self._tasks = None
             await _leave(group, error)
             raise
@@ -260,6 +262,7 @@ class Scheduler:
         Never raises for what a guest did. When the iteration is given up, the calls that have not finished are
         cancelled.
         """
+        self._check_running()
         digest = module if isinstance(module, str) else module.digest
         waiting: deque[JobHandle] = deque()
         batch: list[Request] = []
@@ -268,7 +271,7 @@ class Scheduler:
                 batch.append(
                     Request(module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority)
                 )
-                if len(batch) >= min(_MAP_BATCH, self._gate.limit):
+                if len(batch) >= min(_MAP_BATCH, self._gate.limit_of(tenant)):
                     waiting += await self.submit_many(batch)
                     batch = []
                     while len(waiting) > _MAP_AHEAD:
@@ -309,6 +312,10 @@ class Scheduler:
         if handle is not None:
             with anyio.move_on_after(timeout):
                 await handle
+            if handle.outcome is not None:
+                # A short history may have forgotten it already.
+                over = JobRecord(record.job, "finished", handle.outcome.attempts, handle.outcome)
+                return await self._store.get(id) or over
             record = await self.job(id)
         return record
 
@@ -319,21 +326,24 @@ class Scheduler:
             raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
         return found != "finished"
 
-    async def _cancel_many(self, ids: Sequence[str]) -> list[str]:
+    async def _cancel_many(self, ids: Sequence[str]) -> list[Cancellation]:
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
-        found = await self._store.cancel(ids, outcome)
-        running = []
-        for job_id, what in zip(ids, found, strict=True):
-            if what == "cancelled":
-                record = await self._store.get(job_id)
-                if record is not None:
-                    await self._settler.finish_queued(record.job, outcome)
-            elif what == "running":
-                running.append(job_id)
+        found = await self._cancel_queued(ids, outcome)
+        running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
         self._settler.unwanted(running)
         self._crew.send(self._pool.cancel(running))
         self._settler.add([HandedBack(job, None) for job in self._pool.drop_alone(running)])
-        return list(found)
+        return found
+
+    async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
+        """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
+        # Read before: a short history may have lost them by the time they are finished.
+        records = [await self._store.get(job_id) for job_id in ids]
+        found = await self._store.cancel(ids, outcome)
+        for record, what in zip(records, found, strict=True):
+            if what == "cancelled" and record is not None:
+                await self._settler.finish_queued(record.job, outcome)
+        return found
 
     # Tenants.
 
@@ -343,6 +353,7 @@ class Scheduler:
         if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
             raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
         self._tenants[name] = tenant
+        self._gate.admit()
 
     def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured."""
@@ -389,13 +400,25 @@ class Scheduler:
 
     async def _stop(self, grace: float) -> None:
         if self._stopped:
+            await self._ended.wait()
             return
         self._stopped = True
         self._gate.close()
-        await self._dispatcher.stop()
-        with anyio.move_on_after(grace):
-            while self._pool.running:
-                await self._settler.idle.wait()
+        try:
+            await self._dispatcher.stop()
+            with anyio.move_on_after(grace):
+                while self._pool.running:
+                    await self._settler.idle.wait()
+        finally:
+            # Who gives up waiting for a stop ends the grace period, not the stop.
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self._end()
+                finally:
+                    self._ended.set()
+
+    async def _end(self) -> None:
+        """End the workers and settle what they leave."""
         self._settler.stopping = True
         self._crew.stop()
         await self._crew.wait()
@@ -409,11 +432,7 @@ class Scheduler:
         """Answer everyone who still waits for a job."""
         if not self._store.durable:
             outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-            waiting = list(self._handles)
-            for job_id, what in zip(waiting, await self._store.cancel(waiting, outcome), strict=True):
-                record = await self._store.get(job_id) if what == "cancelled" else None
-                if record is not None:
-                    await self._settler.finish_queued(record.job, outcome)
+            await self._cancel_queued(list(self._handles), outcome)
         for handle in self._handles.values():
             handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
         self._handles.clear()

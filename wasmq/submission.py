@@ -76,7 +76,7 @@ class Submission:
             jobs = [self._prepare(request) for request in requests]
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
-            await self._enter(entered, wait=wait)
+            await self._gate.enter(entered, wait=wait)
             return await self._accept(jobs)
         except Refused as error:
             self._metrics.rejected(error.reason)
@@ -119,18 +119,6 @@ class Submission:
             order=0.0,
             cost=min(self._fairness.expect(module.digest, request.export), float(caps.fuel)),
         )
-
-    async def _enter(self, entered: dict[str, int], *, wait: bool) -> None:
-        """Take room for all of them, or for none."""
-        done: list[tuple[str, int]] = []
-        try:
-            for tenant, count in entered.items():
-                await self._gate.enter(tenant, count, wait=wait)
-                done.append((tenant, count))
-        except BaseException:
-            for tenant, count in done:
-                self._gate.leave(tenant, count)
-            raise
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []

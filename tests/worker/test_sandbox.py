@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wasmq_worker.protocol import Ready, Setup, Splitter, pack
 
 from wasmq.pool.process import PYTHON_FLAGS, spawn
+from wasmq_worker.protocol import Assignment, Map, Ready, Setup, Signature, Splitter, Start, pack
 
 from .driver import GUESTS, PATIENCE, bury, until_gone
 from .driver import spawn as spawn_here
@@ -67,12 +68,14 @@ def test_one_thread(busy: Worker) -> None:
 
 @privileged
 def test_only_the_standard_three_and_the_channel_are_open(busy: Worker) -> None:
-    """No other descriptor of the scheduler's, and none of a mapped artifact, is open in a worker that runs."""
+    """No other descriptor of the scheduler's is open in a worker that runs; the engine keeps one for each artifact."""
     targets = {path.name: str(path.readlink()) for path in Path(f"/proc/{busy.pid}/fd").iterdir()}
     standard = {targets.pop("0"), targets.pop("1")}
     assert standard == {"/dev/null"}
     assert targets.pop("2").startswith("pipe:")
-    (channel,) = targets.values()
+    artifacts = [target for target in targets.values() if target.endswith(".cwasm")]
+    (channel,) = set(targets.values()) - set(artifacts)
+    assert len(artifacts) == 2
     assert channel.startswith("socket:")
 
 
@@ -133,6 +136,7 @@ told |= {
     "secret": getenv(b"SECRET"),
     "open": open_now,
     "cwd": os.getcwd(),
+    "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
     "core": resource.getrlimit(resource.RLIMIT_CORE),
     "dumpable": libc.prctl(3, 0, 0, 0, 0),
     "no_new_privileges": libc.prctl(39, 0, 0, 0, 0),
@@ -161,6 +165,7 @@ def test_a_process_that_enters_the_sandbox_says_what_is_left_to_it() -> None:
                 [sys.executable, "-I", "-c", _TELL, str(theirs.fileno())],
                 env={"SECRET": "hunter2"},
                 pass_fds=(theirs.fileno(),),
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (250, 300)),
             )
             descriptor = theirs.fileno()
         told = _told(ours)
@@ -170,6 +175,7 @@ def test_a_process_that_enters_the_sandbox_says_what_is_left_to_it() -> None:
     assert told["open"] == [0, 1, 2, descriptor]
     assert told["cwd"] == "/"
     assert told["core"] == [0, 0]
+    assert told["descriptors"] == [300, 300]  # as many as it may: each module that it maps takes one
     assert told["dumpable"] == 0
     assert told["no_new_privileges"] == 1
     assert told["death"] == signal.SIGKILL
@@ -200,8 +206,6 @@ def test_a_worker_dies_with_its_parent(compiler: Compiler, busy: bool) -> None:
         assert Ready.__name__.encode() in frames[0]
         if busy:
             _, artifact = compiler.artifact((GUESTS / "loop.wat").read_bytes(), "native")
-            from wasmq_worker.protocol import Assignment, Map, Signature, Start
-
             ours.sendall(
                 pack(Map(1, str(artifact), False, False, 0, -1, (Signature(0, (), ()),)))
                 + pack(Start([Assignment(1, 1, 0, (), 10**15, 0, 3600.0, 0, 0, 1.0)]))
@@ -229,8 +233,8 @@ def test_the_compile_process_dies_with_its_parent() -> None:
         _gone(parent, pidfd)
 
 
-def test_a_compilation_dies_with_the_process_that_forked_it(compiler: Compiler) -> None:
-    """What is being compiled is not left behind when the waiting process is killed."""
+def test_a_compilation_dies_with_the_process_that_forked_it() -> None:
+    """What is being compiled is not left behind when the waiting process is killed, not even in its first moment."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -239,7 +243,7 @@ def test_a_compilation_dies_with_the_process_that_forked_it(compiler: Compiler) 
         with a:
             with b:
                 socket.send_fds(ours, [b"c"], [b.fileno()])
-            # It has the connection and waits for a request that does not come; the end of the connection is its end.
+            # The child waits for a request that does not come; only its end can close the connection.
             a.settimeout(PATIENCE)
             children = Path(f"/proc/{nursery.pid}/task/{nursery.pid}/children")
             while not children.read_text(encoding="ascii").split():

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+
 from wasmq_worker.protocol import QUANTUM_BUCKETS, Cancel, Map, Setup, Start, Unmap, pack, pack_raw
 
 from .driver import GUESTS, signatures

@@ -62,9 +62,12 @@ class MemoryStore:
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
         """See `Store.put`."""
+        batch: dict[tuple[str, str], Job] = {}
         for job in jobs:
-            if job.key is not None and (known := self._keys.get((job.tenant, job.key))) is not None:
-                check_same(job, self._jobs[known].job)
+            if job.key is not None:
+                known = self._keys.get((job.tenant, job.key))
+                first = batch.setdefault((job.tenant, job.key), job) if known is None else self._jobs[known].job
+                check_same(job, first)
         stored = []
         now = self._clock.wall()
         for job in jobs:
@@ -178,6 +181,7 @@ class MemoryStore:
 
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`."""
+        self._wake(now)
         while self._delayed and self._delayed[0][2].state != "queued":
             heapq.heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
@@ -189,7 +193,9 @@ class MemoryStore:
     def oldest_ready(self, now: float) -> float:
         """See `Store.oldest_ready`."""
         oldest = min((entry.ready_at for entry in self._waiting.values()), default=now)
-        return max(0.0, now - oldest)
+        # Those whose time has come since the last claim; only read here, for a scrape may come from another thread.
+        due = min((at for at, _, entry in self._delayed if entry.state == "queued"), default=now)
+        return max(0.0, now - min(oldest, due))
 
     def _enqueue(self, entry: _Entry, now: float) -> None:
         self._sequence += 1

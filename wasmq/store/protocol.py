@@ -20,6 +20,9 @@ Cancellation: TypeAlias = Literal["cancelled", "running", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs; one that had finished; none."""
 
 
+_encode = msgspec.msgpack.Encoder().encode
+
+
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
     """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
 
@@ -39,7 +42,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 def check_same(job: Job, earlier: Job) -> None:
     """Raise `KeyConflict` unless a job asks for what the earlier one with the same key asked for."""
-    if job.call != earlier.call or job.caps != earlier.caps:
+    # Compared by their bytes: NaN is not equal to itself.
+    if _encode((job.call, job.caps)) != _encode((earlier.call, earlier.caps)):
         raise KeyConflict(f"key {job.key!r} of tenant {job.tenant!r} was used for another call (job {earlier.id})")
 
 

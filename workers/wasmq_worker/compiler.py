@@ -53,6 +53,7 @@ def main() -> int:
 
     _ = capi, describe, engine  # loaded before the fork, so that no child has to
     gc.freeze()
+    parent = os.getpid()
     with socket.socket(fileno=descriptor) as control:
         while True:
             data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -61,15 +62,15 @@ def main() -> int:
             for client in descriptors:
                 if os.fork() == 0:
                     control.close()
-                    _serve(client)
+                    _serve(client, parent)
                 os.close(client)
 
 
-def _serve(descriptor: int) -> None:
+def _serve(descriptor: int, parent: int) -> None:
     """Answer one request and end the process."""
     status = 1
     try:
-        sandbox.die_with_parent()
+        sandbox.die_with_parent(parent)
         os.nice(_NICE)
         with socket.socket(fileno=descriptor) as stream:
             request, source = _read(stream)

@@ -27,6 +27,9 @@ def enter(keep: int) -> None:
     os.umask(0o077)
     os.closerange(3, keep)
     os.closerange(keep + 1, _descriptors())
+    # The engine keeps a descriptor for each artifact it maps: the usual soft limit would be 1 000 modules.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "no new privileges")
     _prctl(_PR_SET_DUMPABLE, 0, "not dumpable")
@@ -35,9 +38,14 @@ def enter(keep: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; a fork does not inherit that."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when its parent ends; a fork does not inherit that.
+
+    Given the parent's process id, a parent that has ended already counts too.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, "killed with its parent")
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 def limit(*, memory: int, seconds: float) -> None:

@@ -102,8 +102,15 @@ class Turns:
         instance.charged += quantum
         self._shares.charge(instance, quantum, first=first, more=True)
         if first:
-            heapq.heappush(self._deadlines, (instance.deadline, instance.assignment.ticket))
+            self._expect(instance)
             self._underway.append(instance.assignment.ticket)
+
+    def _expect(self, instance: Instance) -> None:
+        """Note the deadline of an instance, and forget those of instances that are gone before they are the most."""
+        if len(self._deadlines) > 2 * len(self._live) + 1_000:
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._live]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (instance.deadline, instance.assignment.ticket))
 
     def _end(self, instance: Instance, ended: Ended, quantum: int, *, first: bool) -> None:
         """Settle a turn that was the last of its instance."""

@@ -1,0 +1,213 @@
+"""What the benchmarks share: rows with their targets, medians over rounds, the machine, the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from wasmq import Config
+from wasmq.config import ModulesConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).parent.parent
+GUESTS = ROOT / "workers" / "guests"
+RESULTS = Path(__file__).parent / "results"
+
+Kind: TypeAlias = Literal["seconds", "rate", "bytes", "times", "fuel"]
+"""What a figure counts. Less is better of seconds and bytes, more of jobs a second and of times; fuel must be equal."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table: what was measured, the figure of each round here and with the peer, and the targets.
+
+    `target` is the most (or least, see `Kind`) that the median of `ours` may be, `target_ratio` how many times better
+    than the peer's median it is to be.
+    """
+
+    measured: str
+    kind: Kind
+    ours: list[float]
+    peer: list[float] = []
+    peer_is: str = ""
+    target: float | None = None
+    target_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the peer; below 1 it is worse. None where there is nothing to compare."""
+        if not self.peer or self.kind == "fuel":
+            return None
+        ours, peer = statistics.median(self.ours), statistics.median(self.peer)
+        return peer / ours if self.kind in ("seconds", "bytes") else ours / peer
+
+    @property
+    def verdict(self) -> Literal["met", "missed", ""]:
+        """Whether every target of this row is met; nothing without a target."""
+        held = []
+        if self.target is not None:
+            ours = statistics.median(self.ours)
+            held.append(ours <= self.target if self.kind in ("seconds", "bytes") else ours >= self.target)
+        if self.target_ratio is not None and self.ratio is not None:
+            held.append(self.ratio >= self.target_ratio)
+        if self.kind == "fuel":
+            held.append(len({*self.ours, *self.peer}) == 1)
+        return "" if not held else "met" if all(held) else "missed"
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where the figures come from; `load` is the load average of the minute before."""
+
+    cores: int
+    processor: str
+    python: str
+    wasmtime: str
+    wasmq: str
+    load: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cores} cores ({self.processor}), Python {self.python}, wasmtime {self.wasmtime}, "
+            f"wasmq {self.wasmq}; load average before: {self.load:.1f}"
+        )
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What one benchmark found; `seconds` is how long it took, `notes` say what the figures do not."""
+
+    name: str
+    machine: Machine
+    rounds: int
+    seconds: float
+    rows: list[Row]
+    notes: list[str]
+
+
+def machine() -> Machine:
+    """Return the machine that this runs on."""
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        processor=_processor(),
+        python=platform.python_version(),
+        wasmtime=version("wasmtime"),
+        wasmq=version("wasmq"),
+        load=os.getloadavg()[0],
+    )
+
+
+def main(name: str, measure: Callable[[int], tuple[list[Row], list[str]]], *, rounds: int) -> None:
+    """Be the command line of one benchmark: `measure` gets the number of rounds, returns rows and notes."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--rounds", type=int, default=rounds, help="times that everything is measured (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the figure of every round")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    where = machine()
+    start = time.perf_counter()
+    rows, notes = measure(options.rounds)
+    seconds = time.perf_counter() - start
+    report = Report(name=name, machine=where, rounds=options.rounds, seconds=seconds, rows=rows, notes=notes)
+    if options.json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        print(f"{where}\n\n{table(rows)}")
+        for note in notes:
+            print(f"\n{note}")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows as a Markdown table whose columns line up."""
+    lines = [("measured", "wasmq", "peer", "better by", "target", "")]
+    for row in rows:
+        peer = f"{_figure(statistics.median(row.peer), row.kind)} ({row.peer_is})" if row.peer else ""
+        ratio = "" if row.ratio is None else _figure(row.ratio, "times")
+        ours = _figure(statistics.median(row.ours), row.kind)
+        lines.append((row.measured, ours, peer, ratio, _target(row), row.verdict))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rule = tuple("-" * width for width in widths)
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    return "\n".join(text)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of the values does not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def config() -> Config:
+    """Return a configuration with a directory of its own for compiled modules, the same for the whole process."""
+    return Config(modules=ModulesConfig(directory=_modules.name))
+
+
+def say(text: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def each_round(name: str, rounds: int) -> Iterator[int]:
+    """Count the rounds, and say so."""
+    for number in range(rounds):
+        say(f"{name}: round {number + 1} of {rounds}")
+        yield number
+
+
+_modules = tempfile.TemporaryDirectory(prefix="wasmq-bench-")
+
+
+def _target(row: Row) -> str:
+    if row.kind == "fuel":
+        return "equal"
+    sign = "≤" if row.kind in ("seconds", "bytes") else "≥"
+    targets = [] if row.target is None else [f"{sign} {_figure(row.target, row.kind)}"]
+    if row.target_ratio is not None:
+        targets.append(f"≥ {_figure(row.target_ratio, 'times')} the peer")
+    return ", ".join(targets)
+
+
+def _figure(value: float, kind: Kind) -> str:
+    match kind:
+        case "seconds":
+            for unit, size in (("µs", 1e-6), ("ms", 1e-3)):
+                if value < 999.5 * size:
+                    return f"{_digits(value / size)} {unit}"
+            return f"{_digits(value)} s"
+        case "rate":
+            return f"{_digits(value)}/s"
+        case "bytes":
+            return f"{_digits(value / 1e3)} KB"
+        case "times":
+            return f"{_digits(value)}×"
+        case "fuel":
+            return f"{value:,.0f}".replace(",", " ")
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits that count, a space between thousands, and no zeros after the point."""
+    if value == 0:
+        return "0"
+    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
+    return f"{rounded:,.0f}".replace(",", " ") if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()

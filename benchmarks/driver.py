@@ -1,0 +1,125 @@
+"""A worker process without a scheduler: frames go down, and whoever sent them sleeps until all outcomes are back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from benchmarks import common
+from wasmq.metrics import Metrics
+from wasmq.modules import Library, Module
+from wasmq.pool.process import PYTHON_FLAGS
+from wasmq_worker.protocol import Assignment, Decoder, Map, Outcomes, Ready, Setup, Signature, Start, Upward, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_CHUNK = 2**18
+_NUMBER = 1  # what the worker knows the module as
+_NO_PULSE = 3600.0  # seconds
+
+
+class Worker:
+    """One worker process, started as the scheduler starts it. `ready_after` is the seconds until it could take jobs."""
+
+    def __init__(self) -> None:
+        settings = common.config().scheduler
+        start = time.perf_counter()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._decoder: Decoder[Upward] = Decoder(Upward)
+        self._send(pack(Setup(settings.engine, settings.quantum, settings.instances, _NO_PULSE)))
+        frames = self._receive()
+        self.ready_after = time.perf_counter() - start
+        if not isinstance(frames[0], Ready):
+            raise RuntimeError(f"the worker's first frame was {frames[0]}")
+
+    def close(self) -> None:
+        """End the process."""
+        self._socket.close()
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def map(self, module: Module) -> None:
+        """Make the module known that `batch` is about."""
+        signatures = tuple(Signature(place, type_.params, type_.results) for place, type_ in module.signatures)
+        self._send(
+            pack(
+                Map(
+                    _NUMBER,
+                    str(module.artifact),
+                    module.counted,
+                    module.start,
+                    module.memory,
+                    module.exported_memory,
+                    signatures,
+                )
+            )
+        )
+
+    def run(self, batch: bytes, count: int) -> float:
+        """Send a batch of `count` jobs, sleep until each has succeeded, and return the seconds that it took."""
+        start = time.perf_counter()
+        self._send(batch)
+        while count:
+            for frame in self._receive():
+                if not isinstance(frame, Outcomes):
+                    raise RuntimeError(f"unexpected: {frame}")
+                for ended in frame.ended:
+                    if ended.status != "succeeded":
+                        raise RuntimeError(f"a job failed: {ended}")
+                count -= len(frame.ended)
+        return time.perf_counter() - start
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def _receive(self) -> list[Upward]:
+        while True:
+            data = self._socket.recv(_CHUNK)
+            if not data:
+                raise RuntimeError("the worker is gone; what it said is above")
+            if frames := self._decoder.feed(data):
+                return frames
+
+
+def batch(module: Module, export: str, args: tuple[int, ...], count: int) -> bytes:
+    """Return the frame that starts so many jobs with the default limits."""
+    caps = common.config().limits
+    fuel, memory, timeout, output = caps.fuel, int(caps.memory), caps.timeout, int(caps.output)
+    place = module.places[export]
+    jobs = [
+        Assignment(ticket, _NUMBER, place, args, fuel, memory, timeout, output, 0, 1.0) for ticket in range(1, count + 1)
+    ]
+    return pack(Start(jobs))
+
+
+def load(paths: Sequence[Path]) -> list[Module]:
+    """Return modules, compiled by a library of their own."""
+
+    async def _load() -> list[Module]:
+        settings = common.config()
+        async with anyio.create_task_group() as tasks:
+            library = Library(settings.modules, settings.scheduler.engine, Metrics(), tasks)
+            modules = [await library.load(path) for path in paths]
+            await library.close()
+        return modules
+
+    return anyio.run(_load)

@@ -1,0 +1,626 @@
+"""What every store must do, written against the `Store` protocol alone.
+
+A store's own tests subclass `StoreContract`, give it an `open_store` fixture, and hand the same opener to
+`store_machine`. The clock is virtual: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from wasmq.config import StoreConfig
+from wasmq.errors import KeyConflict
+from wasmq.job import Call, Caps, Job, Outcome
+from wasmq.store import Finished, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wasmq.clock import Clock
+
+    Opener = Callable[[StoreConfig, Clock], Awaitable[Store]]
+
+NOON = 1_800_000_000.0
+SUCCEEDED = Outcome(status="succeeded", values=(8, -0.5, b"v" * 16), fuel_used=4, attempts=1)
+TRAPPED = Outcome(status="trapped", error="trapped: unreachable", fuel_used=2, attempts=1)
+CANCELLED = Outcome(status="cancelled", error="cancelled before it started")
+
+
+class VirtualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def monotonic(self) -> float:
+        """Return seconds since the clock was made."""
+        return self.now - NOON
+
+    def wall(self) -> float:
+        """Return seconds since 1970, as this clock has it."""
+        return self.now
+
+
+def make_job(name: str, clock: Clock, **fields: Any) -> Job:
+    """A job as the scheduler would put it now; `delay` in seconds, any field of `Job` by its name."""
+    now = clock.wall()
+    delay = fields.pop("delay", 0.0)
+    plain: dict[str, Any] = {
+        "call": Call("m" * 64, "f", (1, 0.5, b"x" * 16)),
+        "caps": Caps(1_000, 65_536, 1.0, 100),
+        "tenant": "default",
+        "priority": 0,
+        "key": None,
+        "submitted_at": now,
+        "due": now + delay,
+        "order": 0.0,
+        "cost": 100.0,
+    }
+    return Job(id=name, **{**plain, **fields})
+
+
+def names(jobs: list[Job]) -> list[str]:
+    """The ids of jobs, in their order."""
+    return [job.id for job in jobs]
+
+
+class StoreContract:
+    """The contract, one promise a test. `open_store` takes a `StoreConfig` and a clock, and gives an open store."""
+
+    @pytest.fixture
+    def clock(self) -> VirtualClock:
+        """The clock of the store under test."""
+        return VirtualClock()
+
+    @pytest.fixture
+    async def store(self, open_store: Opener, clock: VirtualClock) -> Store:
+        """An empty store with room for history."""
+        return await open_store(StoreConfig(), clock)
+
+    async def test_a_job_comes_out_as_it_went_in(self, store, clock):
+        """Every field is kept exactly, values of all types and text of all scripts included."""
+        job = make_job(
+            "a",
+            clock,
+            call=Call("d" * 64, "Fläche", (2**31 - 1, -(2**63), 0.1, b"\0\xff" * 8)),
+            caps=Caps(2**63 - 1, 2**32, 0.125, 1),
+            tenant="Müller",
+            priority=-7,
+            key="Schlüssel",
+            order=12345.678,
+            cost=0.1,
+        )
+        assert await store.put([job]) == [job]
+        record = await store.get("a")
+        assert (record.job, record.state, record.attempts, record.outcome) == (job, "queued", 0, None)
+
+    async def test_what_is_not_there_is_none(self, store):
+        """An id that names nothing is no error of the store's."""
+        assert await store.get("nobody") is None
+
+    async def test_a_claim_starts_and_counts(self, store, clock):
+        """A claimed job is running, its attempt counted, and is not claimed again."""
+        await store.put([make_job("a", clock)])
+        (job,) = await store.claim(10, clock.now)
+        assert (job.id, job.attempt, job.returned) == ("a", 1, 0)
+        record = await store.get("a")
+        assert (record.job, record.state, record.attempts) == (job, "running", 1)
+        assert await store.claim(10, clock.now) == []
+
+    async def test_claims_take_no_more_than_asked(self, store, clock):
+        """The limit is one, and none of none is nothing."""
+        assert await store.claim(10, clock.now) == []
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate("abcde")])
+        assert names(await store.claim(2, clock.now)) == ["a", "b"]
+        assert await store.claim(0, clock.now) == []
+        assert names(await store.claim(10, clock.now)) == ["c", "d", "e"]
+
+    async def test_priority_then_order_then_age(self, store, clock):
+        """The higher priority first; within one, the smaller tag; between equals, the one that came earlier."""
+        await store.put([make_job("late-tag", clock, order=5.0), make_job("low", clock, priority=-1, order=0.0)])
+        await store.put([make_job("first", clock, order=1.0), make_job("second", clock, order=1.0)])
+        clock.now += 1.0
+        await store.put([make_job("third", clock, order=1.0), make_job("high", clock, priority=5, order=99.0)])
+        claimed = await store.claim(10, clock.now)
+        assert names(claimed) == ["high", "first", "second", "third", "late-tag", "low"]
+
+    async def test_a_delayed_job_waits_for_its_time(self, store, clock):
+        """It is not claimed a moment before it is due, and then it is."""
+        await store.put([make_job("later", clock, delay=10.0), make_job("now", clock)])
+        assert await store.next_due(clock.now) == NOON + 10.0
+        assert names(await store.claim(10, clock.now)) == ["now"]
+        clock.now += 9.999
+        assert await store.claim(10, clock.now) == []
+        clock.now = NOON + 10.0
+        assert names(await store.claim(10, clock.now)) == ["later"]
+        assert await store.next_due(clock.now) is None
+
+    async def test_a_delayed_job_that_is_due_takes_its_place_by_priority(self, store, clock):
+        """Having waited for its time gives a job no right of way and takes none."""
+        await store.put([make_job("urgent", clock, delay=10.0, priority=1)])
+        clock.now += 20.0
+        await store.put([make_job("plain", clock), make_job("more", clock, priority=2)])
+        assert names(await store.claim(10, clock.now)) == ["more", "urgent", "plain"]
+
+    async def test_next_due_is_in_the_future_or_none(self, store, clock):
+        """A job that could start already does not wait for its time; who asks would wait for nothing, busily."""
+        await store.put([make_job("soon", clock, delay=5.0), make_job("later", clock, delay=50.0)])
+        clock.now += 5.0
+        assert await store.next_due(clock.now) == NOON + 50.0
+        clock.now += 100.0
+        assert await store.next_due(clock.now) is None
+        assert names(await store.claim(10, clock.now)) == ["soon", "later"]
+
+    async def test_a_cancelled_delayed_job_wakes_nobody(self, store, clock):
+        """What was cancelled does not become due."""
+        await store.put([make_job("a", clock, delay=5.0)])
+        assert await store.cancel(["a"], CANCELLED) == ["cancelled"]
+        assert await store.next_due(clock.now) is None
+
+    async def test_the_outcome_of_the_current_attempt_is_recorded(self, store, clock):
+        """With it the job is finished, and stays so."""
+        await store.put([make_job("a", clock)])
+        (job,) = await store.claim(1, clock.now)
+        assert await store.finish([Finished("a", job.attempt, SUCCEEDED)]) == [True]
+        record = await store.get("a")
+        assert (record.state, record.attempts, record.outcome) == ("finished", 1, SUCCEEDED)
+        assert await store.finish([Finished("a", job.attempt, TRAPPED)]) == [False]
+        assert (await store.get("a")).outcome == SUCCEEDED
+
+    async def test_late_outcomes_change_nothing(self, store, clock):
+        """One of an earlier attempt, of a queued job, of a job that never was: each refused, the others recorded."""
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate("abc")])
+        first, other = await store.claim(2, clock.now)
+        await store.release([first], charged=True, due=clock.now)
+        early = Finished("a", first.attempt, TRAPPED)
+        assert await store.finish([early]) == [False]
+        assert (await store.get("a")).state == "queued"
+        second = (await store.claim(1, clock.now))[0]
+        assert (second.id, second.attempt) == ("a", 2)
+        ends = [early, Finished("c", 0, TRAPPED), Finished("nobody", 1, TRAPPED), Finished("b", 1, SUCCEEDED)]
+        assert await store.finish(ends) == [False, False, False, True]
+        assert (await store.get("a")).state == "running"
+        assert (await store.get("c")).state == "queued"
+        assert await store.finish([Finished("a", 2, SUCCEEDED)]) == [True]
+        assert (await store.get("a")).attempts == 2
+
+    async def test_one_batch_records_a_job_once(self, store, clock):
+        """Two outcomes of one attempt in one batch: the first counts."""
+        await store.put([make_job("a", clock)])
+        await store.claim(1, clock.now)
+        assert await store.finish([Finished("a", 1, SUCCEEDED), Finished("a", 1, TRAPPED)]) == [True, False]
+        assert (await store.get("a")).outcome == SUCCEEDED
+
+    async def test_a_released_job_runs_again(self, store, clock):
+        """Charged, its start counts; uncharged it does not, but the attempt number still never comes twice."""
+        await store.put([make_job("a", clock)])
+        (first,) = await store.claim(1, clock.now)
+        await store.release([first], charged=True, due=clock.now)
+        record = await store.get("a")
+        assert (record.state, record.attempts) == ("queued", 1)
+        (second,) = await store.claim(1, clock.now)
+        await store.release([second], charged=False, due=clock.now)
+        record = await store.get("a")
+        assert (record.state, record.attempts) == ("queued", 1)
+        (third,) = await store.claim(1, clock.now)
+        assert (third.attempt, third.returned) == (3, 1)
+        assert (await store.get("a")).attempts == 2
+
+    async def test_a_released_job_waits_until_it_is_due(self, store, clock):
+        """A release may put the next start off."""
+        await store.put([make_job("a", clock)])
+        await store.release(await store.claim(1, clock.now), charged=True, due=clock.now + 5.0)
+        assert await store.claim(1, clock.now) == []
+        assert await store.next_due(clock.now) == NOON + 5.0
+        clock.now += 5.0
+        assert names(await store.claim(1, clock.now)) == ["a"]
+
+    async def test_a_late_release_changes_nothing(self, store, clock):
+        """Only the attempt that runs can be released: not an earlier one, not a finished job, not an unknown one."""
+        await store.put([make_job("a", clock), make_job("b", clock, order=1.0)])
+        first, other = await store.claim(2, clock.now)
+        await store.release([first], charged=True, due=clock.now)
+        await store.claim(1, clock.now)
+        await store.finish([Finished("b", 1, SUCCEEDED)])
+        await store.release([first, other, make_job("nobody", clock, attempt=1)], charged=True, due=clock.now)
+        assert (await store.get("a")).state == "running"
+        assert (await store.get("b")).state == "finished"
+        assert await store.get("nobody") is None
+        assert store.counts() == {"queued": 0, "running": 1}
+
+    async def test_a_key_gives_the_earlier_job(self, store, clock):
+        """In each of its states, with nothing queued again; another tenant's key is another key."""
+        job = make_job("a", clock, key="k")
+        await store.put([job])
+        again = make_job("b", clock, key="k", priority=3, delay=9.0)
+        (kept,) = await store.put([again])
+        assert kept.id == "a"
+        assert await store.get("b") is None
+        theirs = make_job("c", clock, key="k", tenant="other", order=1.0)
+        assert await store.put([theirs]) == [theirs]
+        await store.claim(1, clock.now)
+        assert names(await store.put([again])) == ["a"]
+        await store.finish([Finished("a", 1, SUCCEEDED)])
+        assert names(await store.put([again])) == ["a"]
+        assert store.counts() == {"queued": 1, "running": 0}
+
+    async def test_a_key_within_one_batch(self, store, clock):
+        """The first of the batch with a key is the job, the others are given it."""
+        batch = [make_job("a", clock, key="k"), make_job("b", clock), make_job("c", clock, key="k")]
+        assert names(await store.put(batch)) == ["a", "b", "a"]
+        assert store.counts() == {"queued": 2, "running": 0}
+
+    @pytest.mark.parametrize("change", [{"call": Call("m" * 64, "g")}, {"caps": Caps(1, 1, 1.0, 1)}], ids=list)
+    async def test_a_key_used_for_another_call_is_a_conflict(self, store, clock, change):
+        """Nothing of the batch is queued then, in whatever place the conflict stands."""
+        await store.put([make_job("a", clock, key="k")])
+        other = make_job("b", clock, key="k", **change)
+        for batch in ([make_job("c", clock), other], [other, make_job("c", clock)]):
+            with pytest.raises(KeyConflict, match="key 'k' of tenant 'default'"):
+                await store.put(batch)
+        assert await store.get("c") is None
+        assert store.counts() == {"queued": 1, "running": 0}
+
+    async def test_a_conflict_within_one_batch(self, store, clock):
+        """Two different calls under one key in one batch are a conflict too, and neither is queued."""
+        batch = [make_job("a", clock, key="k"), make_job("b", clock, key="k", call=Call("m" * 64, "g"))]
+        with pytest.raises(KeyConflict):
+            await store.put(batch)
+        assert await store.get("a") is None
+        assert store.counts() == {"queued": 0, "running": 0}
+        assert names(await store.put([make_job("c", clock, key="k")])) == ["c"]
+
+    async def test_the_same_call_is_the_same_whatever_its_numbers(self, store, clock):
+        """NaN is not equal to itself, but a call with it is the same call."""
+        call = Call("m" * 64, "f", (float("nan"),))
+        await store.put([make_job("a", clock, key="k", call=call)])
+        call = Call("m" * 64, "f", (float("nan"),))
+        assert names(await store.put([make_job("b", clock, key="k", call=call)])) == ["a"]
+
+    async def test_cancelling_in_each_state(self, store, clock):
+        """A queued or delayed job is finished with the outcome; the others are only told of."""
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate("abc")])
+        await store.put([make_job("delayed", clock, delay=5.0)])
+        await store.claim(2, clock.now)
+        await store.finish([Finished("a", 1, SUCCEEDED)])
+        ids = ["a", "b", "c", "delayed", "nobody", "c"]
+        found = await store.cancel(ids, CANCELLED)
+        assert found == ["finished", "running", "cancelled", "cancelled", "unknown", "finished"]
+        assert (await store.get("a")).outcome == SUCCEEDED
+        assert (await store.get("b")).state == "running"
+        for name in ("c", "delayed"):
+            record = await store.get(name)
+            assert (record.state, record.attempts, record.outcome) == ("finished", 0, CANCELLED)
+        clock.now += 10.0
+        assert await store.claim(10, clock.now) == []
+        assert await store.finish([Finished("b", 1, SUCCEEDED)]) == [True]
+
+    async def test_cancelled_jobs_do_not_stand_in_the_way(self, store, clock):
+        """However many queued jobs were cancelled, the next claim finds those that are left."""
+        for start in range(0, 3_000, 500):
+            jobs = [make_job(f"j{number:05}", clock, order=float(number)) for number in range(start, start + 500)]
+            await store.put(jobs)
+            await store.cancel(names(jobs), CANCELLED)
+        await store.put([make_job("left", clock, order=9e9), make_job("delayed", clock, delay=1.0)])
+        assert names(await store.claim(10, clock.now)) == ["left"]
+        clock.now += 1.0
+        assert names(await store.claim(10, clock.now)) == ["delayed"]
+
+    async def test_history_is_bounded_by_number(self, open_store, clock):
+        """The newest finished jobs are kept, cancelled ones among them; queued and running ones do not count."""
+        store = await open_store(StoreConfig(history=2), clock)
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate("abcdef")])
+        await store.claim(4, clock.now)
+        for name in "abc":
+            clock.now += 1.0
+            await store.finish([Finished(name, 1, SUCCEEDED)])
+        assert [name for name in "abcdef" if await store.get(name) is not None] == ["b", "c", "d", "e", "f"]
+        clock.now += 1.0
+        await store.cancel(["e"], CANCELLED)
+        assert [name for name in "abcdef" if await store.get(name) is not None] == ["c", "d", "e", "f"]
+
+    async def test_history_is_bounded_by_age(self, open_store, clock):
+        """A finished job can be asked for until its age is up, however long ago it was submitted."""
+        store = await open_store(StoreConfig(history_age=100.0), clock)
+        await store.put([make_job("old", clock), make_job("new", clock, order=1.0), make_job("run", clock, order=2.0)])
+        await store.claim(2, clock.now)
+        await store.finish([Finished("old", 1, SUCCEEDED)])
+        clock.now += 99.0
+        await store.finish([Finished("new", 1, SUCCEEDED)])
+        assert await store.get("old") is not None
+        clock.now += 2.0
+        await store.claim(1, clock.now)
+        await store.finish([Finished("run", 1, SUCCEEDED)])
+        assert await store.get("old") is None
+        assert await store.get("new") is not None
+
+    async def test_a_key_is_free_again_with_its_job(self, open_store, clock):
+        """What has gone out of the history leaves no key behind."""
+        store = await open_store(StoreConfig(history=1), clock)
+        await store.put([make_job("a", clock, key="k"), make_job("b", clock, order=1.0)])
+        await store.claim(2, clock.now)
+        await store.finish([Finished("a", 1, SUCCEEDED)])
+        assert names(await store.put([make_job("c", clock, key="k")])) == ["a"]
+        await store.finish([Finished("b", 1, SUCCEEDED)])
+        assert names(await store.put([make_job("d", clock, key="k", call=Call("m" * 64, "g"))])) == ["d"]
+
+    async def test_listing_is_newest_first(self, store, clock):
+        """And by tenant, state or status where asked for."""
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate("abc")])
+        clock.now += 1.0
+        await store.put([make_job("d", clock, tenant="other", order=9.0)])
+        await store.claim(2, clock.now)
+        await store.finish([Finished("a", 1, TRAPPED)])
+
+        async def found(tenant=None, status=None, after=None, limit=10):
+            records = await store.list(tenant=tenant, status=status, after=after, limit=limit)
+            return "".join(record.job.id for record in records)
+
+        assert await found() == "dcba"
+        assert await found(tenant="default") == "cba"
+        assert await found(tenant="nobody") == ""
+        assert await found(status="queued") == "dc"
+        assert await found(status="running") == "b"
+        assert await found(status="finished") == "a"
+        assert await found(status="trapped") == "a"
+        assert await found(status="succeeded") == ""
+        assert await found(status="queued", tenant="other") == "d"
+
+    async def test_pages_join_up(self, store, clock):
+        """Each page begins behind the last job of the one before, also when jobs come in between and the state moves."""
+        every = [f"j{number:02}" for number in range(10)]
+        await store.put([make_job(name, clock, order=float(place)) for place, name in enumerate(every)])
+        seen: list[str] = []
+        after = None
+        while page := await store.list(tenant=None, status=None, after=after, limit=3):
+            assert len(page) <= 3
+            seen += [record.job.id for record in page]
+            after = seen[-1]
+            clock.now += 1.0
+            await store.put([make_job(f"k{len(seen):02}", clock)])
+            await store.claim(1, clock.now)
+        assert seen == every[::-1]
+
+    async def test_counts_and_the_longest_wait(self, store, clock):
+        """What could start counts as waiting from the moment it could, delayed and released jobs too."""
+        assert store.counts() == {"queued": 0, "running": 0}
+        assert store.oldest_ready(clock.now) == 0.0
+        await store.put([make_job("later", clock, delay=10.0)])
+        clock.now += 4.0
+        assert store.oldest_ready(clock.now) == 0.0
+        await store.put([make_job("now", clock)])
+        clock.now += 4.0
+        assert store.counts() == {"queued": 2, "running": 0}
+        assert store.oldest_ready(clock.now) == 4.0
+        (job,) = await store.claim(1, clock.now)
+        assert store.counts() == {"queued": 1, "running": 1}
+        assert store.oldest_ready(clock.now) == 0.0
+        clock.now += 5.0
+        assert store.oldest_ready(clock.now) == 3.0
+        await store.release([job], charged=True, due=clock.now)
+        await store.cancel(["later"], CANCELLED)
+        clock.now += 1.0
+        assert store.oldest_ready(clock.now) == 1.0
+        assert store.counts() == {"queued": 1, "running": 0}
+
+
+class _Known:
+    """What the model knows of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.state = "queued"
+        self.attempt = 0
+        self.returned = 0
+        self.ready_at = job.due
+        self.finished_at = 0.0
+        self.outcome: Outcome | None = None
+
+
+KEPT = 4  # finished jobs that the machine's store keeps
+KEPT_FOR = 50.0  # seconds
+
+
+def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
+    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary."""
+
+    class StoreMachine(RuleBasedStateMachine):
+        """Jobs are put, claimed, finished in time or too late, released and cancelled while the clock moves on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.runner = asyncio.Runner()
+            self.clock = VirtualClock()
+            self.model: dict[str, _Known] = {}
+            self.history: list[str] = []
+            self.keys: dict[tuple[str, str], str] = {}
+            self.spent: list[Job] = []
+            self.number = 0
+
+        @initialize()
+        def begin(self) -> None:
+            config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
+            self.store = self.runner.run(open_store(config, self.clock))
+
+        def teardown(self) -> None:
+            if hasattr(self, "store"):
+                self.runner.run(self.store.close())
+            self.runner.close()
+
+        def named(self, state: str) -> list[str]:
+            return [name for name, known in self.model.items() if known.state == state]
+
+        def end(self, name: str, outcome: Outcome) -> None:
+            known = self.model[name]
+            known.state, known.outcome, known.finished_at = "finished", outcome, self.clock.now
+            self.history.append(name)
+
+        def prune(self) -> None:
+            while self.history:
+                oldest = self.model[self.history[0]]
+                if len(self.history) <= KEPT and self.clock.now - oldest.finished_at <= KEPT_FOR:
+                    return
+                del self.model[self.history.pop(0)]
+                if oldest.job.key is not None:
+                    del self.keys[oldest.job.tenant, oldest.job.key]
+
+        @rule(data=st.data(), count=st.integers(1, 4))
+        def put(self, data: st.DataObject, count: int) -> None:
+            batch = []
+            for _ in range(count):
+                self.number += 1
+                batch.append(
+                    make_job(
+                        f"j{self.number:05}",
+                        self.clock,
+                        call=Call("m" * 64, data.draw(st.sampled_from(["f", "f", "f", "g"]))),
+                        tenant=data.draw(st.sampled_from("xy")),
+                        priority=data.draw(st.integers(-1, 1)),
+                        key=data.draw(st.sampled_from([None, None, "k", "l"])),
+                        delay=data.draw(st.sampled_from([0.0, 0.0, 5.0, 20.0])),
+                        # Unique, so that the order of claims does not depend on what a store knows of age.
+                        order=data.draw(st.integers(0, 9)) + self.number / 10**6,
+                    )
+                )
+            keys = dict(self.keys)
+            calls = {name: known.job.call for name, known in self.model.items()}
+            expected = []
+            conflict = False
+            for job in batch:
+                kept = job.id
+                if job.key is not None:
+                    kept = keys.setdefault((job.tenant, job.key), job.id)
+                calls.setdefault(job.id, job.call)
+                conflict = conflict or calls[kept] != job.call
+                expected.append(kept)
+            if conflict:
+                with pytest.raises(KeyConflict):
+                    self.runner.run(self.store.put(batch))
+                return
+            assert names(self.runner.run(self.store.put(batch))) == expected
+            self.keys = keys
+            for job, kept in zip(batch, expected, strict=True):
+                if kept == job.id:
+                    self.model[job.id] = _Known(job)
+
+        @rule(limit=st.integers(0, 6))
+        def claim(self, limit: int) -> None:
+            now = self.clock.now
+            ready = [self.model[name] for name in self.named("queued") if self.model[name].ready_at <= now]
+            ready.sort(key=lambda known: (-known.job.priority, known.job.order))
+            claimed = self.runner.run(self.store.claim(limit, now))
+            assert names(claimed) == [known.job.id for known in ready[:limit]]
+            for job, known in zip(claimed, ready, strict=False):
+                known.state = "running"
+                known.attempt += 1
+                expected = msgspec.structs.replace(known.job, attempt=known.attempt, returned=known.returned)
+                assert job == expected
+                self.spent.append(job)
+
+        @precondition(lambda self: self.spent)
+        @rule(data=st.data())
+        def finish(self, data: st.DataObject) -> None:
+            """Outcomes of any attempt that ever was, in time or late, some of them twice."""
+            attempts = data.draw(st.lists(st.sampled_from(self.spent), min_size=1, max_size=5))
+            ends, expected = [], []
+            for job in attempts:
+                outcome = Outcome(status=data.draw(st.sampled_from(["succeeded", "trapped"])), attempts=job.attempt)
+                ends.append(Finished(job.id, job.attempt, outcome))
+                known = self.model.get(job.id)
+                current = known is not None and known.state == "running" and known.attempt == job.attempt
+                expected.append(current)
+                if current:
+                    self.end(job.id, outcome)
+            assert self.runner.run(self.store.finish(ends)) == expected
+            self.prune()
+
+        @precondition(lambda self: self.spent)
+        @rule(data=st.data(), charged=st.booleans(), wait=st.sampled_from([0.0, 0.0, 5.0]))
+        def release(self, data: st.DataObject, charged: bool, wait: float) -> None:
+            jobs = data.draw(st.lists(st.sampled_from(self.spent), min_size=1, max_size=3))
+            due = self.clock.now + wait
+            self.runner.run(self.store.release(jobs, charged=charged, due=due))
+            for job in jobs:
+                known = self.model.get(job.id)
+                if known is None or known.state != "running" or known.attempt != job.attempt:
+                    continue
+                known.state, known.ready_at = "queued", due
+                known.returned += not charged
+
+        @rule(data=st.data())
+        def cancel(self, data: st.DataObject) -> None:
+            ids = data.draw(st.lists(st.sampled_from([*self.model, "nobody"]), max_size=4))
+            expected = []
+            for name in ids:
+                known = self.model.get(name)
+                if known is None:
+                    expected.append("unknown")
+                elif known.state == "queued":
+                    self.end(name, CANCELLED)
+                    expected.append("cancelled")
+                else:
+                    expected.append(known.state)
+            assert self.runner.run(self.store.cancel(ids, CANCELLED)) == expected
+            self.prune()
+
+        @rule(seconds=st.sampled_from([0.5, 5.0, 30.0]))
+        def advance(self, seconds: float) -> None:
+            self.clock.now += seconds
+
+        @rule(
+            tenant=st.sampled_from([None, "x"]),
+            status=st.sampled_from([None, "queued", "running", "finished", "trapped", "cancelled"]),
+            limit=st.integers(1, 4),
+        )
+        def page(self, tenant: str | None, status: Any, limit: int) -> None:
+            """All pages together are all the jobs that were asked for, newest first."""
+            wanted = [
+                name
+                for name in sorted(self.model, reverse=True)
+                if tenant in (None, self.model[name].job.tenant)
+                and status in (None, self.model[name].state, getattr(self.model[name].outcome, "status", None))
+            ]
+            found: list[str] = []
+            after = None
+            while True:
+                page = self.store.list(tenant=tenant, status=status, after=after, limit=limit)
+                records = self.runner.run(page)
+                if not records:
+                    break
+                assert len(records) <= limit
+                found += [record.job.id for record in records]
+                after = found[-1]
+            assert found == wanted
+
+        @invariant()
+        def everything_is_known(self) -> None:
+            if not hasattr(self, "store"):
+                return
+            for name in {f"j{number:05}" for number in range(1, self.number + 1)}:
+                record = self.runner.run(self.store.get(name))
+                known = self.model.get(name)
+                if known is None:
+                    assert record is None
+                    continue
+                attempts = known.attempt - known.returned
+                seen = (record.state, record.attempts, record.outcome)
+                assert seen == (known.state, attempts, known.outcome)
+
+        @invariant()
+        def the_numbers_agree(self) -> None:
+            if not hasattr(self, "store"):
+                return
+            now = self.clock.now
+            queued = [self.model[name].ready_at for name in self.named("queued")]
+            assert self.store.counts() == {"queued": len(queued), "running": len(self.named("running"))}
+            assert self.store.oldest_ready(now) == max([0.0, *(now - ready for ready in queued)])
+            due = self.runner.run(self.store.next_due(now))
+            assert due == min((ready for ready in queued if ready > now), default=None)
+
+    return StoreMachine
