@@ -19,7 +19,7 @@ help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## Start the daemon, load a module over HTTP, run a first job; Ctrl-C ends it
-	@$(BIN)/python tools/run.py $(PORT)
+	@$(BIN)/python examples/run_daemon.py $(PORT)
 
 test: lint ## What CI runs: format, lint, types, tests
 	$(BIN)/python -m pytest

@@ -132,9 +132,9 @@ def table(rows: Sequence[Row]) -> str:
     """Return rows as a Markdown table whose columns line up."""
     lines = [("measured", "wasmq", "peer", "better by", "target", "")]
     for row in rows:
-        peer = f"{_figure(statistics.median(row.peer), row.kind)} ({row.peer_is})" if row.peer else ""
-        ratio = "" if row.ratio is None else _figure(row.ratio, "times")
-        ours = _figure(statistics.median(row.ours), row.kind)
+        peer = f"{figure(statistics.median(row.peer), row.kind)} ({row.peer_is})" if row.peer else ""
+        ratio = "" if row.ratio is None else figure(row.ratio, "times")
+        ours = figure(statistics.median(row.ours), row.kind)
         lines.append((row.measured, ours, peer, ratio, _target(row), row.verdict))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = tuple("-" * width for width in widths)
@@ -143,6 +143,24 @@ def table(rows: Sequence[Row]) -> str:
         for line in (lines[0], rule, *lines[1:])
     ]
     return "\n".join(text)
+
+
+def figure(value: float, kind: Kind) -> str:
+    """Return a figure with its unit, as people read it."""
+    match kind:
+        case "seconds":
+            for unit, size in (("µs", 1e-6), ("ms", 1e-3)):
+                if value < 999.5 * size:
+                    return f"{_digits(value / size)} {unit}"
+            return f"{_digits(value)} s"
+        case "rate":
+            return f"{_digits(value)}/s"
+        case "bytes":
+            return f"{_digits(value / 1e3)} KB"
+        case "times":
+            return f"{_digits(value)}×"  # noqa: RUF001 - the sign of multiplication is what is meant
+        case "fuel":
+            return f"{value:,.0f}".replace(",", " ")
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -174,27 +192,10 @@ def _target(row: Row) -> str:
     if row.kind == "fuel":
         return "equal"
     sign = "≤" if row.kind in ("seconds", "bytes") else "≥"
-    targets = [] if row.target is None else [f"{sign} {_figure(row.target, row.kind)}"]
+    targets = [] if row.target is None else [f"{sign} {figure(row.target, row.kind)}"]
     if row.target_ratio is not None:
-        targets.append(f"≥ {_figure(row.target_ratio, 'times')} the peer")
+        targets.append(f"≥ {figure(row.target_ratio, 'times')} the peer")
     return ", ".join(targets)
-
-
-def _figure(value: float, kind: Kind) -> str:
-    match kind:
-        case "seconds":
-            for unit, size in (("µs", 1e-6), ("ms", 1e-3)):
-                if value < 999.5 * size:
-                    return f"{_digits(value / size)} {unit}"
-            return f"{_digits(value)} s"
-        case "rate":
-            return f"{_digits(value)}/s"
-        case "bytes":
-            return f"{_digits(value / 1e3)} KB"
-        case "times":
-            return f"{_digits(value)}×"
-        case "fuel":
-            return f"{value:,.0f}".replace(",", " ")
 
 
 def _digits(value: float) -> str:

@@ -106,7 +106,8 @@ def batch(module: Module, export: str, args: tuple[int, ...], count: int) -> byt
     fuel, memory, timeout, output = caps.fuel, int(caps.memory), caps.timeout, int(caps.output)
     place = module.places[export]
     jobs = [
-        Assignment(ticket, _NUMBER, place, args, fuel, memory, timeout, output, 0, 1.0) for ticket in range(1, count + 1)
+        Assignment(ticket, _NUMBER, place, args, fuel, memory, timeout, output, 0, 1.0)
+        for ticket in range(1, count + 1)
     ]
     return pack(Start(jobs))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks import common, plot
-from benchmarks.common import GUESTS, RESULTS, Row, each_round, main, quantile
+from benchmarks.common import GUESTS, RESULTS, Row, each_round, figure, main, quantile
 from wasmq import Limits, Request, Scheduler
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ TARGET = 20e-3
 
 
 class Latencies(msgspec.Struct):
-    """Seconds from a job's moment to its outcome, for the short jobs of one way to run them."""
+    """Seconds from a job's moment to its outcome, of the short jobs, for one way to run them."""
 
     spread: list[float] = []
     burst: list[float] = []
+    all_done: list[float] = []
+    """Seconds until the hogs of the burst are done too, for each time."""
 
 
 class Mix:
@@ -65,7 +67,7 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
     plot.latencies(
         RESULTS / "neighbours.svg",
         {"wasmq": ours.spread, "first in, first out": fifo.spread},
-        title=f"{HOGS} of {JOBS} jobs burn a second each, on two workers: what the others wait",
+        title="What a short job waits while 1 % of the jobs burn a second each, two workers",
     )
     rows = []
     for way, took, peer in (("open loop", ours.spread, fifo.spread), ("one burst", ours.burst, fifo.burst)):
@@ -80,13 +82,22 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
                     target=TARGET if (way, name) == ("open loop", "p99") else None,
                 )
             )
+    rows.append(
+        Row(
+            measured="the same burst until the hogs are done too",
+            kind="seconds",
+            ours=ours.all_done,
+            peer=fifo.all_done,
+            peer_is="first in, first out",
+        )
+    )
     spread, burst = (1e3 * quantile(took, 0.99) for took in (calm.spread, calm.burst))
-    notes = [
-        f"{JOBS} jobs, {HOGS} of which burn {calibrated:,} fuel each. With nothing to burn the p99 of the short ones is "
-        f"{spread:.1f} ms in the open loop and {burst:.0f} ms in the burst, where the last of them waits for all the "
-        "others anyway."
-    ]
-    return rows, notes
+    note = (
+        f"{JOBS} jobs, {HOGS} of which burn {figure(calibrated, 'fuel')} fuel each. With nothing to burn the p99 of "
+        f"the short ones is {spread:.1f} ms in the open loop and {burst:.0f} ms in the burst, where the last of them waits "
+        "for all the others anyway."
+    )
+    return rows, [note]
 
 
 async def _calibrate() -> int:
@@ -106,7 +117,9 @@ async def _run(into: Latencies, burn: int, *, instances: int | None = None, quan
             async for _ in scheduler.map(module, export, [args] * 100):
                 pass
         into.spread += await _open_loop(scheduler, mix)
+        start = time.perf_counter()
         into.burst += await _burst(scheduler, mix)
+        into.all_done.append(time.perf_counter() - start)
 
 
 async def _open_loop(scheduler: Scheduler, mix: Mix) -> list[float]:

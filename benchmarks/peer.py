@@ -7,18 +7,18 @@ cancelling, and no turn for the next one until this one is through.
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from wasmtime import Config, Engine, Linker, Module, Store
 
-from wasmq.config import LimitsConfig
+if TYPE_CHECKING:
+    from pathlib import Path
 
-FUEL = LimitsConfig().fuel
-MEMORY = int(LimitsConfig().memory)
+    from wasmtime import Func
+
+# What a job of wasmq gets that does not ask. Not imported: that would be charged to the peer's start.
+FUEL = 10**9
+MEMORY = 64 * 2**20  # bytes
 
 
 class Guest:
@@ -41,47 +41,8 @@ class Guest:
         store.set_limits(memory_size=MEMORY)
         if self._metered:
             store.set_fuel(FUEL)
-        value = self._ready.instantiate(store).exports(store)[self._export](store, *args)
+        function = cast("Func", self._ready.instantiate(store).exports(store)[self._export])
+        value: int = function(store, *args)
         fuel = FUEL - store.get_fuel() if self._metered else 0
         store.close()
         return value, fuel
-
-
-_guest: Guest
-
-
-def executor(processes: int, path: Path, export: str) -> ProcessPoolExecutor:
-    """Return a pool of processes for `call` and `loop`, which have compiled the module and answered once."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(path, export))
-    # A process is started for each task that finds no idle one: this many at once start them all.
-    list(pool.map(_linger, [0.2] * processes))
-    return pool
-
-
-def call(*args: int) -> int:
-    """Call the export in this process of the pool."""
-    return _guest.call(*args)[0]
-
-
-def call_with(args: tuple[int, ...]) -> int:
-    """Call the export as `map` wants it."""
-    return call(*args)
-
-
-def loop(count: int, *args: int) -> float:
-    """Return the seconds that so many calls take, one after the other."""
-    run = partial(_guest.call, *args)
-    start = time.perf_counter()
-    for _ in range(count):
-        run()
-    return time.perf_counter() - start
-
-
-def _begin(path: Path, export: str) -> None:
-    global _guest
-    _guest = Guest(path, export)
-
-
-def _linger(seconds: float) -> None:
-    time.sleep(seconds)

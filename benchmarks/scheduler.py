@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from benchmarks import common, peer
+from benchmarks import common, peer_pool
 from benchmarks.common import GUESTS, Row, each_round, main, quantile
 from wasmq import Scheduler
 
@@ -31,7 +31,7 @@ Call: TypeAlias = Callable[[int, int], Awaitable[int]]
 
 def measure(rounds: int) -> tuple[list[Row], list[str]]:
     path = GUESTS / "mul.wat"
-    pool = peer.executor(WORKERS, path, "mul")
+    pool = peer_pool.executor(WORKERS, path, "mul")
     try:
         return asyncio.run(_measure(rounds, pool))
     finally:
@@ -40,17 +40,22 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
 
 async def _measure(rounds: int, pool: ProcessPoolExecutor) -> tuple[list[Row], list[str]]:
     loop = asyncio.get_running_loop()
-    mapped, single, chunked = [], [], {size: [] for size in CHUNKS}
-    concurrent, peer_concurrent = [], []
-    p50, p99, peer_p50, peer_p99 = [], [], [], []
+    mapped: list[float] = []
+    single: list[float] = []
+    chunked: dict[int, list[float]] = {size: [] for size in CHUNKS}
+    concurrent: list[float] = []
+    peer_concurrent: list[float] = []
+    alone: list[list[float]] = []
+    peer_alone: list[list[float]] = []
     async with Scheduler(config=common.config(), workers=WORKERS, store="memory://") as scheduler:
         module = await scheduler.load(GUESTS / "mul.wat")
 
         async def run(a: int, b: int) -> int:
-            return (await scheduler.run(module, "mul", a, b)).value
+            outcome = await scheduler.run(module, "mul", a, b)
+            return int(outcome.value)
 
         async def peer_run(a: int, b: int) -> int:
-            return await loop.run_in_executor(pool, peer.call, a, b)
+            return await loop.run_in_executor(pool, peer_pool.call, a, b)
 
         await _callers(run, 1)
         await _callers(peer_run, 1)
@@ -64,10 +69,8 @@ async def _measure(rounds: int, pool: ProcessPoolExecutor) -> tuple[list[Row], l
                 chunked[size].append(_peer_map(pool, MAPPED, size))
             concurrent.append(await _callers(run, CALLS))
             peer_concurrent.append(await _callers(peer_run, PEER_CALLS))
-            for call, median, most in ((run, p50, p99), (peer_run, peer_p50, peer_p99)):
-                alone = await _alone(call)
-                median.append(quantile(alone, 0.5))
-                most.append(quantile(alone, 0.99))
+            alone.append(await _alone(run))
+            peer_alone.append(await _alone(peer_run))
     best = max(CHUNKS, key=lambda size: quantile(chunked[size], 0.5))
     rows = [
         Row(
@@ -95,22 +98,24 @@ async def _measure(rounds: int, pool: ProcessPoolExecutor) -> tuple[list[Row], l
             target=10_000,
             target_ratio=5,
         ),
-        Row(
-            measured="one `run`, idle, p50",
-            kind="seconds",
-            ours=p50,
-            peer=peer_p50,
-            peer_is="`run_in_executor`",
-            target=250e-6,
-        ),
-        Row(measured="one `run`, idle, p99", kind="seconds", ours=p99, peer=peer_p99, peer_is="`run_in_executor`"),
+        *[
+            Row(
+                measured=f"one `run`, idle, {name}",
+                kind="seconds",
+                ours=[quantile(took, share) for took in alone],
+                peer=[quantile(took, share) for took in peer_alone],
+                peer_is="`run_in_executor`",
+                target=target,
+            )
+            for name, share, target in (("p50", 0.5, 250e-6), ("p99", 0.99, None))
+        ],
     ]
-    notes = [
+    note = (
         "Each job is a `mul` in a fresh metered instance, with metrics on and the memory store. The peer has the same "
         "fuel and memory limits and none of time. In a chunk its calls share one message and one answer: none of them "
         "can be waited for, cancelled or lost alone, which each of wasmq's can."
-    ]
-    return rows, notes
+    )
+    return rows, [note]
 
 
 def _calls(count: int) -> list[tuple[int, int]]:
@@ -126,7 +131,7 @@ def _peer_map(pool: ProcessPoolExecutor, count: int, chunksize: int) -> float:
     """Return the peer's jobs a second."""
     calls = _calls(count)
     start = time.perf_counter()
-    _check(list(pool.map(peer.call_with, calls, chunksize=chunksize)))
+    _check(list(pool.map(peer_pool.call_with, calls, chunksize=chunksize)))
     return count / (time.perf_counter() - start)
 
 

@@ -7,9 +7,9 @@ same limits and a fresh instance for each call.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-from benchmarks import peer
+from benchmarks import peer_pool
 from benchmarks.common import GUESTS, Row, each_round, main
 from benchmarks.driver import Worker, batch, load
 
@@ -22,7 +22,7 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
     (module,) = load([path])
     jobs = batch(module, "mul", (2, 4), JOBS)
     workers = [Worker(), Worker()]
-    pool = peer.executor(2, path, "mul")
+    pool = peer_pool.executor(2, path, "mul")
     ours, scaling, peer_calls, peer_scaling = [], [], [], []
     try:
         for worker in workers:
@@ -58,11 +58,11 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
             target=1.8,
         ),
     ]
-    notes = [
+    note = (
         "The worker's figure includes the frames in and out, its own deadline and its slices; the peer's is the bare "
         "call, which nothing can stop. What two of the peer's processes gain is what the machine gives to two."
-    ]
-    return rows, notes
+    )
+    return rows, [note]
 
 
 def _together(workers: list[Worker], jobs: bytes) -> float:
@@ -73,9 +73,9 @@ def _together(workers: list[Worker], jobs: bytes) -> float:
         return time.perf_counter() - start
 
 
-def _loops(pool: peer.ProcessPoolExecutor, processes: int) -> float:
+def _loops(pool: ProcessPoolExecutor, processes: int) -> float:
     """Return the seconds that the slowest of so many processes at once needs for its calls."""
-    return max(pool.map(peer.loop, [PEER_CALLS] * processes, [2] * processes, [4] * processes))
+    return max(pool.map(peer_pool.loop, [PEER_CALLS] * processes, [2] * processes, [4] * processes))
 
 
 if __name__ == "__main__":

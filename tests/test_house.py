@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,3 +231,26 @@ def test_the_version_is_said_once() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert wasmq.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("name", ["build", "dev", "run"])
+def test_the_locks_fit_what_is_declared(name: str) -> None:
+    """Each lock has what pyproject.toml asks for, in a version that it allows, by hash; if not: make lock."""
+    file = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = settings["project"], settings["dependency-groups"]
+    wanted = {
+        "build": groups["build"],
+        "dev": [*groups["build"], *(each for each in groups["dev"] if isinstance(each, str))],
+        "run": [*project["dependencies"], *project["optional-dependencies"]["serve"]],
+    }
+    locked: dict[str, list[str]] = {}
+    for package, version in re.findall(r"^([\w-]+)==([^ ]+)(?: ;.*)? \\\n    --hash=sha256:", file, re.MULTILINE):
+        locked.setdefault(package, []).append(version)
+    for requirement in map(Requirement, [*wanted[name], *(wanted["run"] if name == "dev" else ())]):
+        versions = locked.get(requirement.name, [])
+        assert versions, requirement
+        assert all(version in requirement.specifier for version in versions), requirement
+    assert groups["build"] == settings["build-system"]["requires"]
+    # Where the packages come from is for each machine to say.
+    assert re.findall(r"://|--(?!hash=)", file) == []

@@ -297,10 +297,10 @@ class TestConfigure:
         assert events(stream)[0]["worker"] == "w-1"
 
     def test_the_standard_library_comes_out_the_same_way(self):
-        """What uvicorn and others log is rendered like our own events, its exceptions included."""
+        """What other libraries log is rendered like our own events, its exceptions included."""
         stream = io.StringIO()
         logs.configure("info", stream=stream)
-        other = logging.getLogger("uvicorn.error")
+        other = logging.getLogger("another.library")
         other.debug("unseen")
         other.info("Started on %s", "port 1")
         try:
@@ -311,7 +311,7 @@ class TestConfigure:
         assert {key: started[key] for key in ("level", "event", "logger")} == {
             "level": "info",
             "event": "Started on port 1",
-            "logger": "uvicorn.error",
+            "logger": "another.library",
         }
         assert bad["level"] == "critical"
         assert "KeyError: 'k'" in bad["exception"]

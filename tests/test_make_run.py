@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parent.parent / "tools" / "run.py"
+RUN = Path(__file__).parent.parent / "examples" / "run_daemon.py"
 LAST_LINE = b"Ctrl-C ends it."
 
 

@@ -32,8 +32,8 @@ __all__ = [
     "Size",
     "StoreConfig",
     "Tenant",
+    "configured",
     "load_config",
-    "override",
 ]
 
 ENVIRONMENT_PREFIX = "WASMQ_"
@@ -206,8 +206,13 @@ def load_config(
     return config
 
 
-def override(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """Return `config` with dotted keys set; a value of None is ignored. Raises `ConfigError` as `load_config` does."""
+def configured(config: Config | str | os.PathLike[str] | None, overrides: Mapping[str, Any]) -> Config:
+    """Return a configuration, given as it is or as a file's path, with dotted keys set; a value of None is ignored.
+
+    Raises `ConfigError` as `load_config` does.
+    """
+    if not isinstance(config, Config):
+        return load_config(config, overrides=overrides)
     tree = msgspec.to_builtins(config, builtin_types=(int,), enc_hook=int)
     for dotted, value in overrides.items():
         if value is not None:

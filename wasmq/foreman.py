@@ -48,7 +48,8 @@ class Foreman:
                 self._work.ring()
             case Unmappable():
                 jobs = self._pool.returned(worker, frame.tickets)
-                self._settler.add([HandedBack(job, frame.reason) for job in jobs])
+                module = self._pool.mapped(frame.module)
+                self._settler.add([HandedBack(job, frame.reason, module) for job in jobs])
                 return self._next_alone(worker)
             case Pulse():
                 self._metrics.quanta(frame.quanta, frame.quanta_total)

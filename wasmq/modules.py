@@ -128,7 +128,7 @@ class Library:
         wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
         if wasm is None:
             raise UnknownModule(f"module {digest[:12]}: its artifact cannot be mapped and its bytes are gone")
-        return self._add(await self._compile(wasm))
+        return self._add(await self._compile(wasm), replace=True)
 
     async def close(self) -> None:
         """End the compile process and drop what was kept only for this scheduler."""
@@ -161,8 +161,12 @@ class Library:
         self._metrics.module_compiled(artifact.compiled.seconds)
         return await anyio.to_thread.run_sync(self._shelf.keep, artifact, key)
 
-    def _add(self, found: tuple[Described, Path, int]) -> Module:
+    def _add(self, found: tuple[Described, Path, int], *, replace: bool = False) -> Module:
+        """Enter a module, or return the one that is there: workers map each object that they meet anew."""
         described, path, size = found
+        known = self._modules.get(described.digest)
+        if known is not None and not replace:
+            return known
         if len(self._modules) >= self._config.max_loaded and described.digest not in self._modules:
             raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
         try:

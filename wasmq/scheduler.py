@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,7 +11,7 @@ import anyio
 from wasmq import admission
 from wasmq.bell import Bell
 from wasmq.clock import SystemClock
-from wasmq.config import Config, Tenant, load_config, override
+from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
 from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
@@ -30,6 +29,7 @@ from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
 from wasmq.submission import Request, Submission
 from wasmq.version import __version__
+from wasmq.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from wasmq.handles import JobHandle
     from wasmq.job import Limits, State, Status
 
-_MAP_BATCH = 256  # calls that `map` submits together
-_MAP_AHEAD = 2_048  # calls that `map` keeps submitted beyond the one whose outcome it waits for
 _MAX_TENANTS = 100_000
 
 
@@ -79,7 +77,7 @@ class Scheduler:
             "max_attempts": max_attempts,
             "grace": grace,
         }
-        self.config = _configured(config, given)
+        self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
         self._workers = settings.workers or len(os.sched_getaffinity(0))
         self._tenants = {**self.config.tenants, **(tenants or {})}
@@ -264,26 +262,16 @@ class Scheduler:
         """
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
-        waiting: deque[JobHandle] = deque()
-        batch: list[Request] = []
+        requests = (
+            Request(module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority)
+            for args in calls
+        )
+        window = Window(self.submit_many, batch=self._gate.limit_of(tenant))
         try:
-            for args in calls:
-                batch.append(
-                    Request(module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority)
-                )
-                if len(batch) >= min(_MAP_BATCH, self._gate.limit_of(tenant)):
-                    waiting += await self.submit_many(batch)
-                    batch = []
-                    while len(waiting) > _MAP_AHEAD:
-                        yield await waiting[0]
-                        waiting.popleft()
-            if batch:
-                waiting += await self.submit_many(batch)
-            while waiting:
-                yield await waiting[0]
-                waiting.popleft()
+            async for outcome in window.run(requests):
+                yield outcome
         finally:
-            self._settler.add([CancelWish(handle.id) for handle in waiting if handle.outcome is None])
+            self._settler.add([CancelWish(handle.id) for handle in window.unfinished()])
 
     # Ask and cancel.
 
@@ -332,7 +320,7 @@ class Scheduler:
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
         self._settler.unwanted(running)
         self._crew.send(self._pool.cancel(running))
-        self._settler.add([HandedBack(job, None) for job in self._pool.drop_alone(running)])
+        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(running)])
         return found
 
     async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
@@ -422,7 +410,7 @@ class Scheduler:
         self._settler.stopping = True
         self._crew.stop()
         await self._crew.wait()
-        self._settler.add([HandedBack(job, None) for job in self._pool.disband()])
+        self._settler.add([HandedBack(job) for job in self._pool.disband()])
         await self._settler.stop()
         await self._abandon()
         await self._library.close()
@@ -454,10 +442,3 @@ async def _leave(group: TaskGroup, error: BaseException | None) -> bool | None:
         return await group.__aexit__(type(error), error, error.__traceback__)
     await group.__aexit__(None, None, None)
     return None
-
-
-def _configured(config: Config | str | os.PathLike[str] | None, given: Mapping[str, Any]) -> Config:
-    """Return the configuration with the given `[scheduler]` keys set. Raises `ConfigError` for an impossible value."""
-    if not isinstance(config, Config):
-        return load_config(config, overrides={f"scheduler.{name}": value for name, value in given.items()})
-    return override(config, {f"scheduler.{name}": value for name, value in given.items()})

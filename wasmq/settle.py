@@ -11,6 +11,7 @@ from wasmq.bell import Bell
 from wasmq.errors import WasmqError
 from wasmq.job import Frame, Job, Outcome, Status, Trap
 from wasmq.logs import get_logger
+from wasmq.modules import Module
 from wasmq.store import Finished
 from wasmq_worker.protocol import Ended
 
@@ -49,10 +50,11 @@ class Died(msgspec.Struct, frozen=True, gc=False):
 
 
 class HandedBack(msgspec.Struct, frozen=True, gc=False):
-    """A worker never started a job; `unmappable` is what was wrong with its module, None when nothing was."""
+    """A worker never started a job; `unmappable` is what was wrong with its `module`, None when nothing was."""
 
     job: Job
-    unmappable: str | None
+    unmappable: str | None = None
+    module: Module | None = None
 
 
 class CancelWish(msgspec.Struct, frozen=True, gc=False):
@@ -159,7 +161,7 @@ class Settler:
                     else:
                         ends.append((item.job, self._without_run(item.job, "lost", self._epitaph(item))))
                 case HandedBack():
-                    if item.unmappable is None or (problem := await self._repair(item.job, item.unmappable)) is None:
+                    if item.unmappable is None or (problem := await self._repair(item)) is None:
                         unharmed.append(item.job)
                     else:
                         ends.append((item.job, self._without_run(item.job, "lost", problem)))
@@ -218,9 +220,11 @@ class Settler:
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
         await self._store.release(jobs, charged=charged, due=self._clock.wall())
 
-    async def _repair(self, job: Job, reason: str) -> str | None:
+    async def _repair(self, back: HandedBack) -> str | None:
         """Compile a module again that a worker could not map; returns why not, or None when it is there."""
-        digest = job.call.module
+        digest, reason = back.job.call.module, back.unmappable
+        if self._library[digest] is not back.module:
+            return None  # another job that came back with it has had it compiled again
         if self._repaired.get(digest, 0) >= self._max_attempts:
             return f"lost: its module cannot be mapped: {reason}"
         self._repaired[digest] = self._repaired.get(digest, 0) + 1

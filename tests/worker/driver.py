@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,10 +113,8 @@ class Compiler:
         ours.settimeout(PATIENCE)
         with theirs:
             socket.send_fds(self._control, [b"c"], [theirs.fileno()])
-        try:
+        with suppress(BrokenPipeError):  # it died early; that is an answer too
             ours.sendall(pack(CompileRequest(engine, timeout, memory)) + pack_raw(source, MAX_ARTIFACT))
-        except BrokenPipeError:
-            pass  # it died early; that is an answer too
         return ours
 
     @staticmethod

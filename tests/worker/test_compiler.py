@@ -126,7 +126,7 @@ def test_a_type_error_has_its_byte(compiler: Compiler) -> None:
 
 
 def test_a_module_cut_short_has_its_byte(compiler: Compiler) -> None:
-    """The beginning of a module is refused with the offset at which something is missing, if it does not end a section."""
+    """The beginning of a module is refused with the offset of what is missing, unless it ends a section."""
     _, (wasm, _) = compiler.ask(TEXT)
     refused = 0
     for length in range(4, len(wasm)):
@@ -214,7 +214,7 @@ def test_proposals_that_are_on(compiler: Compiler) -> None:
 
 
 def test_a_bomb_ends_within_its_time(compiler: Compiler) -> None:
-    """A module of a megabyte that would take a minute is dropped when its time is over, unanswered, and the next served."""
+    """A module of a megabyte that takes a minute is dropped when its time is over, and the next is served."""
     assert compiler.ask(bomb(1_000_000), timeout=1.0, memory=16 * GIB) == (None, [])
     assert isinstance(compiler.ask(TEXT)[0], Compiled)
 

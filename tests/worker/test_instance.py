@@ -154,7 +154,7 @@ def test_fuel_is_exact(worker: Worker, guest: str, export: str, args: tuple[Any,
 def test_the_outcome_is_the_same_however_it_is_sliced(
     workers_of_all_kinds: list[Worker], call: tuple[str, str, tuple[Any, ...]]
 ) -> None:
-    """Value, fuel, memory, error, trap and backtrace are the same natively and interpreted, in a thousand slices or one."""
+    """The whole outcome is the same natively and interpreted, in a thousand slices or in one."""
     guest, export, args = call
     outcomes = [
         msgspec.structs.replace(worker.run(GUESTS / guest, export, *args), ticket=0, ran=0.0)
@@ -174,7 +174,7 @@ def test_out_of_fuel_reports_the_cap(worker: Worker, fuel: int) -> None:
 
 @pytest.mark.parametrize("short", [1, 2, 1_000, 218_000])
 def test_fuel_never_goes_over_the_cap(worker: Worker, short: int) -> None:
-    """A call with less than it needs either ends in its last straight stretch or not, but reports no more than its cap."""
+    """A call with less than it needs may end in its last straight stretch, but reports no more than its cap."""
     cap = 218_906 - short
     ended = worker.run(GUESTS / "fib.wat", "fib", 20, fuel=cap)
     assert ended.fuel_used == cap

@@ -46,7 +46,7 @@ def mapped(worker: Worker, source: str, *, counted: bool) -> Mapped:
 
 
 def test_a_minimum_above_the_cap(worker: Worker) -> None:
-    """A module that starts with more memory than its job may have is out of memory, with both sizes, and spent nothing."""
+    """A module that starts with more than its job may have is out of memory; both sizes are told, nothing is spent."""
     ended = worker.run('(module (memory 100) (func (export "f")))', "f", memory=10 * PAGE)
     assert (ended.status, ended.fuel_used) == ("out_of_memory", 0)
     assert ended.error == (
@@ -127,7 +127,9 @@ def test_caps_of_jobs_side_by_side_do_not_mix(worker: Worker) -> None:
     """Each of many jobs that grow at the same time, in slices, gets its own cap and its own bill."""
     source = """(module (memory 0) (func (export "f") (param $rest i64)
         (loop $again (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
-        (loop $again (br_if $again (i64.gt_s (local.tee $rest (i64.sub (local.get $rest) (i64.const 1))) (i64.const 0))))
+        (loop $again
+            (local.set $rest (i64.sub (local.get $rest) (i64.const 1)))
+            (br_if $again (i64.gt_s (local.get $rest) (i64.const 0))))
         (loop $again (br_if $again (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
         (unreachable)))"""
     module = mapped(worker, source, counted=True)

@@ -51,7 +51,7 @@ class Line:
         return jobs
 
     def turn(self, spend: Callable[[Job, bool], int | None] = lambda job, first: None) -> tuple[Job, bool]:
-        """Take a turn: `spend` tells the fuel with which a job ends, or None when it spends a quantum and wants more."""
+        """Take a turn: `spend` gives the fuel with which a job ends, or None if it spends a quantum and wants more."""
         job, first = self.shares.take()
         fuel = spend(job, first)  # type: ignore[arg-type]
         spent = self.quantum if fuel is None else fuel
@@ -169,7 +169,7 @@ def test_a_fresh_job_waits_for_few_turns_beside_any_number_of_hogs(
     waited = 0
     while line.turn()[0] is not fresh:
         waited += 1
-    # Of each other share: what its tag is behind ours in turns, one for a tie, and after our ring's turn the same again.
+    # Of each other share: what it is behind ours in turns, one for a tie, and after our ring's turn the same again.
     behind = (quantum + START_COST) // quantum + 1
     assert waited <= 1 + (others + newcomer) * 2 * behind
 
@@ -210,7 +210,7 @@ def test_a_flood_of_short_jobs_does_not_starve_the_long_ones(
 
 @given(quantum=QUANTA, weight=WEIGHTS, idle=st.integers(0, 300), seen=st.booleans())
 def test_an_idle_share_saves_up_nothing(quantum: int, weight: float, idle: int, seen: bool) -> None:
-    """A share that comes back after a long time, or for the first time, gets its share from then on and nothing more."""
+    """A share that comes back after a long time, or for the first time, gets its share from then on, no more."""
     line = Line(quantum)
     line.add(0, 1.0, 2)
     if seen:

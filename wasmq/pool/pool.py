@@ -207,6 +207,10 @@ class Pool:
             self._weight(job.tenant),
         )
 
+    def mapped(self, number: int) -> Module | None:
+        """Return the module that workers know by a number, None when it has been replaced by another."""
+        return next((module for known, module in self._numbers.values() if known == number), None)
+
     def _mapping(self, digest: str) -> tuple[Module, int]:
         """Return a module and the number that workers know it by; a module compiled again gets a new one."""
         module = self._modules(digest)

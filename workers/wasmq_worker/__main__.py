@@ -13,6 +13,9 @@ from wasmq_worker.protocol import Ready, Setup
 
 def main() -> int:
     """Run one worker until the scheduler's end of the channel is gone."""
+    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
+        sys.stderr.write("wasmq_worker: started by the scheduler with a descriptor, never by hand; see wasmq serve\n")
+        return 2
     descriptor = int(sys.argv[1])
     sandbox.enter(descriptor)
     # Instances hold no cycles; the collector would only stop turns to find that out.

@@ -1,6 +1,6 @@
 """What `make run` does: start the daemon, run a first job on it, and keep it until Ctrl-C.
 
-    python tools/run.py PORT
+    python examples/run_daemon.py PORT
 
 The exit status is the daemon's: 0 when Ctrl-C, SIGTERM or the terminal's end stopped it.
 """
