@@ -236,7 +236,7 @@ def test_priorities_are_small_ints():
     """From -1000 to 1000."""
     assert [admission.check_priority(number) for number in (-1_000, 0, 1_000)] == [-1_000, 0, 1_000]
     for wrong in (1_001, -1_001, 1.0, True, "1", None):
-        with pytest.raises(InvalidArguments, match="^priority: .*higher goes first"):
+        with pytest.raises(InvalidArguments, match=r"^priority: .*higher goes first"):
             admission.check_priority(wrong)
 
 

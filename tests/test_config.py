@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from wasmq.config import Config, ModulesConfig, Size, Tenant, load_config, override
+from wasmq.config import Config, ModulesConfig, Size, Tenant, configured, load_config
 from wasmq.errors import ConfigError
 
 
@@ -164,7 +164,7 @@ def test_a_wrong_argument_is_named():
     """What the caller passed is called an argument."""
     fails("scheduler.workers", source="argument", overrides={"scheduler.workers": 0})
     with pytest.raises(ConfigError, match=r"^argument: scheduler\.engine"):
-        override(Config(), {"scheduler.engine": "fast"})
+        configured(Config(), {"scheduler.engine": "fast"})
 
 
 def test_a_value_is_no_section():
@@ -187,8 +187,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, write):
 def test_overriding_keeps_the_rest():
     """One key changes; sizes, tenants and paths come through unchanged, and the original is what it was."""
     config = Config(modules=ModulesConfig(directory="/x", max_size=Size(5)), tenants={"acme": Tenant(weight=2.0)})
-    changed = override(config, {"scheduler.workers": 2, "scheduler.engine": None})
+    changed = configured(config, {"scheduler.workers": 2, "scheduler.engine": None})
     assert changed == msgspec.structs.replace(config, scheduler=msgspec.structs.replace(config.scheduler, workers=2))
     assert type(changed.modules.max_size) is Size
     assert config.scheduler.workers is None
-    assert override(config, {}) == config
+    assert configured(config, {}) == config

@@ -115,7 +115,7 @@ def test_a_job_that_never_ran_costs_nothing():
 
 
 def test_what_a_call_costs_is_learned():
-    """An unknown call is expected to use the given amount, a known one what it used, moving towards what it uses now."""
+    """An unknown call is expected to use the given amount, a known one what it used, moving to what it uses now."""
     fairness = Fairness(100.0)
     assert fairness.expect("module", "export") == 100.0
     fairness.learn("module", "export", 1_000.0)

@@ -1,6 +1,7 @@
 """The module library: what is loaded, compiled once, kept under seal, and never trusted further than that."""
 
 import asyncio
+import gc
 import hashlib
 import os
 from contextlib import asynccontextmanager
@@ -9,9 +10,10 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from watching import PATIENCE, running
+from watching import PATIENCE, running, until
 
 import wasmq
+from wasmq.compiling import Compiler
 from wasmq.config import Config, ModulesConfig, Size
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.metrics import Metrics
@@ -131,13 +133,26 @@ async def test_those_who_wait_for_a_compilation_survive_the_one_who_began_it(tmp
     """When the first to ask gives up, the next does the work."""
     async with library_in(tmp_path) as library:
         loads = [asyncio.create_task(library.load(WASM)) for _ in range(3)]
-        while not library._loading:
-            await asyncio.sleep(0)
+        await until(lambda: library._loading)
         loads[0].cancel()
         first, *others = await asyncio.gather(*loads, return_exceptions=True)
         assert isinstance(first, asyncio.CancelledError)
         assert others[0] is others[1]
         assert others[0].size == len(WASM)
+
+
+async def test_a_compilation_that_is_given_up_leaves_nothing_open():
+    """However far it has got, down to the single step of the event loop: an unclosed socket would be an error here."""
+    async with asyncio.timeout(PATIENCE), anyio.create_task_group() as tasks:
+        for steps in range(12):
+            compiler = Compiler(ModulesConfig(), "native")
+            compiling = asyncio.create_task(compiler.compile(WASM, tasks))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            compiling.cancel()
+            await asyncio.gather(compiling, return_exceptions=True)
+            await compiler.close()
+            gc.collect()
 
 
 async def test_what_is_wrong_with_a_module_is_told_to_all_who_asked(tmp_path):
@@ -259,7 +274,9 @@ async def test_a_module_above_the_size_limit_is_refused(tmp_path):
     path = tmp_path / "big.wasm"
     path.write_bytes(WASM + bytes(1_000))
     async with library_in(tmp_path / "cache", max_size=Size(1_000)) as library:
-        with pytest.raises(InvalidModule, match=r"^module: 1.01\d* KiB is above the limit of 1000 B \(modules.max_size"):
+        with pytest.raises(
+            InvalidModule, match=r"^module: 1.01\d* KiB is above the limit of 1000 B \(modules.max_size"
+        ):
             await library.load(path.read_bytes())
         with pytest.raises(InvalidModule, match=rf"^{path}: .*\(modules.max_size\)$"):
             await library.load(path)
@@ -361,9 +378,7 @@ async def test_an_artifact_that_is_gone_is_compiled_again_for_the_jobs_that_wait
     async with running(make_scheduler, config=config) as scheduler:
         module = await scheduler.load(WASM)
         module.artifact.write_bytes(b"broken")
-        handles = await scheduler.submit_many(
-            [wasmq.Request(module=module.digest, export="f") for _ in range(20)]
-        )
+        handles = await scheduler.submit_many([wasmq.Request(module=module.digest, export="f") for _ in range(20)])
         outcomes = await asyncio.gather(*handles)
         assert [(outcome.status, outcome.value, outcome.attempts) for outcome in outcomes] == [("succeeded", 7, 1)] * 20
         assert scheduler.module(module.digest).artifact.stat().st_size > 100

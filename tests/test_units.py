@@ -32,7 +32,23 @@ def test_a_size_is_read_as_written(text, size):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "KiB", "-1", "+1", "1e3", "1,5MiB", "1.MiB", ".5MiB", "1TiB", "1 000", "0x10", "nan", "١KiB", "9" * 21],
+    [
+        "",
+        " ",
+        "KiB",
+        "-1",
+        "+1",
+        "1e3",
+        "1,5MiB",
+        "1.MiB",
+        ".5MiB",
+        "1TiB",
+        "1 000",
+        "0x10",
+        "nan",
+        "\u0661KiB",
+        "9" * 21,
+    ],
 )
 def test_what_is_no_size_is_refused_by_name(text):
     """The error names the setting and shows what came, and how to write it."""

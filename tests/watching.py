@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import wasmq
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    import wasmq
-
 PATIENCE = 30.0
 """Seconds after which a test gives up: it hangs. No test's result depends on it otherwise."""
+ENDLESS = wasmq.Limits(fuel=10**12, timeout=600.0)
+"""Limits of a job that is to run until the test ends it."""
 _GLANCE = 0.005  # seconds between two looks at what gives no sign of its own
 
 
@@ -27,7 +29,7 @@ async def running(make: Callable[..., wasmq.Scheduler], **options: object) -> As
 async def until(condition: Callable[[], object]) -> None:
     """Return once `condition` holds. For what happens in another process and rings no bell here."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(_GLANCE)
 
 
@@ -42,15 +44,23 @@ async def until_running(scheduler: wasmq.Scheduler, job: str, attempt: int = 1) 
             await asyncio.sleep(_GLANCE)
 
 
+def sample(scheduler: wasmq.Scheduler, name: str) -> float | None:
+    """The value of one sample of a scrape, by its name and labels as they are written; None when it is not there."""
+    for line in scheduler.metrics.render().decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.rsplit(" ", 1)[1])
+    return None
+
+
 def children() -> dict[int, list[str]]:
     """The processes that this one has started and that still are: process id → command line."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            try:
-                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+        # Threads end as well as processes while this looks.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for pid in (task / "children").read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     return found
 
 

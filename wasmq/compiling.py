@@ -110,7 +110,11 @@ class Compiler:
                 raise
             finally:
                 theirs.close()
-        stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
+        try:
+            stream = await anyio.abc.UNIXSocketStream.from_socket(ours)
+        except BaseException:
+            ours.close()
+            raise
         async with stream:
             yield stream
 
@@ -142,9 +146,11 @@ class _Nursery:
         try:
             command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker.compiler", str(theirs.fileno())]
             child = await spawn(command, theirs.fileno())
-        except OSError as error:
+        except BaseException as error:
             ours.close()
-            raise WorkerUnavailable(f"the compile process cannot be started: {error}") from error
+            if isinstance(error, OSError):
+                raise WorkerUnavailable(f"the compile process cannot be started: {error}") from error
+            raise
         finally:
             theirs.close()
         nursery = cls(child, ours)

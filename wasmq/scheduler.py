@@ -403,6 +403,7 @@ class Scheduler:
                 try:
                     await self._end()
                 finally:
+                    self._abandon()
                     self._ended.set()
 
     async def _end(self) -> None:
@@ -412,15 +413,14 @@ class Scheduler:
         await self._crew.wait()
         self._settler.add([HandedBack(job) for job in self._pool.disband()])
         await self._settler.stop()
-        await self._abandon()
-        await self._library.close()
-        await self._store.close()
-
-    async def _abandon(self) -> None:
-        """Answer everyone who still waits for a job."""
         if not self._store.durable:
             outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
             await self._cancel_queued(list(self._handles), outcome)
+        await self._library.close()
+        await self._store.close()
+
+    def _abandon(self) -> None:
+        """Tell everyone who still waits for a job that no outcome will come."""
         for handle in self._handles.values():
             handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
         self._handles.clear()

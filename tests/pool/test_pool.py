@@ -7,12 +7,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
-from wasmq_worker.protocol import Cancel, Ended, Map, ProtocolError, Start
 
 from wasmq.job import Call, Caps, Job
 from wasmq.modules import Module
 from wasmq.pool.pool import DEPTH, Pool
 from wasmq.types import Extern, FunctionType, MemoryType
+from wasmq_worker.protocol import Cancel, Ended, Map, ProtocolError, Start
 
 MAX_ATTEMPTS = 3
 

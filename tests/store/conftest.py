@@ -1,5 +1,5 @@
-"""The stores' tests share one suite; its asserts explain themselves like any test's."""
+"""The stores' tests share one suite and one machine; their asserts explain themselves like any test's."""
 
 import pytest
 
-pytest.register_assert_rewrite("conformance")
+pytest.register_assert_rewrite("conformance", "machine")

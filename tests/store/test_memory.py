@@ -1,8 +1,9 @@
 """The store in memory keeps the contract of every store."""
 
 import pytest
-from conformance import StoreContract, store_machine
+from conformance import StoreContract
 from hypothesis import settings
+from machine import store_machine
 
 from wasmq.store import MemoryStore, open_store
 
@@ -28,4 +29,4 @@ class TestMemoryStore(StoreContract):
 
 
 TestMemoryMachine = store_machine(open_memory).TestCase
-TestMemoryMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMemoryMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

@@ -147,7 +147,7 @@ def test_what_is_no_module_at_all(compiler: Compiler, source: bytes) -> None:
     assert "nor WebAssembly text" in reason(compiler, source)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(noise=st.binary(max_size=300), head=st.sampled_from([b"", b"\0asm", EMPTY]))
 def test_random_bytes_are_told_or_compiled(compiler: Compiler, noise: bytes, head: bytes) -> None:
     """No bytes break the compile process: each request is answered, in one line when it is refused."""
@@ -157,7 +157,7 @@ def test_random_bytes_are_told_or_compiled(compiler: Compiler, noise: bytes, hea
         assert "\n" not in reply.reason
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(data=st.data())
 def test_a_damaged_module_is_told_or_compiled(compiler: Compiler, data: st.DataObject) -> None:
     """The same for good modules with one byte changed."""

@@ -125,24 +125,24 @@ def test_deadlines_leave_nothing_behind(open_worker: Callable[..., Worker]) -> N
 
 
 def test_modules_leave_nothing_behind(open_worker: Callable[..., Worker]) -> None:
-    """Mapping a module, running it and unmapping it gives back its descriptor and its memory, pooled and counted.
+    """A module that is unmapped, idle or with an instance that runs on, gives back its descriptor and its memory.
 
-    The table of descriptors must not grow; 2 KiB a module and 1 MiB are less than a mapped artifact has.
+    The table of descriptors must not grow; 1 KiB a module and 1 MiB are less than a mapped artifact takes.
     """
     worker = open_worker()
-    sources = [GUESTS / "mul.wat", GUESTS / "grow.wat"]
-    texts = [source.read_bytes() for source in sources]
-    calls: list[tuple[str, tuple[int, ...]]] = [("mul", (2, 4)), ("grow", (1,))]
+    pooled, counted = (GUESTS / "loop.wat").read_bytes(), GROWN.encode()
 
     def cycle(count: int) -> None:
         for _ in range(count):
-            for text, (export, args) in zip(texts, calls, strict=True):
-                module = worker.map_new(text)
-                assert worker.run(module, export, *args).status == "succeeded"
-                worker.send(Unmap(module.number))
+            idle, busy = worker.map_new(pooled), worker.map_new(counted)
+            assert worker.run(idle, "burn", 100).status == "succeeded"
+            (ticket,) = worker.start(worker.assign(busy, "f", fuel=10**12))
+            worker.until_underway([ticket])
+            worker.send(Unmap(idle.number), Unmap(busy.number))
+            assert worker.cancel([ticket])[0].status == "cancelled"
 
     cycle(50)
     before, table = resident(worker), worker.status("FDSize")
-    cycle(500)
-    assert resident(worker) - before < 2_048 * 1_000 + MIB
+    cycle(300)
+    assert resident(worker) - before < 1_024 * 600 + MIB
     assert worker.status("FDSize") == table

@@ -109,7 +109,7 @@ def test_growing_until_refused(worker: Worker) -> None:
         assert cap - pages * PAGE < ended.memory_peak <= cap
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(grows=st.tuples(*[st.integers(0, 40)] * 3), cap=st.integers(3, 80))
 def test_the_cap_is_on_the_sum_of_all_memories(worker: Worker, grows: tuple[int, int, int], cap: int) -> None:
     """With several memories each growth is granted while the sum stays within the cap; the peak is the sum."""

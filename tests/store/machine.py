@@ -1,0 +1,237 @@
+"""Anything done to a store in any order, compared with a dictionary: hand `store_machine` how a store is opened."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from clocks import VirtualClock
+from conformance import CANCELLED, make_job, names
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from wasmq.config import StoreConfig
+from wasmq.errors import KeyConflict
+from wasmq.job import Call, Job, Outcome
+from wasmq.store import Finished
+
+if TYPE_CHECKING:
+    from conformance import Opener
+
+
+class _Known:
+    """What the model knows of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.state = "queued"
+        self.attempt = 0
+        self.returned = 0
+        self.ready_at = job.due
+        self.finished_at = 0.0
+        self.outcome: Outcome | None = None
+
+
+KEPT = 4  # finished jobs that the machine's store keeps
+KEPT_FOR = 50.0  # seconds
+
+
+def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
+    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary."""
+
+    class StoreMachine(RuleBasedStateMachine):
+        """Jobs are put, claimed, finished in time or too late, released and cancelled while the clock moves on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.runner = asyncio.Runner()
+            self.clock = VirtualClock()
+            self.model: dict[str, _Known] = {}
+            self.history: list[str] = []
+            self.keys: dict[tuple[str, str], str] = {}
+            self.spent: list[Job] = []
+            self.number = 0
+
+        @initialize()
+        def begin(self) -> None:
+            config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
+            self.store = self.runner.run(open_store(config, self.clock))
+
+        def teardown(self) -> None:
+            if hasattr(self, "store"):
+                self.runner.run(self.store.close())
+            self.runner.close()
+
+        def named(self, state: str) -> list[str]:
+            return [name for name, known in self.model.items() if known.state == state]
+
+        def end(self, name: str, outcome: Outcome) -> None:
+            known = self.model[name]
+            known.state, known.outcome, known.finished_at = "finished", outcome, self.clock.now
+            self.history.append(name)
+
+        def prune(self) -> None:
+            while self.history:
+                oldest = self.model[self.history[0]]
+                if len(self.history) <= KEPT and self.clock.now - oldest.finished_at <= KEPT_FOR:
+                    return
+                del self.model[self.history.pop(0)]
+                if oldest.job.key is not None:
+                    del self.keys[oldest.job.tenant, oldest.job.key]
+
+        @rule(data=st.data(), count=st.integers(1, 4))
+        def put(self, data: st.DataObject, count: int) -> None:
+            batch = []
+            for _ in range(count):
+                self.number += 1
+                batch.append(
+                    make_job(
+                        f"j{self.number:05}",
+                        self.clock,
+                        call=Call("m" * 64, data.draw(st.sampled_from(["f", "f", "f", "g"]))),
+                        tenant=data.draw(st.sampled_from("xy")),
+                        priority=data.draw(st.integers(-1, 1)),
+                        key=data.draw(st.sampled_from([None, None, "k", "l"])),
+                        delay=data.draw(st.sampled_from([0.0, 0.0, 5.0, 20.0])),
+                        # Unique, so that the order of claims does not depend on what a store knows of age.
+                        order=data.draw(st.integers(0, 9)) + self.number / 10**6,
+                    )
+                )
+            keys = dict(self.keys)
+            calls = {name: known.job.call for name, known in self.model.items()}
+            expected = []
+            conflict = False
+            for job in batch:
+                kept = job.id
+                if job.key is not None:
+                    kept = keys.setdefault((job.tenant, job.key), job.id)
+                calls.setdefault(job.id, job.call)
+                conflict = conflict or calls[kept] != job.call
+                expected.append(kept)
+            if conflict:
+                with pytest.raises(KeyConflict):
+                    self.runner.run(self.store.put(batch))
+                return
+            assert names(self.runner.run(self.store.put(batch))) == expected
+            self.keys = keys
+            for job, kept in zip(batch, expected, strict=True):
+                if kept == job.id:
+                    self.model[job.id] = _Known(job)
+
+        @rule(limit=st.integers(0, 6))
+        def claim(self, limit: int) -> None:
+            now = self.clock.now
+            ready = [self.model[name] for name in self.named("queued") if self.model[name].ready_at <= now]
+            ready.sort(key=lambda known: (-known.job.priority, known.job.order))
+            claimed = self.runner.run(self.store.claim(limit, now))
+            assert names(claimed) == [known.job.id for known in ready[:limit]]
+            for job, known in zip(claimed, ready, strict=False):
+                known.state = "running"
+                known.attempt += 1
+                expected = msgspec.structs.replace(known.job, attempt=known.attempt, returned=known.returned)
+                assert job == expected
+                self.spent.append(job)
+
+        @precondition(lambda self: self.spent)
+        @rule(data=st.data())
+        def finish(self, data: st.DataObject) -> None:
+            """Outcomes of any attempt that ever was, in time or late, some of them twice."""
+            attempts = data.draw(st.lists(st.sampled_from(self.spent), min_size=1, max_size=5))
+            ends, expected = [], []
+            for job in attempts:
+                outcome = Outcome(status=data.draw(st.sampled_from(["succeeded", "trapped"])), attempts=job.attempt)
+                ends.append(Finished(job.id, job.attempt, outcome))
+                known = self.model.get(job.id)
+                current = known is not None and known.state == "running" and known.attempt == job.attempt
+                expected.append(current)
+                if current:
+                    self.end(job.id, outcome)
+            assert self.runner.run(self.store.finish(ends)) == expected
+            self.prune()
+
+        @precondition(lambda self: self.spent)
+        @rule(data=st.data(), charged=st.booleans(), wait=st.sampled_from([0.0, 0.0, 5.0]))
+        def release(self, data: st.DataObject, charged: bool, wait: float) -> None:
+            jobs = data.draw(st.lists(st.sampled_from(self.spent), min_size=1, max_size=3))
+            due = self.clock.now + wait
+            self.runner.run(self.store.release(jobs, charged=charged, due=due))
+            for job in jobs:
+                known = self.model.get(job.id)
+                if known is None or known.state != "running" or known.attempt != job.attempt:
+                    continue
+                known.state, known.ready_at = "queued", due
+                known.returned += not charged
+
+        @rule(data=st.data())
+        def cancel(self, data: st.DataObject) -> None:
+            ids = data.draw(st.lists(st.sampled_from([*self.model, "nobody"]), max_size=4))
+            expected = []
+            for name in ids:
+                known = self.model.get(name)
+                if known is None:
+                    expected.append("unknown")
+                elif known.state == "queued":
+                    self.end(name, CANCELLED)
+                    expected.append("cancelled")
+                else:
+                    expected.append(known.state)
+            assert self.runner.run(self.store.cancel(ids, CANCELLED)) == expected
+            self.prune()
+
+        @rule(seconds=st.sampled_from([0.5, 5.0, 30.0]))
+        def advance(self, seconds: float) -> None:
+            self.clock.now += seconds
+
+        @rule(
+            tenant=st.sampled_from([None, "x"]),
+            status=st.sampled_from([None, "queued", "running", "finished", "trapped", "cancelled"]),
+            limit=st.integers(1, 4),
+        )
+        def page(self, tenant: str | None, status: Any, limit: int) -> None:
+            """All pages together are all the jobs that were asked for, newest first."""
+            wanted = [
+                name
+                for name in sorted(self.model, reverse=True)
+                if tenant in (None, self.model[name].job.tenant)
+                and status in (None, self.model[name].state, getattr(self.model[name].outcome, "status", None))
+            ]
+            found: list[str] = []
+            after = None
+            while True:
+                page = self.store.list(tenant=tenant, status=status, after=after, limit=limit)
+                records = self.runner.run(page)
+                if not records:
+                    break
+                assert len(records) <= limit
+                found += [record.job.id for record in records]
+                after = found[-1]
+            assert found == wanted
+
+        @invariant()
+        def everything_is_known(self) -> None:
+            if not hasattr(self, "store"):
+                return
+            for name in {f"j{number:05}" for number in range(1, self.number + 1)}:
+                record = self.runner.run(self.store.get(name))
+                known = self.model.get(name)
+                if known is None:
+                    assert record is None
+                    continue
+                attempts = known.attempt - known.returned
+                seen = (record.state, record.attempts, record.outcome)
+                assert seen == (known.state, attempts, known.outcome)
+
+        @invariant()
+        def the_numbers_agree(self) -> None:
+            if not hasattr(self, "store"):
+                return
+            now = self.clock.now
+            queued = [self.model[name].ready_at for name in self.named("queued")]
+            assert self.store.counts() == {"queued": len(queued), "running": len(self.named("running"))}
+            assert self.store.oldest_ready(now) == max([0.0, *(now - ready for ready in queued)])
+            due = self.runner.run(self.store.next_due(now))
+            assert due == min((ready for ready in queued if ready > now), default=None)
+
+    return StoreMachine
