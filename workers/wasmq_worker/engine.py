@@ -30,6 +30,9 @@ TABLE_ELEMENTS: Final = 100_000
 """Elements that one table may grow to."""
 TABLES: Final = 8
 """Tables that one instance may have."""
+COUNTED_SLICE: Final = 5_000
+"""Fuel that a counted instance spends before the clock is looked at: each of its growths costs microseconds, not one
+unit's nanosecond, and only between slices can it be stopped."""
 COUNTED_MEMORIES: Final = 100
 """Memories that one counted instance may have."""
 INSTANCE_SIZE: Final = 8 * 2**20

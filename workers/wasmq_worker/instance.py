@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, traps, values
-from wasmq_worker.engine import COUNTED_MEMORIES, PAGE, TABLE_ELEMENTS, TABLES, EngineError, check, one_line
+from wasmq_worker.engine import (
+    COUNTED_MEMORIES,
+    COUNTED_SLICE,
+    PAGE,
+    TABLE_ELEMENTS,
+    TABLES,
+    EngineError,
+    check,
+    one_line,
+)
 from wasmq_worker.memories import Account, Memories
 from wasmq_worker.protocol import Assignment, Ended, Map
 
@@ -91,7 +101,10 @@ class Module:
 
 
 class Instance:
-    """One job being run. `begin`, then `turn` until it returns an `Ended`, or `stop` it between turns."""
+    """One job being run. `begin`, then `turn` until it returns True and `finish`, or `stop` it between turns.
+
+    `polled` is the fuel of all slices that it has spent whole.
+    """
 
     __slots__ = (
         "_account",
@@ -103,11 +116,13 @@ class Instance:
         "_kept",
         "_layout",
         "_position",
+        "_slice",
+        "_slices",
         "_store",
         "assignment",
-        "charged",
         "deadline",
         "module",
+        "polled",
         "started",
     )
 
@@ -115,7 +130,7 @@ class Instance:
         self.assignment = assignment
         self.started = now
         self.deadline = now + assignment.timeout
-        self.charged = 0
+        self.polled = 0
         self.module = module
         module.live += 1
         self._position, self._layout = module.calls[assignment.signature]
@@ -128,6 +143,8 @@ class Instance:
         """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
         module, assignment, layout = self.module, self.assignment, self._layout
         description = module.description
+        self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
+        self._slices = quantum // self._slice
         if description.memory > assignment.memory:
             return self._ended(
                 "out_of_memory",
@@ -147,7 +164,7 @@ class Instance:
             capi.store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
         capi.set_fuel(context, assignment.fuel)
         if description.start:
-            capi.yield_every(context, quantum)
+            capi.yield_every(context, self._slice)
             self._future = capi.instantiate_async(
                 module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
             )
@@ -157,20 +174,27 @@ class Instance:
         if error or trap:
             return self._failed(trap, error, now)
         self._instantiating = False
-        capi.yield_every(context, quantum)
+        capi.yield_every(context, self._slice)
         self._call()
         return None
 
-    def turn(self) -> bool:
-        """Spend one quantum; returns whether the call has come to its end. Then ask `finish` for the outcome."""
-        done: bool = capi.future_poll(self._future)
-        if done and self._instantiating and not any(self._buffer[_TRAP : _TRAP + 16]):
-            capi.future_delete(self._future)
-            self._future = None
-            self._instantiating = False
-            self._call()
-            return False
-        return done
+    def turn(self, until: float) -> bool:
+        """Spend a quantum, in several slices if growth is counted; returns whether the call has come to its end.
+
+        After `until` on the monotonic clock no further slice begins. Ask `finish` for the outcome at the end.
+        """
+        for _ in range(self._slices):
+            if capi.future_poll(self._future):
+                if not self._instantiating or any(self._buffer[_TRAP : _TRAP + 16]):
+                    return True
+                capi.future_delete(self._future)
+                self._future = None
+                self._instantiating = False
+                self._call()
+            self.polled += self._slice
+            if self._slices > 1 and monotonic() >= until:
+                break
+        return False
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""

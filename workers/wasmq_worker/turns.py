@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from time import monotonic
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Final, assert_never
 
 from wasmq_worker.engine import Engine, EngineError
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
+TURN: Final = 5e-3
+"""Seconds. A quantum of ordinary code takes a fraction of it. What takes longer did things that fuel does not weigh,
+such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill."""
+_NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
 TELL_AFTER: Final = 64
 """Outcomes that are told together while there is more work."""
 
@@ -83,25 +87,27 @@ class Turns:
 
     def _turn(self, now: float) -> None:
         instance, first = self._shares.take()
+        busy = thread_time()
         quantum = self._setup.quantum
+        ended: Ended | None = None
+        before = instance.polled
         if first:
             if now >= instance.deadline:
-                self._end(instance, instance.stop("timed_out", _late(instance), now), quantum, first=True)
-                return
-            if (ended := instance.begin(self._buffers, quantum, now)) is not None:
-                self._end(instance, ended, quantum, first=True)
-                return
-        done = instance.turn()
-        after = monotonic()
-        took = after - now
+                ended = instance.stop("timed_out", _late(instance), now)
+            else:
+                ended = instance.begin(self._buffers, quantum, now)
+        if ended is None and instance.turn(now + TURN):
+            ended = instance.finish(monotonic())
+        took = monotonic() - now
         self._quanta[bisect_left(QUANTUM_BUCKETS, took)] += 1
         self._quanta_total += took
-        if done:
-            self._end(instance, instance.finish(after), quantum, first=first)
-            return
-        instance.charged += quantum
-        self._shares.charge(instance, quantum, first=first, more=True)
-        if first:
+        fuel = instance.polled - before if ended is None else min(max(ended.fuel_used - before, 0), quantum)
+        if took > TURN:
+            fuel = max(fuel, int((thread_time() - busy) * _NOMINAL[self._setup.engine]))
+        self._shares.charge(instance, fuel, first=first, more=ended is None)
+        if ended is not None:
+            self._drop(instance, ended)
+        elif first:
             self._expect(instance)
             self._underway.append(instance.assignment.ticket)
 
@@ -111,12 +117,6 @@ class Turns:
             self._deadlines = [entry for entry in self._deadlines if entry[1] in self._live]
             heapq.heapify(self._deadlines)
         heapq.heappush(self._deadlines, (instance.deadline, instance.assignment.ticket))
-
-    def _end(self, instance: Instance, ended: Ended, quantum: int, *, first: bool) -> None:
-        """Settle a turn that was the last of its instance."""
-        fuel = min(max(ended.fuel_used - instance.charged, 0), quantum)
-        self._shares.charge(instance, fuel, first=first, more=False)
-        self._drop(instance, ended)
 
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
