@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -36,6 +36,7 @@ class Dispatcher:
         gate: Gate,
         clock: Clock,
         work: Bell,
+        hand_back: Callable[[Sequence[Job]], None],
     ) -> None:
         self.claiming = False
         self._store = store
@@ -45,6 +46,7 @@ class Dispatcher:
         self._gate = gate
         self._clock = clock
         self._work = work
+        self._hand_back = hand_back
         self.done = anyio.Event()
         self._stopping = False
 
@@ -78,6 +80,10 @@ class Dispatcher:
         for job in jobs:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order)
+        if not self._pool.room():
+            # The workers have died while the store was claiming.
+            self._hand_back(jobs)
+            return
         self._crew.send(self._pool.assign(jobs, self._clock.wall()))
         self._crew.want_solo(lambda: self._pool.alone)
 

@@ -137,6 +137,7 @@ class Scheduler:
             engine=lambda: (settings.engine, self._crew.engine_version),
             cancel=self._cancel_many,
             work=self._work,
+            tasks=tasks,
         )
         foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work)
         self._crew = Crew(settings, self._workers, self._clock, foreman, tasks)
@@ -148,6 +149,7 @@ class Scheduler:
             gate=self._gate,
             clock=self._clock,
             work=self._work,
+            hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
         )
         self._submission = Submission(
             limits=self.config.limits,
@@ -183,10 +185,12 @@ class Scheduler:
 
     def modules(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
+        self._check_running()
         return self._library.all()
 
     def module(self, digest: str) -> Module:
         """Return a loaded module. Raises `UnknownModule`."""
+        self._check_running()
         return self._library[digest]
 
     async def submit(
@@ -309,6 +313,7 @@ class Scheduler:
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
+        self._check_started()
         (found,) = await self._cancel_many([id])
         if found == "unknown":
             raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
@@ -374,7 +379,7 @@ class Scheduler:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        group, self._tasks = self._tasks, None
+        group = self._tasks
         if group is None:
             return None
         try:
@@ -387,6 +392,7 @@ class Scheduler:
         return swallowed
 
     async def _stop(self, grace: float) -> None:
+        self._check_started()
         if self._stopped:
             await self._ended.wait()
             return
@@ -425,12 +431,17 @@ class Scheduler:
             handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
         self._handles.clear()
 
+    def _check_started(self) -> None:
+        if self._tasks is None and not self._stopped:
+            raise SchedulerClosed(_NOT_RUNNING)
+
     def _check_running(self) -> None:
         if self._tasks is None or self._stopped:
-            raise SchedulerClosed("the scheduler is not running; use it inside 'async with Scheduler(...)'")
+            raise SchedulerClosed(_NOT_RUNNING)
 
 
 _DEFAULT_TENANT = Tenant()
+_NOT_RUNNING = "the scheduler is not running; use it inside 'async with Scheduler(...)'"
 
 
 async def _leave(group: TaskGroup, error: BaseException | None) -> bool | None:

@@ -18,7 +18,7 @@ from wasmq_worker.protocol import Ended
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
     from wasmq.clock import Clock
     from wasmq.fairness import Fairness
@@ -57,13 +57,20 @@ class HandedBack(msgspec.Struct, frozen=True, gc=False):
     module: Module | None = None
 
 
+class Beyond(msgspec.Struct, frozen=True, gc=False):
+    """A job cannot run: its module cannot be mapped, and compiling it again did not help."""
+
+    job: Job
+    problem: str
+
+
 class CancelWish(msgspec.Struct, frozen=True, gc=False):
     """Somebody stopped waiting for a job, which is to be cancelled."""
 
     id: str
 
 
-News: TypeAlias = Ran | Died | HandedBack | CancelWish
+News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish
 CANCELLED = "cancelled before it started"
 
 
@@ -84,6 +91,7 @@ class Settler:
         engine: Callable[[], tuple[str, str]],
         cancel: Callable[[Sequence[str]], Awaitable[object]],
         work: Bell,
+        tasks: TaskGroup,
     ) -> None:
         self.stopping = False
         self._store = store
@@ -97,11 +105,13 @@ class Settler:
         self._engine = engine
         self._cancel = cancel
         self._work = work
+        self._tasks = tasks
         self._bell = Bell()
         self.idle = Bell()
         self._news: list[News] = []
         self._unwanted: set[str] = set()
         self._repaired: dict[str, int] = {}
+        self._repairs = anyio.Lock()
         self._log = get_logger()
         self._done = anyio.Event()
 
@@ -160,11 +170,13 @@ class Settler:
                         unharmed.append(item.job)
                     else:
                         ends.append((item.job, self._without_run(item.job, "lost", self._epitaph(item))))
+                case HandedBack() if item.unmappable is not None and not self.stopping:
+                    # Compiling takes its time, in which others want their outcomes.
+                    self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
-                    if item.unmappable is None or (problem := await self._repair(item)) is None:
-                        unharmed.append(item.job)
-                    else:
-                        ends.append((item.job, self._without_run(item.job, "lost", problem)))
+                    unharmed.append(item.job)
+                case Beyond():
+                    ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
                     wishes.append(item.id)
         await self._release(again, charged=True)
@@ -220,11 +232,18 @@ class Settler:
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
         await self._store.release(jobs, charged=charged, due=self._clock.wall())
 
-    async def _repair(self, back: HandedBack) -> str | None:
-        """Compile a module again that a worker could not map; returns why not, or None when it is there."""
-        digest, reason = back.job.call.module, back.unmappable
-        if self._library[digest] is not back.module:
-            return None  # another job that came back with it has had it compiled again
+    async def _repair(self, back: HandedBack, reason: str) -> None:
+        """Compile a module again that a worker could not map, and let the job go on, or end it."""
+        digest = back.job.call.module
+        async with self._repairs:
+            problem = None
+            # Otherwise another job that came back with it has had it compiled again.
+            if self._library[digest] is back.module:
+                problem = await self._compile_again(digest, reason)
+        self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
+
+    async def _compile_again(self, digest: str, reason: str) -> str | None:
+        """Return why a module cannot be compiled again, or None when it has been."""
         if self._repaired.get(digest, 0) >= self._max_attempts:
             return f"lost: its module cannot be mapped: {reason}"
         self._repaired[digest] = self._repaired.get(digest, 0) + 1

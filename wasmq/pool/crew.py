@@ -151,7 +151,11 @@ class Crew:
     async def _keep_solo(self, wanted: Callable[[], int]) -> None:
         try:
             while wanted() and not self._stopping:
-                await self._run(self._new(solo=True))
+                worker = self._new(solo=True)
+                await self._run(worker)
+                if not worker.ready.is_set():
+                    with anyio.move_on_after(_BACKOFF_MAX):
+                        await self._stopped.wait()
         finally:
             self._solo -= 1
 

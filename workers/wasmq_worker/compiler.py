@@ -8,6 +8,7 @@ in a fresh process within a time and a memory limit, without paying for a new in
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import os
 import re
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,6 +33,8 @@ from wasmq_worker.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wasmq_worker.protocol import Described
 
 MAGIC: Final = b"\0asm"
@@ -75,11 +79,27 @@ def _serve(descriptor: int, parent: int) -> None:
         with socket.socket(fileno=descriptor) as stream:
             request, source = _read(stream)
             sandbox.limit(memory=request.memory, seconds=request.timeout)
-            for part in answer(request, source):
+            with _hanging_on(stream):
+                parts = answer(request, source)
+            for part in parts:
                 stream.sendall(part)
         status = 0
     finally:
         os._exit(status)
+
+
+@contextmanager
+def _hanging_on(stream: socket.socket) -> Iterator[None]:
+    """Have the kernel end this process when the other side hangs up: nobody wants the answer any more.
+
+    Only while nothing is written: room for more to write is signalled in the same way.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(stream, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(stream, fcntl.F_GETFL)
+    fcntl.fcntl(stream, fcntl.F_SETFL, flags | os.O_ASYNC)
+    yield
+    fcntl.fcntl(stream, fcntl.F_SETFL, flags)
 
 
 def _read(stream: socket.socket) -> tuple[CompileRequest, bytes]:

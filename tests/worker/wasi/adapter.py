@@ -1,4 +1,4 @@
-"""Runs a WASI program on the wasmtime package's public classes, with our functions under it and a clock that we move."""
+"""Runs a WASI program on the wasmtime package's public classes, with our functions and a clock that we move."""
 
 from __future__ import annotations
 
@@ -96,8 +96,9 @@ def host_function(
             try:
                 return function(world, memory_of(caller), *numbers)
             except Sleep as sleep:
-                assert clock is not None
-                assert sleep.until is not None
-                clock.pass_until(sleep.until)
+                until = sleep.until
+            assert clock is not None
+            assert until is not None
+            clock.pass_until(until)
 
     return call

@@ -164,17 +164,7 @@ class OpenFile(Descriptor):
             at = self.file.size
         else:
             at = self.position
-        written = 0
-        for chunk in chunks:
-            try:
-                count = self._tree.write(self.file, at + written, chunk)
-            except Failed:
-                if written:
-                    break
-                raise
-            written += count
-            if count < len(chunk):
-                break
+        written = self._tree.write(self.file, at, chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if position is None:
             self.position = at + written
         return written

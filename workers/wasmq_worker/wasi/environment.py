@@ -33,6 +33,9 @@ class Clock(Protocol):
     def monotonic(self) -> int:
         """Return a time that never goes back, for `wait` and for the guest."""
 
+    def monotonic_at(self, wall: int) -> int:
+        """Return which monotonic instant a wall-clock time is, as far as is known now."""
+
     def wait(self, until: int) -> bool:
         """Pass over the time `until` a monotonic instant and return True, or return False: somebody has to wait."""
 
@@ -58,6 +61,10 @@ class HostClock:
     def monotonic(self) -> int:
         """Return the time since the job began, and a second."""
         return (self._monotonic() - self._origin) & _MASK
+
+    def monotonic_at(self, wall: int) -> int:
+        """Return an instant that is wrong as soon as somebody sets the wall clock."""
+        return self.monotonic() + wall - self.wall()
 
     def wait(self, until: int) -> bool:
         """Return False: real time passes by itself."""
@@ -86,6 +93,10 @@ class FixedClock:
         now = self._now
         self._now = (now + TICK) & _MASK
         return now
+
+    def monotonic_at(self, wall: int) -> int:
+        """Return the same time."""
+        return wall
 
     def wait(self, until: int) -> bool:
         """Jump ahead; False when that instant is beyond what a clock can show."""

@@ -133,7 +133,7 @@ def poll_oneoff(world: World, memory: memoryview, subscriptions: int, events: in
         elif number == _MONOTONIC:
             waiting.append((timeout, data))
         else:
-            waiting.append((now + timeout - world.clock.wall(), data))
+            waiting.append((world.clock.monotonic_at(timeout), data))
     due = [data for when, data in waiting if when <= now]
     if not ready and not due:
         until = min(waiting)[0]

@@ -139,7 +139,7 @@ class Tree:
         """Return at most `length` bytes; none at or after the end."""
         return file.content[position : position + length]
 
-    def write(self, file: File, position: int, data: memoryview) -> int:
+    def write(self, file: File, position: int, data: bytes | memoryview) -> int:
         """Write what the quota leaves room for and return how many bytes that is; `Failed(NOSPC)` when it is none."""
         size = file.size
         most = max(size, size + self.quota - self.size)
@@ -152,7 +152,10 @@ class Tree:
         if position > size:
             self.work += position - size
             content.extend(bytes(position - size))
-        content[position : position + count] = data[:count]
+        if position >= size:
+            content += data[:count]
+        else:
+            content[position : position + count] = data[:count]
         self.size += len(content) - size
         file.modified = file.changed = self._now()
         return count
