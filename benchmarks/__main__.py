@@ -12,7 +12,7 @@ import sys
 
 import msgspec
 
-from benchmarks.common import RESULTS, ROOT, Report, say, table
+from benchmarks.common import RESULTS, ROOT, Report, page, say
 
 NAMES = ("worker", "scheduler", "neighbours", "suspended", "startup", "fuel")
 
@@ -37,19 +37,12 @@ def main() -> int:
             print(f"benchmarks: {name} ended with status {done.returncode}", file=sys.stderr)
             return done.returncode
         reports.append(msgspec.json.decode(done.stdout, type=Report))
-        say(f"{name}: {reports[-1].seconds:.0f} s")
+        say(f"{name}: {reports[-1].seconds:.0f} s, others used {reports[-1].others:.0%} of the machine meanwhile")
     encoded = msgspec.json.format(msgspec.json.encode(reports), indent=1)
     if not options.names:
         (RESULTS / "latest.json").write_bytes(encoded + b"\n")
-    print(encoded.decode() if options.json else _page(reports))
+    print(encoded.decode() if options.json else page(reports))
     return 0
-
-
-def _page(reports: list[Report]) -> str:
-    """Return what the README shows."""
-    rows = [row for report in reports for row in report.rows]
-    notes = [f"- {note}" for report in reports for note in report.notes]
-    return "\n".join([str(reports[0].machine), "", table(rows), "", *notes])
 
 
 if __name__ == "__main__":

@@ -68,29 +68,31 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where the figures come from; `load` is the load average of the minute before."""
+    """Where the figures come from."""
 
     cores: int
     processor: str
     python: str
     wasmtime: str
     wasmq: str
-    load: float
 
     def __str__(self) -> str:
         return (
-            f"{self.cores} cores ({self.processor}), Python {self.python}, wasmtime {self.wasmtime}, "
-            f"wasmq {self.wasmq}; load average before: {self.load:.1f}"
+            f"{self.cores} cores ({self.processor}), Python {self.python}, wasmtime {self.wasmtime}, wasmq {self.wasmq}"
         )
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What one benchmark found; `seconds` is how long it took, `notes` say what the figures do not."""
+    """What one benchmark found; `seconds` is how long it took, `notes` say what the figures do not.
+
+    `others` is the share of the machine that went to anything else meanwhile: above a few hundredths, do not trust it.
+    """
 
     name: str
     machine: Machine
     rounds: int
     seconds: float
+    others: float
     rows: list[Row]
     notes: list[str]
 
@@ -103,7 +105,6 @@ def machine() -> Machine:
         python=platform.python_version(),
         wasmtime=version("wasmtime"),
         wasmq=version("wasmq"),
-        load=os.getloadavg()[0],
     )
 
 
@@ -115,17 +116,27 @@ def main(name: str, measure: Callable[[int], tuple[list[Row], list[str]]], *, ro
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    where = machine()
-    start = time.perf_counter()
+    start, before, own_before = time.perf_counter(), _spent(), _own()
     rows, notes = measure(options.rounds)
-    seconds = time.perf_counter() - start
-    report = Report(name=name, machine=where, rounds=options.rounds, seconds=seconds, rows=rows, notes=notes)
-    if options.json:
-        print(msgspec.json.encode(report).decode())
-    else:
-        print(f"{where}\n\n{table(rows)}")
-        for note in notes:
-            print(f"\n{note}")
+    seconds, spent, own = time.perf_counter() - start, _spent() - before, _own() - own_before
+    report = Report(
+        name=name,
+        machine=machine(),
+        rounds=options.rounds,
+        seconds=seconds,
+        others=max(0.0, spent - own) / (seconds * (os.cpu_count() or 1)),
+        rows=rows,
+        notes=notes,
+    )
+    print(msgspec.json.encode(report).decode() if options.json else page([report]))
+
+
+def page(reports: Sequence[Report]) -> str:
+    """Return reports as Markdown: where they come from, one table, and the notes."""
+    rows = [row for report in reports for row in report.rows]
+    notes = [f"- {note}" for report in reports for note in report.notes]
+    others = max(report.others for report in reports)
+    return "\n".join([f"{reports[0].machine}; others used {others:.0%} of it meanwhile", "", table(rows), "", *notes])
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -204,6 +215,19 @@ def _digits(value: float) -> str:
         return "0"
     rounded = round(value, 2 - math.floor(math.log10(abs(value))))
     return f"{rounded:,.0f}".replace(",", " ") if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def _spent() -> float:
+    """Return the processor seconds that this machine has spent, those included that another one took from it."""
+    user, nice, system, _idle, _waiting, interrupt, soft, stolen = (
+        int(ticks) for ticks in Path("/proc/stat").read_text(encoding="utf-8").split()[1:9]
+    )
+    return (user + nice + system + interrupt + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    """Return the processor seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _processor() -> str:

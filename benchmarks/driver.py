@@ -74,18 +74,20 @@ class Worker:
             )
         )
 
-    def run(self, batch: bytes, count: int) -> float:
-        """Send a batch of `count` jobs, sleep until each has succeeded, and return the seconds that it took."""
+    def run(self, batch: bytes, count: int, times: int) -> float:
+        """Send a batch of `count` jobs, sleep until each has succeeded, so many times; return the seconds of it all."""
         start = time.perf_counter()
-        self._send(batch)
-        while count:
-            for frame in self._receive():
-                if not isinstance(frame, Outcomes):
-                    raise RuntimeError(f"unexpected: {frame}")
-                for ended in frame.ended:
-                    if ended.status != "succeeded":
-                        raise RuntimeError(f"a job failed: {ended}")
-                count -= len(frame.ended)
+        for _ in range(times):
+            self._send(batch)
+            missing = count
+            while missing:
+                for frame in self._receive():
+                    if not isinstance(frame, Outcomes):
+                        raise RuntimeError(f"unexpected: {frame}")
+                    for ended in frame.ended:
+                        if ended.status != "succeeded":
+                            raise RuntimeError(f"a job failed: {ended}")
+                    missing -= len(frame.ended)
         return time.perf_counter() - start
 
     def _send(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ from benchmarks import peer_pool
 from benchmarks.common import GUESTS, Row, each_round, main
 from benchmarks.driver import Worker, batch, load
 
-JOBS = 10_000  # of one batch
+JOBS, BATCHES = 1_000, 10  # in one frame, and frames one after the other
 PEER_CALLS = 4_000
 
 
@@ -27,10 +27,10 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
     try:
         for worker in workers:
             worker.map(module)
-            worker.run(jobs, JOBS)
+            worker.run(jobs, JOBS, 1)
         for _ in each_round("worker", rounds):
-            alone = workers[0].run(jobs, JOBS)
-            ours.append(alone / JOBS)
+            alone = workers[0].run(jobs, JOBS, BATCHES)
+            ours.append(alone / (JOBS * BATCHES))
             scaling.append(2 * alone / _together(workers, jobs))
             alone = _loops(pool, 1)
             peer_calls.append(alone / PEER_CALLS)
@@ -69,7 +69,7 @@ def _together(workers: list[Worker], jobs: bytes) -> float:
     """Return the seconds until all workers have run a batch each."""
     with ThreadPoolExecutor(len(workers)) as threads:
         start = time.perf_counter()
-        list(threads.map(lambda worker: worker.run(jobs, JOBS), workers))
+        list(threads.map(lambda worker: worker.run(jobs, JOBS, BATCHES), workers))
         return time.perf_counter() - start
 
 

@@ -41,6 +41,8 @@ _VALUES: Final = 96
 _SMALL: Final = _VALUES + 8 * values.SIZE
 _KEPT_BUFFERS: Final = 256
 
+_ENDLESS: Final = 2**31
+
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
 _NO_POINTERS: Final = bytes(16)
@@ -178,12 +180,14 @@ class Instance:
         self._call()
         return None
 
-    def turn(self, until: float) -> bool:
+    def turn(self, until: float, *, alone: bool = False) -> bool:
         """Spend a quantum, in several slices if growth is counted; returns whether the call has come to its end.
 
-        After `until` on the monotonic clock no further slice begins. Ask `finish` for the outcome at the end.
+        After `until` on the monotonic clock no further slice begins; `alone`, with nobody else waiting for a turn,
+        quantum follows quantum until then. Ask `finish` for the outcome at the end.
         """
-        for _ in range(self._slices):
+        slices = _ENDLESS if alone else self._slices
+        for _ in range(slices):
             if capi.future_poll(self._future):
                 if not self._instantiating or any(self._buffer[_TRAP : _TRAP + 16]):
                     return True
@@ -192,7 +196,7 @@ class Instance:
                 self._instantiating = False
                 self._call()
             self.polled += self._slice
-            if self._slices > 1 and monotonic() >= until:
+            if slices > 1 and monotonic() >= until:
                 break
         return False
 

@@ -46,6 +46,9 @@ class Turns:
     def __init__(self, setup: Setup, channel: Channel) -> None:
         self._channel = channel
         self._setup = setup
+        self._quantum = setup.quantum
+        self._nominal = _NOMINAL[setup.engine]
+        self._busy = thread_time()
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
@@ -70,9 +73,10 @@ class Turns:
             if not shares.waiting:
                 self._tell()
                 channel.wait(self._idle_for(monotonic(), pulsed))
-            now = monotonic()
+                now = monotonic()
             if not shares.waiting or now - looked >= LOOK_EVERY:
                 looked = now
+                self._busy = thread_time()
                 for frame in channel.receive():
                     self._obey(frame, now)
                 if now - pulsed >= self._setup.pulse:
@@ -83,33 +87,41 @@ class Turns:
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
             if shares.waiting:
-                self._turn(now)
+                now = self._turn(now)
 
-    def _turn(self, now: float) -> None:
-        instance, first = self._shares.take()
-        busy = thread_time()
-        quantum = self._setup.quantum
+    def _turn(self, now: float) -> float:
+        """Let the next instance have its turn; returns when it was over."""
+        shares = self._shares
+        instance, first = shares.take()
         ended: Ended | None = None
         before = instance.polled
         if first:
             if now >= instance.deadline:
                 ended = instance.stop("timed_out", _late(instance), now)
             else:
-                ended = instance.begin(self._buffers, quantum, now)
-        if ended is None and instance.turn(now + TURN):
-            ended = instance.finish(monotonic())
-        took = monotonic() - now
+                ended = instance.begin(self._buffers, self._quantum, now)
+        if ended is None:
+            if shares.waiting:
+                done = instance.turn(now + TURN)
+            else:
+                done = instance.turn(min(now + LOOK_EVERY, instance.deadline), alone=True)
+            if done:
+                ended = instance.finish(monotonic())
+        after = monotonic()
+        took = after - now
         self._quanta[bisect_left(QUANTUM_BUCKETS, took)] += 1
         self._quanta_total += took
-        fuel = instance.polled - before if ended is None else min(max(ended.fuel_used - before, 0), quantum)
+        fuel = instance.polled - before if ended is None else max(ended.fuel_used - before, 0)
         if took > TURN:
-            fuel = max(fuel, int((thread_time() - busy) * _NOMINAL[self._setup.engine]))
-        self._shares.charge(instance, fuel, first=first, more=ended is None)
+            # Since the last look at the channel little else has run. What others took of the core does not count.
+            fuel = max(fuel, int(min(took, thread_time() - self._busy) * self._nominal))
+        shares.charge(instance, fuel, first=first, more=ended is None)
         if ended is not None:
             self._drop(instance, ended)
         elif first:
             self._expect(instance)
             self._underway.append(instance.assignment.ticket)
+        return after
 
     def _expect(self, instance: Instance) -> None:
         """Note the deadline of an instance, and forget those of instances that are gone before they are the most."""
