@@ -41,6 +41,20 @@ _VALUES: Final = 96
 _SMALL: Final = _VALUES + 8 * values.SIZE
 _KEPT_BUFFERS: Final = 256
 
+# The calls that every job makes, looked up once.
+_future_poll = capi.future_poll
+_future_delete = capi.future_delete
+_store_new = capi.store_new
+_store_context = capi.store_context
+_store_limiter = capi.store_limiter
+_set_fuel = capi.set_fuel
+_get_fuel = capi.get_fuel
+_yield_every = capi.yield_every
+_instantiate = capi.instantiate
+_export_nth = capi.export_nth
+_call_async = capi.call_async
+_store_delete = capi.store_delete
+
 _ENDLESS: Final = 2**31
 
 _pointers = struct.Struct("<QQ")
@@ -157,26 +171,26 @@ class Instance:
         self._kept = kept = buffers.take(layout.params + layout.results)
         self._buffer, self._address = buffer, address = kept[0], kept[1]
         buffer[_TRAP : _TRAP + 16] = _NO_POINTERS
-        self._store = store = capi.store_new(module.engine.pointer, None, None)
-        self._context = context = capi.store_context(store)
+        self._store = store = _store_new(module.engine.pointer, None, None)
+        self._context = context = _store_context(store)
         if module.memories is None:
-            capi.store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
+            _store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
         else:
             self._account = module.memories.account = Account(assignment.memory)
-            capi.store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
-        capi.set_fuel(context, assignment.fuel)
+            _store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
+        _set_fuel(context, assignment.fuel)
         if description.start:
-            capi.yield_every(context, self._slice)
+            _yield_every(context, self._slice)
             self._future = capi.instantiate_async(
                 module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
             )
             return None
-        error = capi.instantiate(module.pre, context, address + _INSTANCE, address + _TRAP)
+        error = _instantiate(module.pre, context, address + _INSTANCE, address + _TRAP)
         (trap,) = _u64.unpack_from(buffer, _TRAP)
         if error or trap:
             return self._failed(trap, error, now)
         self._instantiating = False
-        capi.yield_every(context, self._slice)
+        _yield_every(context, self._slice)
         self._call()
         return None
 
@@ -188,10 +202,10 @@ class Instance:
         """
         slices = _ENDLESS if alone else self._slices
         for _ in range(slices):
-            if capi.future_poll(self._future):
+            if _future_poll(self._future):
                 if not self._instantiating or any(self._buffer[_TRAP : _TRAP + 16]):
                     return True
-                capi.future_delete(self._future)
+                _future_delete(self._future)
                 self._future = None
                 self._instantiating = False
                 self._call()
@@ -202,26 +216,32 @@ class Instance:
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""
-        capi.future_delete(self._future)
+        _future_delete(self._future)
         self._future = None
         buffer = self._buffer
         trap, error = _pointers.unpack_from(buffer, _TRAP)
         if trap or error:
             return self._failed(trap, error, now)
-        results = self._layout.read(buffer, _VALUES)
-        return self._ended("succeeded", now, values=results)
+        return Ended(
+            self.assignment.ticket,
+            "succeeded",
+            self._layout.read(buffer, _VALUES),
+            self._spent(),
+            self._memory(),
+            now - self.started,
+        )
 
     def stop(self, status: str, error: str, now: float) -> Ended:
         """End a call between two turns, and return the outcome with what it has spent until now."""
         if self._future is not None:
-            capi.future_delete(self._future)
+            _future_delete(self._future)
             self._future = None
         return self._ended(status, now, error=error)
 
     def close(self, buffers: Buffers) -> None:
         """Give back everything the instance holds."""
         if self._store is not None:
-            capi.store_delete(self._store)
+            _store_delete(self._store)
             self._store = None
             buffers.give(self._kept)
         module = self.module
@@ -231,7 +251,7 @@ class Instance:
 
     def _call(self) -> None:
         buffer, address, layout = self._buffer, self._address, self._layout
-        capi.export_nth(
+        _export_nth(
             self._context,
             address + _INSTANCE,
             self._position,
@@ -242,7 +262,7 @@ class Instance:
         args_at = _VALUES + layout.results * values.SIZE
         if layout.params:
             layout.write(buffer, args_at, self.assignment.args)
-        self._future = capi.call_async(
+        self._future = _call_async(
             self._context,
             address + _EXTERN_OF,
             address + args_at,
@@ -292,7 +312,7 @@ class Instance:
     def _spent(self) -> int:
         if self._store is None:
             return 0
-        capi.get_fuel(self._context, self._address + _FUEL)
+        _get_fuel(self._context, self._address + _FUEL)
         spent: int = self.assignment.fuel - _u64.unpack_from(self._buffer, _FUEL)[0]
         return spent
 
@@ -304,7 +324,7 @@ class Instance:
         if self._store is None or description.exported_memory < 0 or self._instantiating:
             return description.memory if self._store is not None else 0
         address = self._address
-        capi.export_nth(
+        _export_nth(
             self._context,
             address + _INSTANCE,
             description.exported_memory,

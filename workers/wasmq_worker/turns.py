@@ -105,9 +105,11 @@ class Turns:
                 done = instance.turn(now + TURN)
             else:
                 done = instance.turn(min(now + LOOK_EVERY, instance.deadline), alone=True)
+            after = monotonic()
             if done:
-                ended = instance.finish(monotonic())
-        after = monotonic()
+                ended = instance.finish(after)
+        else:
+            after = monotonic()
         took = after - now
         self._quanta[bisect_left(QUANTUM_BUCKETS, took)] += 1
         self._quanta_total += took

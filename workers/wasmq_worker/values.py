@@ -16,20 +16,20 @@ _BODIES: Final = {"i32": "i20x", "i64": "q16x", "f32": "f20x", "f64": "d16x", "v
 class Layout:
     """How one signature's parameters and results lie in memory; made once per exported function."""
 
-    __slots__ = ("_kinds", "_pack", "_unpack", "params", "results")
+    __slots__ = ("_flat", "_pack", "_unpack", "params", "results")
 
     def __init__(self, params: tuple[str, ...], results: tuple[str, ...]) -> None:
         self.params = len(params)
         self.results = len(results)
-        self._kinds = tuple(KINDS[param] for param in params)
+        # Kinds and room for the arguments between them.
+        self._flat: list[Value] = [part for param in params for part in (KINDS[param], 0)]
         self._pack = struct.Struct("<" + "".join("B7x" + _BODIES[param] for param in params))
         self._unpack = struct.Struct("<" + "".join("8x" + _BODIES[result] for result in results))
 
     def write(self, buffer: bytearray, offset: int, args: tuple[Value, ...]) -> None:
-        """Lay the arguments down at `offset`. Raises `struct.error` when one does not fit its type."""
-        flat: list[Value] = []
-        for kind, arg in zip(self._kinds, args, strict=True):
-            flat += (kind, arg)
+        """Lay the arguments down at `offset`. Raises `ValueError` or `struct.error` when they do not fit."""
+        flat = self._flat.copy()
+        flat[1::2] = args
         self._pack.pack_into(buffer, offset, *flat)
 
     def read(self, buffer: bytearray, offset: int) -> tuple[Value, ...]:
