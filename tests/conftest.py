@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from watching import forget_children
 
 import wasmq
 from wasmq.config import Config, ModulesConfig
@@ -23,6 +24,12 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("WASMQ_") and not name.startswith("WASMQ_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_children_of_others() -> None:
+    """What a test sees of child processes does not depend on which tests ran before it."""
+    forget_children()
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,17 @@ def sample(scheduler: wasmq.Scheduler, name: str) -> float | None:
     return None
 
 
+_others: set[int] = set()
+
+
+def forget_children() -> None:
+    """Leave the processes that there are now out of `children`: other tests started them and keep them."""
+    _others.clear()
+    _others.update(children())
+
+
 def children() -> dict[int, list[str]]:
-    """The processes that this one has started and that still are: process id → command line."""
+    """The processes that this test has started and that still are: process id → command line."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
         # Threads end as well as processes while this looks.
@@ -61,7 +70,7 @@ def children() -> dict[int, list[str]]:
             for pid in (task / "children").read_text().split():
                 with suppress(FileNotFoundError, ProcessLookupError):
                     found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return found
+    return {pid: command for pid, command in found.items() if pid not in _others}
 
 
 def workers() -> list[int]:
