@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PULSE = 1.0
 """Seconds between two signs of life of a worker."""
 _READY_WITHIN = 30.0
+_OTHERS_WITHIN = 1.0  # seconds after the first
 _BACKOFF = 0.1  # seconds before the second start in a row, doubled each time
 _BACKOFF_MAX = 10.0
 
@@ -98,6 +99,10 @@ class Crew:
         await self._first.wait()
         if not any(worker.ready.is_set() for worker in self._workers.values()):
             raise WorkerUnavailable(f"a worker process does not start: {self._problem}")
+        # The others are about to be: jobs given out before would all be with the first, and stay there.
+        with anyio.move_on_after(_OTHERS_WITHIN):
+            for worker in list(self._workers.values()):
+                await worker.ready.wait()
 
     def stop(self) -> None:
         """End all workers now and start no more."""

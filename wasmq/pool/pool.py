@@ -107,7 +107,7 @@ class Pool:
             if self._is_last(job):
                 self._alone.append(job)
                 continue
-            number = min(shared, key=lambda n: (len(shared[n].fresh), len(shared[n].running)))
+            number = min(shared, key=lambda n: len(shared[n].running))
             batches.setdefault(number, []).append(self._enter(number, shared[number], job, now, sendings))
         sendings += [Sending(number, Start(batch)) for number, batch in batches.items()]
         return sendings

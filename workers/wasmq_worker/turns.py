@@ -36,6 +36,8 @@ TURN: Final = 5e-3
 """Seconds. A quantum of ordinary code takes a fraction of it. What takes longer did things that fuel does not weigh,
 such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill."""
 _NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
+TELL_EVERY: Final = 500e-6
+"""Seconds between two frames of outcomes while there is more work: a frame costs both sides more than an outcome."""
 TELL_AFTER: Final = 64
 """Outcomes that are told together while there is more work."""
 
@@ -49,6 +51,7 @@ class Turns:
         self._quantum = setup.quantum
         self._nominal = _NOMINAL[setup.engine]
         self._busy = thread_time()
+        self._told = 0.0
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
@@ -82,7 +85,7 @@ class Turns:
                 if now - pulsed >= self._setup.pulse:
                     pulsed = now
                     self._pulse()
-                elif self._ended or self._underway:
+                elif (self._ended or self._underway) and now - self._told >= TELL_EVERY:
                     self._tell()
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
@@ -201,6 +204,7 @@ class Turns:
         return max(0.0, until - now)
 
     def _tell(self) -> None:
+        self._told = monotonic()
         if self._ended:
             self._channel.send(Outcomes(self._ended))
             self._ended = []
