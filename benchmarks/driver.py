@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_NAP = 1e-3  # seconds
 _CHUNK = 2**18
 _NUMBER = 1  # what the worker knows the module as
 _NO_PULSE = 3600.0  # seconds
@@ -81,6 +82,8 @@ class Worker:
             self._send(batch)
             missing = count
             while missing:
+                # Woken for each frame it would take a share of the cores that the workers are measured on.
+                time.sleep(_NAP)
                 for frame in self._receive():
                     if not isinstance(frame, Outcomes):
                         raise RuntimeError(f"unexpected: {frame}")
