@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from wasmq.pool.pool import Pool
 from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
 from wasmq.submission import Request, Submission
+from wasmq.tasks import leave
 from wasmq.version import __version__
 from wasmq.window import Window
 
@@ -111,7 +111,7 @@ class Scheduler:
             self._stopped = True
             self._ended.set()
             self._tasks = None
-            await _leave(group, error)
+            await leave(group, error)
             raise
         return self
 
@@ -388,7 +388,7 @@ class Scheduler:
                 await self._stop(self.config.scheduler.grace if kind is None else 0.0)
         finally:
             group.cancel_scope.cancel()
-            swallowed = await _leave(group, error)
+            swallowed = await leave(group, error)
         return swallowed
 
     async def _stop(self, grace: float) -> None:
@@ -442,14 +442,3 @@ class Scheduler:
 
 _DEFAULT_TENANT = Tenant()
 _NOT_RUNNING = "the scheduler is not running; use it inside 'async with Scheduler(...)'"
-
-
-async def _leave(group: TaskGroup, error: BaseException | None) -> bool | None:
-    """Leave a cancelled task group; returns whether it takes the cancellation that ends the block as its own.
-
-    The caller's own exception goes on as it is, neither wrapped in a group nor swallowed with the cancellation.
-    """
-    if isinstance(error, asyncio.CancelledError):
-        return await group.__aexit__(type(error), error, error.__traceback__)
-    await group.__aexit__(None, None, None)
-    return None

@@ -13,7 +13,7 @@ from wasmq.job import Frame, Job, Outcome, Status, Trap
 from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.store import Finished
-from wasmq_worker.protocol import Ended
+from wasmq_worker.protocol import Backtrace, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -288,6 +288,5 @@ class Settler:
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
 
 
-def _frame(line: object) -> Frame:
-    function, name, offset = msgspec.structs.astuple(line)  # type: ignore[arg-type]
-    return Frame(function=function, name=name, offset=offset)
+def _frame(line: Backtrace) -> Frame:
+    return Frame(function=line.function, name=line.name, offset=line.offset)
