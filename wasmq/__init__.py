@@ -31,6 +31,7 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
+from wasmq.signatures import HostCall, f32, f64, i32, i64, v128
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
@@ -41,6 +42,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Exited",
+    "HostCall",
     "InvalidArguments",
     "InvalidLimit",
     "InvalidModule",
@@ -72,5 +74,10 @@ __all__ = [
     "WasmqError",
     "WorkerUnavailable",
     "__version__",
+    "f32",
+    "f64",
+    "i32",
+    "i64",
     "load_config",
+    "v128",
 ]

@@ -23,7 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
     `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
-    of stdout and stderr together, `files` the bytes that the job's files may have together.
+    of stdout and stderr together, `files` the bytes that the job's files may have together, `host_calls` how often it
+    may call host functions.
     """
 
     fuel: int | None = None
@@ -31,16 +32,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     timeout: float | None = None
     output: int | str | None = None
     files: int | str | None = None
+    host_calls: int | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes."""
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls."""
 
     fuel: int
     memory: int
     timeout: float
     output: int
     files: int
+    host_calls: int = 10_000
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):

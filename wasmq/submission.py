@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wasmq.config import LimitsConfig, Tenant
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
+    from wasmq.host import HostFunctions
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.store import Store
@@ -43,7 +44,8 @@ class ProgramOptions(TypedDict, total=False):
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
 
-    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see.
+    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `grant` names host
+    functions that this job may import, beside those granted to its tenant.
     """
 
     module: str
@@ -55,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     key: str | None = None
     delay: float = 0.0
+    grant: Sequence[str] = ()
 
 
 class Submission:
@@ -65,6 +68,7 @@ class Submission:
         *,
         limits: LimitsConfig,
         library: Library,
+        functions: HostFunctions,
         store: Store,
         fairness: Fairness,
         gate: Gate,
@@ -77,6 +81,7 @@ class Submission:
     ) -> None:
         self._limits = limits
         self._library = library
+        self._functions = functions
         self._store = store
         self._fairness = fairness
         self._gate = gate
@@ -119,6 +124,9 @@ class Submission:
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
+        if module.missing:
+            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            admission.check_imports(module, self._functions, tenant, granted)
         args = admission.check_call(module, export, request.args)
         caps = admission.check_limits(request.limits, self._limits)
         program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wasmq_worker import protocol
-from wasmq_worker.protocol import Assignment, Cancel, Map, ProtocolError, Signature, Start
+from wasmq_worker.protocol import Assignment, Cancel, HostImport, Map, ProtocolError, Signature, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
-    from wasmq_worker.protocol import Ended
+    from wasmq_worker.protocol import Asked, Ended
 
 _FRAME: Final = 16 * 2**20
 """Bytes of what jobs bring that go into one frame, unless a single job brings more."""
@@ -37,13 +37,14 @@ class Sending(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("fresh", "mapped", "running", "solo")
+    __slots__ = ("asked", "fresh", "mapped", "running", "solo")
 
     def __init__(self, *, solo: bool) -> None:
         self.solo = solo
         self.mapped: set[int] = set()
         self.running: dict[int, tuple[Job, float]] = {}
         self.fresh: set[int] = set()
+        self.asked: dict[int, int] = {}
 
 
 class Pool:
@@ -56,11 +57,13 @@ class Pool:
         is_last: Callable[[Job], bool],
         weight: Callable[[str], float],
         modules: Callable[[str], Module],
+        imports: Callable[[Module], Iterable[HostImport]] = lambda _: (),
     ) -> None:
         self._instances = instances
         self._is_last = is_last
         self._weight = weight
         self._modules = modules
+        self._imports = imports
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
         self._numbers: dict[str, tuple[int, Module]] = {}
@@ -133,9 +136,26 @@ class Pool:
                 raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
             job, assigned = entry
             held.fresh.discard(end.ticket)
+            held.asked.pop(end.ticket, None)
             del self._tickets[job.id]
             found.append((job, assigned, end))
         return found
+
+    def asked(self, worker: int, asked: Asked) -> Job:
+        """Return the job that makes a host call.
+
+        Raises `ProtocolError` for a ticket that the worker does not hold, or a call out of turn or beyond the limit.
+        """
+        held = self._workers[worker]
+        entry = held.running.get(asked.ticket)
+        if entry is None:
+            raise ProtocolError(f"a host call came for ticket {asked.ticket}, which it does not hold")
+        job, _ = entry
+        last = held.asked.get(asked.ticket, 0)
+        if not last < asked.call <= job.caps.host_calls:
+            raise ProtocolError(f"host call {asked.call} of ticket {asked.ticket} came after call {last}")
+        held.asked[asked.ticket] = asked.call
+        return job
 
     def returned(self, worker: int, tickets: Iterable[int]) -> list[Job]:
         """Strike off jobs that a worker never started. Raises `ProtocolError` for a ticket it does not hold."""
@@ -191,7 +211,7 @@ class Pool:
         module, mapping = self._mapping(job.call.module)
         if mapping not in worker.mapped:
             worker.mapped.add(mapping)
-            sendings.append(Sending(number, _map_frame(mapping, module)))
+            sendings.append(Sending(number, _map_frame(mapping, module, tuple(self._imports(module)))))
         ticket = self._next_ticket
         self._next_ticket = ticket + 1
         worker.running[ticket] = (job, now)
@@ -210,6 +230,7 @@ class Pool:
             hash(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
+            caps.host_calls,
         )
 
     def mapped(self, number: int) -> Module | None:
@@ -259,7 +280,7 @@ def _program(program: Program, quota: int) -> protocol.Program:
     )
 
 
-def _map_frame(number: int, module: Module) -> Map:
+def _map_frame(number: int, module: Module, host: tuple[HostImport, ...]) -> Map:
     return Map(
         number,
         str(module.artifact),
@@ -270,4 +291,5 @@ def _map_frame(number: int, module: Module) -> Map:
         tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
         module.initialise,
         module.wasi,
+        host,
     )

@@ -92,11 +92,14 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     output: Annotated[
         int | str | None, msgspec.Meta(description='Bytes kept of stdout and stderr together, or text such as "64KiB".')
     ] = None
+    host_calls: Annotated[int | None, msgspec.Meta(description="Calls of host functions.")] = None
 
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
         fuel = int(self.fuel) if isinstance(self.fuel, str) else self.fuel
-        return Limits(fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output)
+        return Limits(
+            fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output, host_calls=self.host_calls
+        )
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, traps, values
+from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
@@ -23,7 +24,7 @@ from wasmq_worker.engine import (
     one_line,
 )
 from wasmq_worker.guest import Guest
-from wasmq_worker.imports import WAITING, stage
+from wasmq_worker.imports import WAITING
 from wasmq_worker.memories import Account, Memories
 from wasmq_worker.protocol import Assignment, Ended, Map, Printed, Program
 
@@ -97,9 +98,9 @@ class Module:
     def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
         self.description = description
         self.prices = prices
-        self.hosted = bool(description.wasi)
+        self.hosted = bool(description.wasi or description.host)
         # The engine insists on this for a module that is linked with a function that may wait.
-        self.slow_start = description.start or not WAITING.isdisjoint(description.wasi)
+        self.slow_start = description.start or bool(description.host) or not WAITING.isdisjoint(description.wasi)
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.calls = [
@@ -187,7 +188,12 @@ class Instance:
         if module.hosted:
             try:
                 self.guest = Guest(
-                    assignment.program or _NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
+                    assignment.program or _NOTHING,
+                    assignment.output,
+                    module.prices,
+                    assignment.fuel,
+                    self._slice,
+                    assignment.host_calls,
                 )
             except ValueError as wrong:
                 return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
@@ -325,7 +331,7 @@ class Instance:
             elif error:
                 capi.error_delete(error)
             if guest.failure:
-                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap="host")
+                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap=guest.failure_code)
             return self._exited(guest.exit_code, now)
         if not trap:
             message = one_line(capi.take_error(error)) if error else "unknown error"

@@ -17,10 +17,15 @@ MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
 ENGINE_REVISION = 1
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
+ASK_WINDOW = 16 * 2**20
+"""Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
 
 Value: TypeAlias = int | float | bytes
+BYTES = ("bytes", "str")
+"""What a host function takes and gives through the guest's memory."""
+_PAIR = ("i32", "i32")
 
 _LENGTH = struct.Struct("<I")
 
@@ -52,6 +57,29 @@ class Prices(_Part, frozen=True):
     byte: int
 
 
+class HostImport(_Part, frozen=True):
+    """A function of the embedding program that a module imports, known to both sides by the number `function`.
+
+    `params` and `results` are core value types, "bytes" or "str". `price` is the fuel of one call, on top of that of
+    the bytes that it moves; `max_calls` the calls that one job may make of it.
+    """
+
+    function: int
+    module: str
+    name: str
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+    price: int
+    max_calls: int
+
+    def core(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the core parameters and results: bytes go in as (pointer, length) and come out as (pointer, room)."""
+        params = [core for kind in self.params for core in (_PAIR if kind in BYTES else (kind,))]
+        if self.results and self.results[0] in BYTES:
+            return (*params, *_PAIR), ("i32",)
+        return tuple(params), self.results
+
+
 class Program(_Part, frozen=True):
     """What a guest sees of the world. `argv` begins with the program's own name; `stdin` and `files` are bytes.
 
@@ -75,7 +103,10 @@ class Program(_Part, frozen=True):
 
 
 class Assignment(_Part, frozen=True):
-    """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it."""
+    """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it.
+
+    `host_calls` is how many calls of the embedding program's functions it may make.
+    """
 
     ticket: int
     module: int
@@ -88,13 +119,14 @@ class Assignment(_Part, frozen=True):
     share: int
     weight: float
     program: Program | None = None
+    host_calls: int = 0
 
 
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
     `engine` is "native" or "interpreter", `quantum` is in fuel, `instances` the most that are live at once,
-    `pulse` the seconds between two `Pulse` frames.
+    `pulse` the seconds between two `Pulse` frames, `host_bytes` the most that one host call may carry each way.
     """
 
     engine: str
@@ -102,6 +134,7 @@ class Setup(_Frame, frozen=True):
     instances: int
     pulse: float
     prices: Prices
+    host_bytes: int = 2**20
 
 
 class Map(_Frame, frozen=True):
@@ -110,7 +143,8 @@ class Map(_Frame, frozen=True):
     `counted` says that growth of its memories is counted by the worker itself instead of the engine's pool,
     `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
     `exported_memory` the place of an exported memory among all exports, or -1, `initialise` that of the function which
-    a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1.
+    a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1, `host`
+    what it imports from the embedding program.
     """
 
     module: int
@@ -122,6 +156,7 @@ class Map(_Frame, frozen=True):
     signatures: tuple[Signature, ...]
     initialise: int = -1
     wasi: tuple[str, ...] = ()
+    host: tuple[HostImport, ...] = ()
 
 
 class Unmap(_Frame, frozen=True):
@@ -140,6 +175,25 @@ class Cancel(_Frame, frozen=True):
     """Down: end these jobs at their next turn; each still answers with an `Ended`."""
 
     tickets: list[int]
+
+
+class Answer(_Part, frozen=True):
+    """What a host call came to: its results, or why there are none in one line, which ends the job.
+
+    Of bytes, `values` has the length of all of them, and `data` as many as the guest has room for.
+    """
+
+    ticket: int
+    call: int
+    values: tuple[Value, ...] = ()
+    data: bytes | None = None
+    error: str | None = None
+
+
+class Answers(_Frame, frozen=True):
+    """Down: what host calls came to. An answer that nobody waits for any more is dropped."""
+
+    answers: list[Answer]
 
 
 class Backtrace(_Part, frozen=True):
@@ -200,6 +254,24 @@ class Underway(_Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
     tickets: list[int]
+
+
+class Asked(_Part, frozen=True):
+    """A guest's call of a host function: the job's `call`th, counted from 1.
+
+    `args` are the arguments, bytes as bytes; when bytes are to come back, the room for them follows.
+    """
+
+    ticket: int
+    call: int
+    function: int
+    args: tuple[Value, ...]
+
+
+class Asks(_Frame, frozen=True):
+    """Up: guests that wait for an answer, each for a single one."""
+
+    asked: list[Asked]
 
 
 class Unmappable(_Frame, frozen=True):
@@ -264,8 +336,8 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel
-Upward: TypeAlias = Ready | Outcomes | Underway | Unmappable | Pulse
+Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel | Answers
+Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
+from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -12,7 +13,11 @@ from wasmq_worker.imports import Imports
 from wasmq_worker.instance import Buffers, Instance, Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
+    ASK_WINDOW,
     QUANTUM_BUCKETS,
+    Answer,
+    Answers,
+    Asks,
     Assignment,
     Cancel,
     Downward,
@@ -59,7 +64,7 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
-        self._imports = Imports()
+        self._imports = Imports(setup.host_bytes)
         self._modules: dict[int, Module] = {}
         self._unmappable: dict[int, str] = {}
         self._shares = Shares(setup.quantum)
@@ -68,6 +73,8 @@ class Turns:
         self._deadlines: list[tuple[float, int]] = []
         self._sleepers: list[tuple[float, int]] = []
         self._parked: set[int] = set()
+        self._asking: deque[int] = deque()
+        self._out = 0  # bytes of host calls that are out
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
@@ -93,7 +100,7 @@ class Turns:
                 if now - pulsed >= self._setup.pulse:
                     pulsed = now
                     self._pulse()
-                elif (self._ended or self._underway) and now - self._told >= TELL_EVERY:
+                elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
                     self._tell()
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
@@ -144,11 +151,13 @@ class Turns:
         return after
 
     def _park(self, instance: Instance) -> None:
-        """Note when a parked instance wants to go on; until then it costs nobody a turn."""
+        """Note when a parked instance wants to go on, or what it asks; until then it costs nobody a turn."""
         assert instance.guest is not None
         assert instance.guest.wake is not None
         ticket = instance.assignment.ticket
         self._parked.add(ticket)
+        if instance.guest.question is not None:
+            self._asking.append(ticket)
         if instance.guest.wake < instance.deadline:
             heapq.heappush(self._sleepers, (instance.guest.wake, ticket))
 
@@ -175,6 +184,8 @@ class Turns:
                 self._tell()
             self._weight += weight
         self._ended.append(ended)
+        if instance.guest is not None and (question := instance.guest.question) is not None and question.sent:
+            self._out -= question.size
         if len(self._ended) >= TELL_AFTER:
             self._tell()
 
@@ -189,12 +200,29 @@ class Turns:
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
                         self._stop(instance, "cancelled", "cancelled while it ran", now)
+            case Answers():
+                for answer in frame.answers:
+                    self._answer(answer)
             case Unmap():
                 self._unmap(frame.module)
             case Setup():
                 raise ValueError("a second Setup came")
             case _:
                 assert_never(frame)
+
+    def _answer(self, answer: Answer) -> None:
+        """Let an instance go on with what its host call came to; it may have ended meanwhile."""
+        instance = self._live.get(answer.ticket)
+        if instance is None or (guest := instance.guest) is None:
+            return
+        question = guest.question
+        if question is None or question.call != answer.call or not question.sent or guest.answer is not None:
+            raise ValueError(f"an answer came for call {answer.call} of ticket {answer.ticket}, which is not out")
+        guest.answer = answer
+        question.sent = False
+        self._out -= question.size
+        self._parked.discard(answer.ticket)
+        self._shares.rejoin(instance)
 
     def _start(self, assignment: Assignment, now: float) -> None:
         module = self._modules.get(assignment.module)
@@ -256,6 +284,26 @@ class Turns:
             if underway:
                 self._channel.send(Underway(underway))
             self._underway = []
+        if self._asking:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Send host calls for which there is room on the way; outcomes go before, or they would be counted twice."""
+        asked = []
+        while self._asking:
+            instance = self._live.get(self._asking[0])
+            if instance is not None:
+                assert instance.guest is not None
+                question = instance.guest.question
+                assert question is not None
+                if self._out and self._out + question.size > ASK_WINDOW:
+                    break
+                self._out += question.size
+                question.sent = True
+                asked.append(question.asked(instance.assignment.ticket))
+            self._asking.popleft()
+        if asked:
+            self._channel.send(Asks(asked))
 
     def _pulse(self) -> None:
         self._tell()

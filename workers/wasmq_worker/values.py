@@ -6,6 +6,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import ctypes
+
     from wasmq_worker.protocol import Value
 
 SIZE: Final = 32
@@ -26,12 +28,12 @@ class Layout:
         self._pack = struct.Struct("<" + "".join("B7x" + _BODIES[param] for param in params))
         self._unpack = struct.Struct("<" + "".join("8x" + _BODIES[result] for result in results))
 
-    def write(self, buffer: bytearray, offset: int, args: tuple[Value, ...]) -> None:
+    def write(self, buffer: bytearray | ctypes.Array[ctypes.c_char], offset: int, args: tuple[Value, ...]) -> None:
         """Lay the arguments down at `offset`. Raises `ValueError` or `struct.error` when they do not fit."""
         flat = self._flat.copy()
         flat[1::2] = args
         self._pack.pack_into(buffer, offset, *flat)
 
-    def read(self, buffer: bytearray, offset: int) -> tuple[Value, ...]:
+    def read(self, buffer: bytearray | bytes, offset: int) -> tuple[Value, ...]:
         """Return the results that lie at `offset`."""
         return self._unpack.unpack_from(buffer, offset)
