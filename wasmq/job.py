@@ -42,7 +42,7 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory: int
     timeout: float
     output: int
-    files: int
+    files: int = 0
     host_calls: int = 10_000
 
 
