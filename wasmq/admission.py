@@ -239,5 +239,8 @@ def _seconds(name: str, number: Any) -> float:
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 2**128:
         return f"an int of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # somebody else's __repr__
+        return f"a {type(value).__name__}"
     return (text if len(text) <= 60 else text[:57] + "...") + f" ({type(value).__name__})"

@@ -74,8 +74,8 @@ class SchedulerConfig(_Section, frozen=True):
     """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
     quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000
     """Fuel that an instance may spend before the next one gets its turn."""
-    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 1_000
-    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended."""
+    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 4_000
+    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended, 400 bytes unused."""
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3

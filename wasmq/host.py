@@ -136,11 +136,11 @@ class HostFunctions:
             raise TypeError(f"host function {dotted}: tenants= wants names of tenants, or {EVERYBODY!r} for all")
 
         def decorate(function: _F) -> _F:
+            self._check_names(module, name)
             takes, gives, knows_caller = signature_of(function, dotted, params, results)
             is_coroutine = _is_coroutine(function)
             if inline and is_coroutine:
                 raise TypeError(f"host function {dotted}: inline= is for plain functions, a coroutine never blocks")
-            self._check_names(module, name)
             known = HostImport(len(self._by_number), module, name, takes, gives, fuel, calls)
             type_ = FunctionType(*known.core())
             offered = HostFunction(known, type_, function, knows_caller, is_coroutine, inline, to)
@@ -227,7 +227,7 @@ def _resolve(key: str, path: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise ConfigError(f"{key}: {path}: {module} has no {name}") from None
+            raise ConfigError(f"{key}: {path}: {module} has no {names}") from None
     return found
 
 

@@ -198,6 +198,9 @@ class HostCalls:
         except ValueError as error:
             self._fail(call, str(error))
             return
+        except Exception as error:  # what came is somebody else's object, whose methods may do anything
+            self._raised(call, error)
+            return
         self._answer(call, Answer(call.asked.ticket, call.asked.call, results, data))
 
     def _fail(self, call: _Call, what: str, error: BaseException | None = None) -> None:
