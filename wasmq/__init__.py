@@ -31,7 +31,7 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
-from wasmq.signatures import HostCall, f32, f64, i32, i64, v128
+from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
@@ -79,5 +79,4 @@ __all__ = [
     "i32",
     "i64",
     "load_config",
-    "v128",
 ]

@@ -259,8 +259,6 @@ def _fits(kind: str, value: Value) -> bool:
             return type(value) is int and -_RANGES[kind] <= value < _RANGES[kind]
         case "f32" | "f64":
             return type(value) is float
-        case "v128":
-            return type(value) is bytes and len(value) == 16
         case _:
             return type(value) is bytes
 

@@ -60,8 +60,8 @@ class Prices(_Part, frozen=True):
 class HostImport(_Part, frozen=True):
     """A function of the embedding program that a module imports, known to both sides by the number `function`.
 
-    `params` and `results` are core value types, "bytes" or "str". `price` is the fuel of one call, on top of that of
-    the bytes that it moves; `max_calls` the calls that one job may make of it.
+    `params` and `results` are numbers' value types, "bytes" or "str". `price` is the fuel of one call, on top of that
+    of the bytes that it moves; `max_calls` the calls that one job may make of it.
     """
 
     function: int
