@@ -67,6 +67,7 @@ class Foreman:
             case Asks():
                 for asked in frame.asked:
                     self._asked(worker, asked)
+                self._calls.flush()
             case Unmappable():
                 jobs = self._pool.returned(worker, frame.tickets)
                 module = self._pool.mapped(frame.module)

@@ -40,7 +40,19 @@ _FRAME: Final = 16 * 2**20
 class _Call:
     """One call that a guest waits for."""
 
-    __slots__ = ("arguments", "asked", "began", "dropped", "function", "job", "room", "scope", "size", "worker")
+    __slots__ = (
+        "arguments",
+        "asked",
+        "began",
+        "dropped",
+        "function",
+        "job",
+        "room",
+        "scope",
+        "size",
+        "taken",
+        "worker",
+    )
 
     def __init__(self, worker: int, job: Job, asked: Asked, function: HostFunction, began: float) -> None:
         self.worker = worker
@@ -52,6 +64,7 @@ class _Call:
         self.arguments: list[Any] = []
         self.room = 0
         self.scope: anyio.CancelScope | None = None
+        self.taken = False  # past `begin`
         self.dropped = False
 
 
@@ -77,6 +90,7 @@ class HostCalls:
         self._out: dict[int, dict[int, _Call]] = {}
         self._bytes: dict[int, int] = {}
         self._answers: dict[int, list[Answer]] = {}
+        self._flushing = False
         self._bell = Bell()
         self._log = get_logger()
 
@@ -86,7 +100,7 @@ class HostCalls:
         return sum(map(len, self._out.values()))
 
     def begin(self, worker: int, job: Job, asked: Asked, function: HostFunction) -> None:
-        """Take a guest's call, make it when there is room, and answer.
+        """Take a guest's call, make it when there is room, and answer. `flush` must follow.
 
         Raises `ProtocolError` for what no honest worker asks.
         """
@@ -111,6 +125,7 @@ class HostCalls:
         if function.inline:
             self._make_inline(call)
             return
+        call.taken = True
         self._lane(call).add(job.tenant, asked.ticket, call)
         self._bell.ring()
 
@@ -217,12 +232,17 @@ class HostCalls:
             return
         self._forget(call)
         self._metrics.host_answered(self._clock.monotonic() - call.began)
-        if not self._answers:
-            # Calls that end together are answered together.
-            asyncio.get_running_loop().call_soon(self._flush)
         self._answers.setdefault(call.worker, []).append(answer)
+        if call.taken and not self._out[call.worker]:
+            self.flush()
+        elif call.taken and not self._flushing:
+            # Calls that end together are answered together.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send the answers that there are; to be called when a frame's calls have all begun."""
+        self._flushing = False
         waiting, self._answers = self._answers, {}
         for worker, answers in waiting.items():
             self._send([Sending(worker, Answers(part)) for part in _parts(answers)])
