@@ -151,9 +151,6 @@ class HostFunctions:
 
         return decorate
 
-    def __getitem__(self, name: str) -> HostFunction:
-        return self._by_name[name]
-
     def find(self, wanted: Import) -> HostFunction | None:
         """Return the function of the names that an import asks for, whatever its type."""
         found = self._by_name.get(f"{wanted.module}.{wanted.name}")

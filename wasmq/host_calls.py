@@ -94,11 +94,6 @@ class HostCalls:
         self._bell = Bell()
         self._log = get_logger()
 
-    @property
-    def out(self) -> int:
-        """Calls that have not been answered."""
-        return sum(map(len, self._out.values()))
-
     def begin(self, worker: int, job: Job, asked: Asked, function: HostFunction) -> None:
         """Take a guest's call, make it when there is room, and answer. `flush` must follow.
 
@@ -117,7 +112,8 @@ class HostCalls:
         try:
             call.arguments, call.room = function.arguments(asked.args)
         except ValueError as error:
-            self._fail(call, str(error))
+            # The guest's own fault, of which its outcome is record enough.
+            self._answer(call, self._error(call, str(error)))
             return
         if function.knows_caller:
             caller = HostCall(job=job.id, tenant=job.tenant, attempt=job.attempt - job.returned, number=asked.call)
@@ -221,11 +217,13 @@ class HostCalls:
     def _fail(self, call: _Call, what: str, error: BaseException | None = None) -> None:
         if call.dropped and error is None:
             return
-        name = call.function.name
-        self._log.warning(
-            "host.failed", function=name, job=call.job.id, tenant=call.job.tenant, error=what, exc_info=error
-        )
-        self._answer(call, Answer(call.asked.ticket, call.asked.call, error=f"host function {name} {what}"))
+        job, name = call.job, call.function.name
+        self._log.warning("host.failed", function=name, job=job.id, tenant=job.tenant, error=what, exc_info=error)
+        self._answer(call, self._error(call, what))
+
+    @staticmethod
+    def _error(call: _Call, what: str) -> Answer:
+        return Answer(call.asked.ticket, call.asked.call, error=f"host function {call.function.name} {what}")
 
     def _answer(self, call: _Call, answer: Answer) -> None:
         if call.dropped:

@@ -170,8 +170,8 @@ def test_prices_are_the_default_or_their_own():
     functions = HostFunctions(10)
     functions.offer("env", "f", params=(), results=())(print)
     functions.offer("env", "g", params=(), results=(), price=0, max_calls=3)(print)
-    assert (functions["env.f"].known.price, functions["env.f"].known.max_calls) == (10, 2**31 - 1)
-    assert (functions["env.g"].known.price, functions["env.g"].known.max_calls) == (0, 3)
+    assert (functions._by_name["env.f"].known.price, functions._by_name["env.f"].known.max_calls) == (10, 2**31 - 1)
+    assert (functions._by_name["env.g"].known.price, functions._by_name["env.g"].known.max_calls) == (0, 3)
 
 
 def test_a_module_is_supplied_with_what_it_imports():
@@ -183,8 +183,8 @@ def test_a_module_is_supplied_with_what_it_imports():
     functions.offer("env", "g", params=(), results=())(print)
     functions.offer("env", "f", params=("i32",), results=("i64",))(print)
     assert [function.name for function in functions.supply(module)] == ["env.f", "env.g"]
-    assert functions.imported(module, functions["env.g"].known.function).name == "env.g"
-    for number in (functions["env.h"].known.function, -1, 3, 2**63):
+    assert functions.imported(module, functions._by_name["env.g"].known.function).name == "env.g"
+    for number in (functions._by_name["env.h"].known.function, -1, 3, 2**63):
         with pytest.raises(ProtocolError, match=f"host function {number}, which module dddddddddddd does not import"):
             functions.imported(module, number)
 
@@ -209,7 +209,7 @@ def alike(left, right):
 @given(data=st.data(), kinds=st.lists(st.sampled_from(list(VALUES)), max_size=5), room=st.none() | st.integers(0, 99))
 def test_arguments_come_as_the_function_takes_them(data, kinds, room):
     """Text decoded, everything else as it is, and the room for bytes apart."""
-    function = offered(kinds, () if room is None else ("bytes",))["env.f"]
+    function = offered(kinds, () if room is None else ("bytes",))._by_name["env.f"]
     wanted = [data.draw(VALUES[kind]) for kind in kinds]
     sent = [value.encode() if isinstance(value, str) else value for value in wanted]
     arguments, found = function.arguments((*sent, *(() if room is None else (room,))))
@@ -220,7 +220,7 @@ def test_arguments_come_as_the_function_takes_them(data, kinds, room):
 @given(data=st.data(), kind=st.sampled_from(list(VALUES)))
 def test_what_no_honest_worker_sends_breaks_the_protocol(data, kind):
     """Values of another type or out of range, too few, too many."""
-    function = offered((kind,))["env.f"]
+    function = offered((kind,))._by_name["env.f"]
     right = data.draw(VALUES[kind])
     right = right.encode() if isinstance(right, str) else right
     wrong = {
@@ -238,13 +238,13 @@ def test_what_no_honest_worker_sends_breaks_the_protocol(data, kind):
 def test_room_is_a_number_of_bytes(room):
     """Whatever else comes in its place is nothing that a worker sends."""
     with pytest.raises(ProtocolError, match="room of"):
-        offered((), ("bytes",))["env.f"].arguments(room)
+        offered((), ("bytes",))._by_name["env.f"].arguments(room)
 
 
 def test_text_must_be_utf_8():
     """The guest is to blame, not the worker."""
     with pytest.raises(ValueError, match="argument 2 is not UTF-8: invalid start byte"):
-        offered(("i32", "str"))["env.f"].arguments((1, b"\xff"))
+        offered(("i32", "str"))._by_name["env.f"].arguments((1, b"\xff"))
 
 
 # Results.
@@ -253,7 +253,7 @@ def test_text_must_be_utf_8():
 @given(data=st.data(), kinds=st.lists(st.sampled_from(list(VALUES)[:4]), max_size=4))
 def test_results_go_back_as_they_are(data, kinds):
     """None without any, one alone, several as a tuple; an f32 may be any float that fits."""
-    function = offered((), kinds)["env.f"]
+    function = offered((), kinds)._by_name["env.f"]
     values = tuple(data.draw(VALUES[kind]) for kind in kinds)
     returned = {0: None, 1: values[0] if values else None}.get(len(values), values)
     results, data_ = function.results(returned, 0, 100)
@@ -265,7 +265,7 @@ def test_results_go_back_as_they_are(data, kinds):
 def test_bytes_are_cut_to_the_room_there_is(answer, room):
     """And the length is that of the whole answer, so that the guest can call again with more room."""
     kind, whole = ("str", answer.encode()) if isinstance(answer, str) else ("bytes", answer)
-    assert offered((), (kind,))["env.f"].results(answer, room, 100) == ((len(whole),), whole[:room])
+    assert offered((), (kind,))._by_name["env.f"].results(answer, room, 100) == ((len(whole),), whole[:room])
 
 
 class Unshowable:
@@ -302,7 +302,7 @@ class Unshowable:
 def test_a_result_that_does_not_fit_is_shown_with_what_was_wanted(kinds, returned, message):
     """In one short line."""
     with pytest.raises(ValueError, match=f"^{message}") as caught:
-        offered((), kinds)["env.f"].results(returned, 10, 100)
+        offered((), kinds)._by_name["env.f"].results(returned, 10, 100)
     assert len(str(caught.value)) < 150
     assert "\n" not in str(caught.value)
 
@@ -341,8 +341,8 @@ def test_functions_are_found_by_their_import_path(tmp_path, monkeypatch, entry):
     write(tmp_path, monkeypatch)
     functions = HostFunctions(10)
     offer_configured(functions, HostConfig(functions={"env.lookup": entry}))
-    assert functions["env.lookup"].type == FunctionType(("i32", "i32"), ("i32",))
-    assert functions["env.lookup"].tenants == frozenset()
+    assert functions._by_name["env.lookup"].type == FunctionType(("i32", "i32"), ("i32",))
+    assert functions._by_name["env.lookup"].tenants == frozenset()
 
 
 def test_an_entry_can_say_everything(tmp_path, monkeypatch):
@@ -359,7 +359,7 @@ def test_an_entry_can_say_everything(tmp_path, monkeypatch):
     )
     functions = HostFunctions(10)
     offer_configured(functions, HostConfig(functions={"my.env.bare": entry}))
-    found = functions["my.env.bare"]
+    found = functions._by_name["my.env.bare"]
     assert (found.known.module, found.known.name) == ("my.env", "bare")
     assert (found.known.price, found.known.max_calls, found.tenants, found.inline) == (7, 2, {"acme"}, True)
     assert (found.known.params, found.known.results) == (("i64",), ("bytes",))
@@ -401,5 +401,5 @@ def write(directory, monkeypatch):
 
 def test_an_f32_is_what_the_guest_will_see():
     """A float that no f32 is stays what was returned: it is rounded where it is written."""
-    ((value,), _) = offered((), ("f32",))["env.f"].results(0.1, 0, 0)
+    ((value,), _) = offered((), ("f32",))._by_name["env.f"].results(0.1, 0, 0)
     assert struct.pack("<f", value) == struct.pack("<f", 0.1)

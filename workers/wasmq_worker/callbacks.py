@@ -74,15 +74,14 @@ def _again(_env: int | None) -> bool:
 _again_callback = capi.Continuation(_again)
 AGAIN: Final = ctypes.cast(_again_callback, ctypes.c_void_p).value
 """The continuation that makes the guest's next `attempt`; without one the call is done."""
-slots = [ctypes.c_char * (count * values.SIZE) for count in range(2)]
-"""Types of the room for results, by their number; see `slots_at`."""
+_slots = [ctypes.c_char * (count * values.SIZE) for count in range(2)]
 
 
 def slots_at(address: int, count: int) -> ctypes.Array[ctypes.c_char]:
     """Return the room for `count` values at an address, to be written to."""
-    while len(slots) <= count:
-        slots.append(ctypes.c_char * (len(slots) * values.SIZE))
-    return slots[count].from_address(address)
+    while len(_slots) <= count:
+        _slots.append(ctypes.c_char * (len(_slots) * values.SIZE))
+    return _slots[count].from_address(address)
 
 
 def end(guest: Guest, name: str, error: BaseException) -> int:
