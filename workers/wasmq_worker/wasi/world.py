@@ -28,8 +28,11 @@ class World:
     Raises ValueError, in one line, for arguments that no guest could be given: a NUL byte, an environment name that is
     empty or contains "=", a file name that leads outside, or files that do not fit the quota.
 
+    `streams` are standard input, output and error; `preopens` the directories that a guest has from the start, by name.
+
     `moved` is what the guest's calls have cost so far, in bytes: each byte copied into or out of its memory, 8 for each
-    buffer named in a vector, and what the file system did besides (zeros filled in, links followed, names listed).
+    buffer named in a vector and for each item of a list, and what the file system did besides (zeros filled in, links
+    followed, names listed).
     """
 
     def __init__(
@@ -55,17 +58,16 @@ class World:
             self._place(name, content)
         self.tree.work = 0
         allowance = Allowance(output_cap)
-        self._stdout, self._stderr = Output(allowance), Output(allowance)
+        self.streams = (Input(stdin), Output(allowance), Output(allowance))
+        self.preopens: dict[str, Directory] = {"/": self.tree.root}
         self.descriptors = Table(
             self.tree,
             (
-                Input(stdin),
-                self._stdout,
-                self._stderr,
+                *self.streams,
                 # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
                 # the one, absolute paths to the other.
                 OpenDirectory(self.tree.root, b"."),
-                OpenDirectory(self.tree.root, b"/"),
+                *(OpenDirectory(directory, name.encode()) for name, directory in self.preopens.items()),
             ),
         )
         self.copied = 0
@@ -81,22 +83,22 @@ class World:
     @property
     def stdout(self) -> bytearray:
         """What was kept of standard output."""
-        return self._stdout.kept
+        return self.streams[1].kept
 
     @property
     def stderr(self) -> bytearray:
         """What was kept of standard error."""
-        return self._stderr.kept
+        return self.streams[2].kept
 
     @property
     def stdout_truncated(self) -> bool:
         """Whether more was written to standard output than was kept."""
-        return self._stdout.truncated
+        return self.streams[1].truncated
 
     @property
     def stderr_truncated(self) -> bool:
         """Whether more was written to standard error than was kept."""
-        return self._stderr.truncated
+        return self.streams[2].truncated
 
     def random(self, count: int) -> bytes:
         """Return random bytes; with `deterministic` the same ones each time."""
