@@ -10,7 +10,6 @@ from wasmq_worker.wasi.errno import Errno, Failed
 from wasmq_worker.wasi.nodes import Directory, File, Node, Symlink
 
 if TYPE_CHECKING:
-    from wasmq_worker.wasi.descriptors import Descriptor
     from wasmq_worker.wasi.paths import Place
     from wasmq_worker.wasi.tree import Tree
 
@@ -40,7 +39,7 @@ def check_oflags(oflags: int) -> None:
 
 def open_at(
     tree: Tree, directory: Directory, path: bytes, oflags: int, base: int, flags: int, *, follow: bool
-) -> Descriptor:
+) -> OpenFile | OpenDirectory:
     """Open a file or a directory, making or emptying it as `oflags` say. A file gets the rights in `base`.
 
     A symbolic link at the end of the path is followed when told, but never when the file must be new.
