@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wasmq_worker.wasi.preview2 import INTERFACES, Case, Err, Ok, State
-from wasmq_worker.wasi.preview2.wit import parse
+from wasmq_worker.wasi.preview2 import INTERFACES, Case, Err, Ok, State, wit
 
 from ..adapter import make_world
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wasmq_worker.wasi import World
     from wasmq_worker.wasi.preview2.wit import Type
 
+parse = cache(wit.parse)
 RANGES = {f"u{bits}": (0, (1 << bits) - 1) for bits in (8, 16, 32, 64)} | {
     f"s{bits}": (-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (8, 16, 32, 64)
 }
@@ -173,7 +174,7 @@ def conforms(kind: Type, value: Any) -> bool:
         case "record":
             return (
                 type(value) is dict
-                and list(value) == list(parts)
+                and value.keys() == parts.keys()
                 and all(part is not None and conforms(part, value[name]) for name, part in kind.parts)
             )
         case "variant":
