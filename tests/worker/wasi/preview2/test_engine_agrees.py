@@ -106,6 +106,7 @@ def link(text: str) -> None:
     configured = wasmtime.Engine()
     linker = engine.Linker(configured)
     linker.add_wasip2()
+    linker.add_wasi_http()
     store = wasmtime.Store(configured)
     store.set_wasi(wasmtime.WasiConfig())
     linker.instantiate(store, engine.Component(configured, wasmtime.wat2wasm(text)))

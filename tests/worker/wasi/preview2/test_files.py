@@ -164,6 +164,13 @@ def test_the_quota_holds() -> None:
         assert refused(lambda call=call: component.file(*call)) == "insufficient-space"
 
 
+def test_one_write_is_not_longer_than_16_mib() -> None:
+    """The rest is for the next call, as nothing else runs meanwhile."""
+    component = Component(quota=1 << 25)
+    file = component.open("file", "c")
+    assert component.file("write", file, bytes((1 << 24) + 1), 0) == 1 << 24
+
+
 def test_what_does_nothing_and_what_is_refused(component: Component) -> None:
     """Everything is synchronous; advice must be about places that a file can have."""
     component.make("file")

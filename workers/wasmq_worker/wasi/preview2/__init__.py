@@ -6,6 +6,7 @@ instance stand for. Nothing here reaches anything but the world.
 
 from wasmq_worker.wasi.preview2 import (
     descriptor_calls,
+    http_calls,
     path_calls,
     process_calls,
     socket_calls,
@@ -17,6 +18,6 @@ from wasmq_worker.wasi.preview2.outcome import Case, Err, Ok
 from wasmq_worker.wasi.preview2.state import State
 
 # Importing a module of functions enters them in the table.
-MODULES = (descriptor_calls, path_calls, process_calls, socket_calls, stream_calls, time_calls)
+MODULES = (descriptor_calls, http_calls, path_calls, process_calls, socket_calls, stream_calls, time_calls)
 
 __all__ = ["INTERFACES", "Case", "Err", "Function", "Interface", "Ok", "State"]

@@ -48,7 +48,7 @@ class Declaration:
     """Enters functions and resources in an interface.
 
     `types` are named types for `wit.parse`. `refusal` turns a `Failed` into the value of the error of a result, for
-    all functions of this interface that return one.
+    all functions of this interface whose result has one.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Declaration:
         given = [(index, price) for index, kind in enumerate(types) if (price := pricer(kind)) is not None]
         gained = pricer(returned)
         fallible = returned is not None and returned.kind == "result"
-        refusal = self._refusal
+        refusal = self._refusal if returned is not None and dict(returned.parts).get("err") is not None else None
 
         def enter(body: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(body)
             def call(state: State, *args: Any) -> Any:
                 value: Any
-                if fallible and refusal is not None:
+                if fallible:
                     try:
                         value = Ok(body(state, *args))
                     except Failed as failed:
-                        value = Err(refusal(state, failed))
+                        value = Err(None if refusal is None else refusal(state, failed))
                 else:
                     value = body(state, *args)
                 for index, price in given:
