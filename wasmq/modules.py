@@ -18,7 +18,7 @@ import msgspec
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
-from wasmq.types import Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -49,12 +49,20 @@ class Module:
     start: bool
     memory: int
     exported_memory: int
+    offers: tuple[FunctionType | None, ...] = field(default=(), repr=False)
+    """For each import the type of the WASI function of that name, None where there is none; empty is none for all."""
     functions: dict[str, FunctionType] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
     """The ones that can be called from outside: place among all exports, and type."""
     places: dict[str, int] = field(init=False, repr=False)
     """Export name → place in `signatures`."""
+    wasi: tuple[str, ...] = field(init=False, repr=False)
+    """The WASI functions that satisfy an import."""
+    initialise: int = field(init=False, repr=False)
+    """The place among all exports of what a reactor wants called before anything else, or -1."""
+    missing: tuple[tuple[Import, FunctionType | None], ...] = field(init=False, repr=False)
+    """The imports that WASI does not satisfy, and the type of a function that only has the same name."""
 
     def __post_init__(self) -> None:
         functions = [
@@ -70,6 +78,13 @@ class Module:
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
         derive(self, "signatures", tuple((position, function) for position, _, function in passable))
+        supply = list(zip(self.imports, self.offers or [None] * len(self.imports), strict=True))
+        derive(self, "wasi", tuple(dict.fromkeys(wanted.name for wanted, offer in supply if wanted.type == offer)))
+        derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if wanted.type != offer))
+        is_reactor = COMMAND not in self.functions and self.functions.get(INITIALISE) == FunctionType((), ())
+        derive(
+            self, "initialise", next(place for place, name, _ in functions if name == INITIALISE) if is_reactor else -1
+        )
         derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
 
     def function(self, export: str) -> FunctionType:
@@ -172,13 +187,16 @@ class Library:
         try:
             exports = msgspec.convert(described.exports, tuple[Extern, ...])
             imports = msgspec.convert(described.imports, tuple[Import, ...])
-        except msgspec.ValidationError as error:
+            offers = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
+            supply = tuple(zip(imports, offers, strict=True))
+        except (msgspec.ValidationError, ValueError) as error:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
         module = self._modules[described.digest] = Module(
             digest=described.digest,
             kind="module",
             exports=exports,
             imports=imports,
+            offers=tuple(offer for _, offer in supply),
             size=size,
             artifact=path,
             counted=described.counted,
