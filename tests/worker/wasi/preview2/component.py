@@ -37,7 +37,8 @@ class Component:
     def __init__(self, world: World | None = None, **settings: Any) -> None:
         self.world = world or make_world(**settings)
         self.state = State(self.world)
-        self.root: int = self.call("filesystem/preopens", "get-directories")[0][0]
+        self.preopens = {name: number for number, name in self.call("filesystem/preopens", "get-directories")}
+        self.root = self.preopens["/"]
 
     def raw(self, interface: str, name: str, *args: Any) -> Any:
         """Call a function and return what it does, of the type that it says."""

@@ -47,15 +47,43 @@ def test_there_is_one_directory_from_the_start(component: Component) -> None:
 
 
 def test_every_preopened_directory_is_listed() -> None:
-    """Whatever directories a world offers are there under their names."""
-    world = make_world(files={"data/file": b"text"})
-    data = world.tree.root.get(b"data")
-    world.preopens["/data"] = data  # type: ignore[assignment]
-    component = Component(world)
-    (_, _), (descriptor, name) = component.call("filesystem/preopens", "get-directories")
-    assert name == "/data"
-    assert component.names_in(descriptor) == ["file"]
-    assert refused(lambda: component.open("../data/file", at=descriptor)) == "not-permitted"
+    """Directories with names of their own are there besides, and lead nowhere else."""
+    component = Component(files={"data/file": b"text"}, dirs={"/data": False, "new": False})
+    assert list(component.preopens) == ["/data", "new", "/"]
+    assert component.names_in(component.preopens["/data"]) == ["file"]
+    assert component.names_in(component.preopens["new"]) == []
+    assert refused(lambda: component.open("../data/file", at=component.preopens["/data"])) == "not-permitted"
+    assert component.names() == ["data", "new"]
+
+
+@pytest.mark.parametrize("below", ["", "data/"])
+def test_what_is_frozen_is_read_only(below: str) -> None:
+    """Whether reached by its own descriptor or by a path from above, nothing in it can be changed."""
+    component = Component(files={"data/file": b"text", "data/dir/x": b""}, dirs={"data": True})
+    data = component.preopens["data"]
+    base = component.root if below else data
+    assert component.file("get-flags", data) == {"read"}
+    assert component.file("get-flags", component.open(f"{below}dir", "d", at=base)) == {"read"}
+    for letters, flags in (("c", READ), ("t", READ), ("", READ_WRITE), ("", WRITE), ("", READ | {"mutate-directory"})):
+        name = "dir" if "mutate-directory" in flags else "new" if letters == "c" else "file"
+        call = (f"{below}{name}", letters, flags)
+        assert refused(lambda call=call: component.open(*call, at=base)) == "read-only"
+    file = component.open(f"{below}file", flags=READ, at=base)
+    assert component.file("read", file, 9, 0) == (b"text", True)
+    for name, *args in (
+        ("create-directory-at", base, f"{below}new"),
+        ("remove-directory-at", base, f"{below}dir/"),
+        ("unlink-file-at", base, f"{below}file"),
+        ("symlink-at", base, "x", f"{below}new"),
+        ("link-at", base, NONE, f"{below}file", base, f"{below}new"),
+        ("rename-at", base, f"{below}file", base, f"{below}new"),
+        ("rename-at", base, f"{below}file", component.root, "new"),
+        ("set-times-at", base, NONE, f"{below}file", NOW, NOW),
+        ("set-times", data, NOW, NOW),
+    ):
+        expected = "not-empty" if name == "remove-directory-at" else "read-only"
+        assert refused(lambda name=name, args=args: component.file(name, *args)) == expected
+    assert component.names_in(data) == ["file", "dir"]
 
 
 def test_opening_says_what_can_be_done(component: Component) -> None:
