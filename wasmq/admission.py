@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
 from wasmq.modules import COMMAND
+from wasmq.supply import arrange, refuse_missing
 from wasmq.types import FunctionType, printable
 from wasmq.units import format_size, parse_size
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 _f32 = struct.Struct("<f")
 
 
-def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
-    """Return the arguments as they go to the guest.
+def check_call(
+    module: Module, export: str, args: Sequence[Any], links: tuple[tuple[str, Module], ...] = ()
+) -> tuple[Value, ...]:
+    """Return the arguments as they go to the guest. `links` are the modules that the call is linked with.
 
     Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport`,
     `InvalidArguments` or `UnsatisfiedImport`.
     """
-    if module.missing:
+    if links:
+        refuse_missing(arrange(module, links))
+    elif module.missing:
         _refuse_imports(module)
     function = module.function(export)
     if export not in module.places:

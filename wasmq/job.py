@@ -66,13 +66,15 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
-    `program` is what a WASI guest is to see, None when nothing was said of it.
+    `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
+    linked with, each as the name by which it is imported from and its digest, sorted by name.
     """
 
     module: str
     export: str
     args: tuple[Value, ...] = ()
     program: Program | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):

@@ -124,6 +124,33 @@ class Map(_Frame, frozen=True):
     wasi: tuple[str, ...] = ()
 
 
+class Wire(_Part, frozen=True):
+    """What satisfies one import, named by `module` and `name`: an export of an earlier part, by their places."""
+
+    module: str
+    name: str
+    part: int
+    position: int
+
+
+class Part(_Part, frozen=True):
+    """One instance of a linked job: the number of its mapped artifact, a name to tell it by, and its wires."""
+
+    artifact: int
+    name: str
+    wires: tuple[Wire, ...]
+
+
+class Link(_Frame, frozen=True):
+    """Down: know artifacts that were mapped as counted ones, linked with each other, as `module`.
+
+    They are instantiated in this order in one store; the last part is the job's own module.
+    """
+
+    module: int
+    parts: tuple[Part, ...]
+
+
 class Unmap(_Frame, frozen=True):
     """Down: forget a module; its running instances go on."""
 
@@ -226,12 +253,14 @@ class Pulse(_Frame, frozen=True):
 class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
-    `timeout` is in seconds, `memory` in bytes.
+    `timeout` is in seconds, `memory` in bytes. With `counted`, the artifact is for the engine that counts memory
+    itself, whatever the module is like.
     """
 
     engine: str
     timeout: float
     memory: int
+    counted: bool = False
 
 
 class Described(_Frame, frozen=True):
@@ -264,7 +293,7 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel
 Upward: TypeAlias = Ready | Outcomes | Underway | Unmappable | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
