@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.modules import COMMAND
+from wasmq.modules import COMMAND, NUMBERS, PASSABLE
 from wasmq.supply import arrange, refuse_missing
 from wasmq.types import FunctionType, printable
 from wasmq.units import format_size, parse_size
@@ -36,7 +36,9 @@ def check_call(
         _refuse_imports(module)
     function = module.function(export)
     if export not in module.places:
-        raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
+        raise UnknownExport(
+            f"export {printable(export)!r} {function}: of references only null can be passed, where the type allows it"
+        )
     return check_arguments(export, function, args)
 
 
@@ -178,7 +180,13 @@ def _vector(arg: Any) -> bytes:
     return bytes(arg)
 
 
+def _null(arg: Any) -> None:
+    if arg is not None:
+        raise _Misfit(f"wants None, for of references only null can be passed, got {_shown(arg)}")
+
+
 _CHECKS: dict[str, Callable[[Any], Value]] = {
+    **dict.fromkeys(PASSABLE - NUMBERS, _null),
     "i32": _integer(32),
     "i64": _integer(64),
     "f32": _single,

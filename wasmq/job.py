@@ -6,7 +6,23 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Access", "Call", "Caps", "Frame", "Job", "Limits", "Outcome", "Program", "State", "Status", "Trap", "Value"]
+from wasmq_worker.protocol import Reference
+
+__all__ = [
+    "Access",
+    "Call",
+    "Caps",
+    "Frame",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Program",
+    "Reference",
+    "State",
+    "Status",
+    "Trap",
+    "Value",
+]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
@@ -14,8 +30,11 @@ Status: TypeAlias = Literal[
 State: TypeAlias = Literal["queued", "running", "finished"]
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
-Value: TypeAlias = int | float | bytes
-"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian."""
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian.
+
+A reference is None when it is null; any other can only come out, as a `Reference` that says its kind.
+"""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

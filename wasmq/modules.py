@@ -37,8 +37,12 @@ COMMAND = "_start"
 """What a WASI command exports to be run."""
 INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
-PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
-"""Value types that a call can carry in or out."""
+NUMBERS = frozenset({"i32", "i64", "f32", "f64", "v128"})
+PASSABLE = NUMBERS | {
+    *("funcref", "nullfuncref", "externref", "nullexternref", "anyref", "eqref", "i31ref", "structref", "arrayref"),
+    *("nullref", "exnref", "nullexnref"),
+}
+"""Value types that a call can carry in; of the references, only null."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +81,7 @@ class Module:
             if isinstance(extern.type, FunctionType)
         ]
         passable = [
-            (position, name, function)
-            for position, name, function in functions
-            if PASSABLE.issuperset(function.params) and PASSABLE.issuperset(function.results)
+            (position, name, function) for position, name, function in functions if PASSABLE.issuperset(function.params)
         ]
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})

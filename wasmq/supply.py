@@ -88,15 +88,11 @@ def check_links(link: Mapping[str, Any] | None, module: Callable[[str], Module])
 def arrange(main: Module, links: tuple[tuple[str, Module], ...]) -> Arrangement:
     """Return a job's instances and what satisfies their imports.
 
-    Each linked module is instantiated once, however many names it has. Raises `InvalidArguments` for a cycle, and for
-    a name that nothing imports from.
+    Each linked module is instantiated once, however many names it has, and also when nothing imports from it: it may be
+    there for what it puts into another's memory or table. Raises `InvalidArguments` for a cycle.
     """
     named = dict(links)
     order = _order(main, named)
-    reached = set(order)
-    for name, module in links:
-        if module not in reached or not any(_imports_from(part, name) for part in (*order, main)):
-            raise InvalidArguments(f"link {printable(name, 60)!r}: nothing in the job imports from that name")
     offered = {module: (place, _positions(module)) for place, module in enumerate(order)}
     parts = []
     for module in order:
@@ -160,7 +156,7 @@ def _another_type(name: str, wanted: ExternType, offer: ExternType) -> str:
 
 
 def _order(main: Module, named: Mapping[str, Module]) -> list[Module]:
-    """Return the linked modules that `main` needs, each behind those it needs itself. Raises `InvalidArguments`."""
+    """Return the linked modules: those that `main` needs first, each behind what it needs. Raises `InvalidArguments`."""
     done: list[Module] = []
     path: list[tuple[str, Module]] = []
 
@@ -180,17 +176,13 @@ def _order(main: Module, named: Mapping[str, Module]) -> list[Module]:
         path.pop()
         done.append(module)
 
-    for wanted in _needs(main, named):
+    for wanted in (*_needs(main, named), *named):
         visit(wanted, named[wanted])
     return done
 
 
 def _needs(module: Module, named: Mapping[str, Module]) -> list[str]:
     return [name for name in dict.fromkeys([wanted.module for wanted in module.imports]) if name in named]
-
-
-def _imports_from(module: Module, name: str) -> bool:
-    return any(wanted.module == name for wanted in module.imports)
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Limits, Outcome, State, Status, Trap, Value
+from wasmq.job import Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.modules import NUMBERS, PASSABLE
 from wasmq.types import printable
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ MAX_KEY: Final = 255
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 _JsonValue: TypeAlias = Annotated[
-    Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]})
+    Any,
+    msgspec.Meta(
+        extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}, {"type": "null"}]}
+    ),
 ]
 _VALUE: Final = (
     'i32 and i64 are integers (or decimal strings); f32 and f64 numbers, decimal strings, "NaN", "Infinity" or '
@@ -73,7 +77,7 @@ _JsonResult: TypeAlias = Annotated[
                 {"type": "integer"},
                 {"type": "number"},
                 {"type": "string"},
-                {"type": "array", "items": {"type": ["integer", "number", "string"]}},
+                {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}},
             ]
         },
     ),
@@ -191,8 +195,10 @@ def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tu
     return tuple(values)
 
 
-def json_value(value: Value) -> int | float | str:
+def json_value(value: Value) -> int | float | str | None:
     """Return a core value as what JSON can carry."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):
@@ -273,6 +279,11 @@ def _v128(came: Any) -> bytes:
     raise ValueError
 
 
+def _null(came: Any) -> None:
+    if came is not None:
+        raise ValueError
+
+
 _INTEGERS: Final = "an integer, as a JSON number or a decimal string"
 _FLOATS: Final = 'a finite number, as such or as a decimal string, or "NaN", "Infinity", "-Infinity"'
 _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
@@ -281,6 +292,7 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
     "f32": (_float, _FLOATS),
     "f64": (_float, _FLOATS),
     "v128": (_v128, "32 hex digits"),
+    **dict.fromkeys(PASSABLE - NUMBERS, (_null, "null")),
 }
 
 

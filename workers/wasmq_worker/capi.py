@@ -146,6 +146,7 @@ export_nth = _bind("wasmtime_instance_export_nth", c_bool, P, P, c_size_t, P, P,
 call_async = _bind("wasmtime_func_call_async", P, P, P, P, c_size_t, P, c_size_t, P, P)
 future_poll = _bind("wasmtime_call_future_poll", c_bool, P)
 future_delete = _bind("wasmtime_call_future_delete", None, P)
+val_unroot = _bind("wasmtime_val_unroot", None, P)
 memory_data = _bind("wasmtime_memory_data", P, P, P)
 memory_data_size = _bind("wasmtime_memory_data_size", c_size_t, P, P)
 

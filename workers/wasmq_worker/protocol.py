@@ -20,8 +20,6 @@ ENGINE_REVISION = 1
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
 
-Value: TypeAlias = int | float | bytes
-
 _LENGTH = struct.Struct("<I")
 
 
@@ -35,6 +33,16 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
+
+
+class Reference(_Part, frozen=True):
+    """A reference that a guest returned and that is not null; all that is left of it is its `kind`: "funcref"."""
+
+    kind: str
+
+
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value; None is a null reference."""
 
 
 class Signature(_Part, frozen=True):
