@@ -156,7 +156,7 @@ def _another_type(name: str, wanted: ExternType, offer: ExternType) -> str:
 
 
 def _order(main: Module, named: Mapping[str, Module]) -> list[Module]:
-    """Return the linked modules: those that `main` needs first, each behind what it needs. Raises `InvalidArguments`."""
+    """Return the linked modules, those that `main` needs first, each behind its own. Raises `InvalidArguments`."""
     done: list[Module] = []
     path: list[tuple[str, Module]] = []
 
