@@ -1,4 +1,4 @@
-"""The specification test-suite's JSON values, to and from what the public API takes and gives, and as WebAssembly text."""
+"""The JSON values of the specification's test-suite, as what the public API takes and gives, and as WebAssembly text."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ def _vector_agrees(wanted: dict[str, Any], came: bytes) -> bool:
     size = width // 8
     for place, text in enumerate(wanted["value"]):
         bits = int.from_bytes(came[place * size : (place + 1) * size], "little")
-        fits = (
-            _float_agrees(text, bits, width) if lane_type.startswith("f") else bits == int(text) % (1 << width)
-        )
+        fits = _float_agrees(text, bits, width) if lane_type.startswith("f") else bits == int(text) % (1 << width)
         if not fits:
             return False
     return True

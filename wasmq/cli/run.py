@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from wasmq import logs
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import load_module, unreadable
-from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
+from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_value, json_value, parse_arguments
 from wasmq.errors import UnknownExport
@@ -20,7 +20,7 @@ from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from wasmq.config import Config
@@ -50,6 +50,7 @@ def run(
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
+    link: LinkedFiles = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -63,15 +64,17 @@ def run(
         "scheduler.engine": engine,
     }
     settings = effective_config(config, flags)
-    with unreadable(file):
-        file.stat()  # before a worker process is started for nothing
+    linked = linked_files(link)
+    for each in (file, *linked.values()):
+        with unreadable(each):
+            each.stat()  # before a worker process is started for nothing
     if export is None:
         raise UsageError(_choices(file, anyio.run(load_module, settings, file)))
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output)
-    outcome = anyio.run(_run, settings, file, export, args, limits)
+    outcome = anyio.run(_run, settings, file, export, args, limits, linked)
     if json:
         print_json(_report(outcome))
     elif outcome.status == "succeeded" and outcome.values:
@@ -81,7 +84,9 @@ def run(
     return exit_for_outcome(outcome)
 
 
-async def _run(config: Config, file: Path, export: str, args: Sequence[str], limits: Limits) -> Outcome:
+async def _run(
+    config: Config, file: Path, export: str, args: Sequence[str], limits: Limits, linked: Mapping[str, Path]
+) -> Outcome:
     job: JobHandle | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(spin, f"running {export} of {file}; Ctrl-C cancels it")
@@ -94,8 +99,12 @@ async def _run(config: Config, file: Path, export: str, args: Sequence[str], lim
                     function = module.function(export)
                 except UnknownExport as error:
                     raise UnknownExport(f"{file}: {error}") from None
+                link = {}
+                for name, each in linked.items():
+                    with unreadable(each):
+                        link[name] = await scheduler.load(each)
                 values = parse_arguments(args, function.params, export)
-                job = await scheduler.submit(module, export, *values, limits=limits)
+                job = await scheduler.submit(module, export, *values, link=link, limits=limits)
                 outcome = await job
             if scope.cancelled_caught:
                 if job is None:

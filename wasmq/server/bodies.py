@@ -109,6 +109,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str
     args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    link: Annotated[
+        dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
+    ] = {}
     limits: LimitsRequest = LimitsRequest()
     tenant: _Name = "default"
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0

@@ -108,6 +108,7 @@ def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: st
         module=wanted.module,
         export=wanted.export,
         args=arguments(module.function(wanted.export).params, wanted.args, where),
+        link=wanted.link,
         limits=wanted.limits.limits(),
         tenant=wanted.tenant,
         priority=wanted.priority,
