@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.modules import COMMAND, NUMBERS, PASSABLE
 from wasmq.supply import arrange, refuse_missing
-from wasmq.types import FunctionType, printable
+from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:

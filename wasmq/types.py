@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "COMMAND",
+    "INITIALISE",
     "Extern",
     "ExternType",
     "FunctionType",
@@ -24,6 +26,17 @@ __all__ = [
     "printable",
 ]
 
+COMMAND = "_start"
+"""What a WASI command exports to be run."""
+INITIALISE = "_initialize"
+"""What a WASI reactor exports to be called once, before anything else."""
+
+NUMBERS = frozenset({"i32", "i64", "f32", "f64", "v128"})
+PASSABLE = NUMBERS | {
+    *("funcref", "nullfuncref", "externref", "nullexternref", "anyref", "eqref", "i31ref", "structref", "arrayref"),
+    *("nullref", "exnref", "nullexnref"),
+}
+"""Value types that a call can carry in; of the references, only null."""
 _SHOWN_VALUES = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmq.errors import InvalidArguments
 from wasmq.job import Reference
-from wasmq.modules import NUMBERS, PASSABLE
+from wasmq.types import NUMBERS, PASSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
