@@ -1,4 +1,4 @@
-"""The JSON values of the specification's test-suite, as what the public API takes and gives, and as WebAssembly text."""
+"""JSON values of the specification's test-suite, as the public API takes and gives them, and as WebAssembly text."""
 
 from __future__ import annotations
 
