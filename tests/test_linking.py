@@ -184,7 +184,9 @@ async def test_a_linked_module_may_stand_in_for_wasi(make_scheduler):
 
 async def test_one_module_under_two_names_is_one_instance(make_scheduler):
     """Both names lead to the same memory."""
-    user = """(module (import "a" "put" (func $put (param i32 i32))) (import "b" "get" (func $get (param i32) (result i32)))
+    user = """(module
+      (import "a" "put" (func $put (param i32 i32)))
+      (import "b" "get" (func $get (param i32) (result i32)))
       (func (export "f") (result i32) (call $put (i32.const 0) (i32.const 5)) (call $get (i32.const 0))))"""
     async with running(make_scheduler) as scheduler:
         shared = await scheduler.load(SHARED)
