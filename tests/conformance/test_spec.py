@@ -38,7 +38,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory):
 async def test_the_specifications_test_suite(make_scheduler, suite, engine, record_property, capsys):
     """No assertion fails. Those that lean on state which no job can have are counted, and so is what is not offered."""
     files, unread = suite
-    async with running(make_scheduler, engine=engine) as scheduler:
+    async with make_scheduler(engine=engine) as scheduler:
         results = await spec.run(files, scheduler)
     counts = spec.counts(results)
     record_property("counts", dict(counts))

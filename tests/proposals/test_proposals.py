@@ -14,8 +14,8 @@ PAGE = 65_536
 # Name → text, export, arguments, values.
 WORKS = {
     "start function": (
-        "(module (global $g (mut i32) (i32.const 1)) (func $s (global.set $g (i32.const 42))) (start $s)"
-        ' (func (export "f") (result i32) (global.get $g)))',
+        """(module (global $g (mut i32) (i32.const 1)) (func $s (global.set $g (i32.const 42))) (start $s)
+          (func (export "f") (result i32) (global.get $g)))""",
         (),
         (42,),
     ),
@@ -88,7 +88,8 @@ WORKS = {
         (struct.pack("<4i", 1, 0, 2**31 - 1, -(2**31)),),
     ),
     "multi-memory": (
-        """(module (memory $a 1) (memory $b 1) (data (memory $b) (i32.const 0) "\\07") (func (export "f") (result i32 i32 i32)
+        """(module (memory $a 1) (memory $b 1) (data (memory $b) (i32.const 0) "\\07")
+          (func (export "f") (result i32 i32 i32)
           (memory.copy $a $b (i32.const 4) (i32.const 0) (i32.const 1))
           (i32.load8_u $a (i32.const 4)) (memory.grow $b (i32.const 2)) (memory.size $b)))""",
         (),

@@ -138,22 +138,14 @@ def _source(of: Supply) -> str:
 
 
 def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
-    """Return the module as HTTP describes it, with who satisfies each import, null and why where nobody does."""
+    """Return the module as HTTP describes it, and for each import who satisfies it, or null and why nobody does."""
     return {
         "kind": module.kind,
         "digest": module.digest,
         "size": module.size,
         "exports": [{"name": extern.name, "type": _type(extern.type)} for extern in module.exports],
-        "imports": [
-            {
-                "module": each.wanted.module,
-                "name": each.wanted.name,
-                "type": _type(each.wanted.type),
-                "by": each.source,
-                "problem": each.problem,
-            }
-            for each in supplies
-        ],
+        "imports": [{"module": each.module, "name": each.name, "type": _type(each.type)} for each in module.imports],
+        "supply": [{"by": each.source, "problem": each.problem} for each in supplies],
     }
 
 
