@@ -29,8 +29,8 @@ class World:
     Raises ValueError, in one line, for arguments that no guest could be given: a NUL byte, an environment name that is
     empty or contains "=", a file name that leads outside, or files that do not fit the quota.
 
-    Every guest finds the root of its files preopened as "." and as "/". `dirs` names directories that are preopened
-    before them under names of their own, True for those in which nothing may be changed.
+    Every guest finds the root of its files preopened as "/" and as ".", its first two directories. `dirs` names
+    directories that are preopened after them under names of their own, True for those in which nothing may be changed.
 
     `moved` is what the guest's calls have cost so far, in bytes: each byte copied into or out of its memory, 8 for each
     buffer named in a vector, and what the file system did besides (zeros filled in, links followed, names listed).
@@ -71,11 +71,12 @@ class World:
                 Input(stdin),
                 self._stdout,
                 self._stderr,
-                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
-                # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
-                # the one, absolute paths to the other.
-                OpenDirectory(self.tree.root, b"."),
+                # The first one is the working directory, to Go by its name (which must be absolute) and to Zig by its
+                # number. wasi-libc takes the one with the longest name that fits, and knows no difference between
+                # these two; others look for "." by its name.
                 OpenDirectory(self.tree.root, b"/"),
+                OpenDirectory(self.tree.root, b"."),
+                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
             ),
         )
         self.copied = 0
@@ -128,7 +129,7 @@ class World:
                 continue
             if isinstance(place.node, File) and not place.slashed:
                 found[name] = bytes(place.node.content)
-            elif isinstance(place.node, Directory) and (name.endswith("/") or not path):
+            elif isinstance(place.node, Directory) and name.endswith("/"):
                 self._collect_below(place.node, name, found)
         return found
 
