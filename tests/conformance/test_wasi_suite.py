@@ -57,7 +57,7 @@ def given(program: Path, said: dict[str, Any]) -> dict[str, Any]:
                 files[inside] = path.read_bytes()
             elif not any(path.iterdir()):
                 dirs[inside] = "rw"
-    dirs |= {name: "rw" for name in said.get("dirs", ())}
+    dirs |= dict.fromkeys(said.get("dirs", ()), "rw")
     return {
         "argv": said.get("args", []),
         "env": said.get("env", {}),
