@@ -18,7 +18,7 @@ class Unavailable(Exception):
 
 
 def cache() -> Path:
-    """Return where packages and compiled modules are kept between runs: `WASMQ_TEST_CACHE` or the user's cache."""
+    """Return where packages and compiled modules are kept between runs: `WASMQ_TEST_CACHE` or the user cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get(VARIABLE) or home / "wasmq-tests")
 
