@@ -37,6 +37,7 @@ def module_of(*exports, imports=()):
         kind="module",
         exports=exports,
         imports=imports,
+        offers=(None,) * len(imports),
         size=1,
         artifact=Path("/nowhere"),
         counted=False,
@@ -172,7 +173,7 @@ def test_an_import_that_nobody_offers_is_named():
     imports = (Import("env", "log", function("i32")), Import("env", "time", function()))
     module = module_of(Extern("f", function()), imports=imports)
     with pytest.raises(UnsatisfiedImport, match=r"offers the import env\.log \(func \(param i32\)\) \(and 1 more\)$"):
-        admission.check_imports(module, HostFunctions(0), "default", ())
+        admission.check_imports(module, (), HostFunctions(0), "default", ())
 
 
 def test_no_limits_are_the_defaults():

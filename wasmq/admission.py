@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.types import COMMAND, FunctionType, printable
+from wasmq.supply import arrange
+from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wasmq.config import LimitsConfig
     from wasmq.host import HostFunctions
     from wasmq.modules import Module
-    from wasmq.types import Import
+    from wasmq.supply import Supply
 
 _f32 = struct.Struct("<f")
 
@@ -30,7 +31,9 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
     """
     function = module.function(export)
     if export not in module.places:
-        raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
+        raise UnknownExport(
+            f"export {printable(export)!r} {function}: of references only null can be passed, where the type allows it"
+        )
     return check_arguments(export, function, args)
 
 
@@ -44,28 +47,41 @@ def check_export(module: Module, export: str | None) -> str:
     raise UnknownExport(f"export {COMMAND!r} {module.functions[COMMAND]}: a command takes and returns nothing")
 
 
-def check_imports(module: Module, functions: HostFunctions, tenant: str, granted: Collection[str]) -> None:
-    """Raise `UnsatisfiedImport` unless everything that a module imports is offered, with its type, and granted.
+def check_imports(
+    module: Module,
+    links: tuple[tuple[str, Module], ...],
+    functions: HostFunctions,
+    tenant: str,
+    granted: Collection[str],
+) -> None:
+    """Raise `UnsatisfiedImport` unless all that a module and its `links` import is offered, with its type, and granted.
 
-    `granted` names the host functions that were granted to the tenant or to this job.
+    `granted` names the host functions that were granted to the tenant or to this job. What is imported from a name
+    that is linked never comes from a host function.
     """
-    refusals = [why for wanted, offer in module.missing if (why := _refusal(wanted, offer, functions, tenant, granted))]
+    linked = {name for name, _ in links}
+    refusals = [
+        (owner, why)
+        for owner, supply in arrange(module, links).missing
+        if (why := _refusal(supply, linked, functions, tenant, granted))
+    ]
     if refusals:
+        owner, why = refusals[0]
         more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
-        raise UnsatisfiedImport(f"module {module.digest[:12]}: {refusals[0]}{more}")
+        raise UnsatisfiedImport(f"module {owner.digest[:12]}: {why}{more}")
 
 
 def _refusal(
-    wanted: Import, offer: FunctionType | None, functions: HostFunctions, tenant: str, granted: Collection[str]
+    supply: Supply, linked: Collection[str], functions: HostFunctions, tenant: str, granted: Collection[str]
 ) -> str | None:
-    """Return why an import that WASI does not meet is not met by a host function either; None when it is."""
+    """Return why an import that nothing else meets is not met by a host function either; None when it is."""
+    wanted = supply.wanted
     name = f"{printable(wanted.module)}.{printable(wanted.name)}"
-    function = functions.find(wanted)
-    there = offer if function is None else function.type
-    if there is None:
-        return f"nobody offers the import {name} {wanted.type}"
-    if function is None or there != wanted.type:
-        return f"the import {name} has another type: it wants {wanted.type}, there is {there}"
+    function = functions.find(wanted) if wanted.module not in linked else None
+    if function is None:
+        return supply.problem
+    if function.type != wanted.type:
+        return f"the import {name} has another type: it wants {wanted.type}, there is {function.type}"
     if tenant in function.tenants or "*" in function.tenants or function.name in granted:
         return None
     return (
@@ -211,7 +227,13 @@ def _vector(arg: Any) -> bytes:
     return bytes(arg)
 
 
+def _null(arg: Any) -> None:
+    if arg is not None:
+        raise _Misfit(f"wants None, for of references only null can be passed, got {_shown(arg)}")
+
+
 _CHECKS: dict[str, Callable[[Any], Value]] = {
+    **dict.fromkeys(PASSABLE - NUMBERS, _null),
     "i32": _integer(32),
     "i64": _integer(64),
     "f32": _single,

@@ -90,8 +90,10 @@ class Foreman:
 
     def _asked(self, worker: int, asked: Asked) -> None:
         job = self._pool.asked(worker, asked)
-        # A job was accepted with all that its module imports, so whatever that is has been granted.
-        function = self._functions.imported(self._library[job.call.module], asked.function)
+        # A job was accepted with all that its modules import, so whatever that is has been granted.
+        links = job.call.links
+        modules = [self._library[digest] for digest in (job.call.module, *[digest for _, digest in links])]
+        function = self._functions.imported(asked.function, modules, [name for name, _ in links])
         self._calls.begin(worker, job, asked, function)
 
     def _next_alone(self, worker: int) -> list[Sending]:

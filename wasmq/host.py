@@ -18,7 +18,7 @@ from wasmq.types import FunctionType, Import, printable
 from wasmq_worker.protocol import BYTES, HostImport, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from wasmq.config import HostConfig
     from wasmq.modules import Module
@@ -114,6 +114,7 @@ class HostFunctions:
         self._by_number: list[HostFunction] = []
         self._by_name: dict[str, HostFunction] = {}
         self._supplies: dict[str, tuple[HostFunction, ...]] = {}
+        self._imports: dict[str, tuple[HostImport, ...]] = {}
 
     def offer(
         self,
@@ -147,6 +148,7 @@ class HostFunctions:
             self._by_number.append(offered)
             self._by_name[dotted] = offered
             self._supplies.clear()
+            self._imports.clear()
             return function
 
         return decorate
@@ -165,11 +167,21 @@ class HostFunctions:
             supply = self._supplies[module.digest] = tuple(dict.fromkeys(met))
         return supply
 
-    def imported(self, module: Module, number: int) -> HostFunction:
-        """Return a function by its number. Raises `ProtocolError` for one that the module does not import."""
+    def imports(self, module: Module) -> tuple[HostImport, ...]:
+        """Return the same as a worker is told of it."""
+        imports = self._imports.get(module.digest)
+        if imports is None:
+            imports = self._imports[module.digest] = tuple([function.known for function in self.supply(module)])
+        return imports
+
+    def imported(self, number: int, modules: Iterable[Module], linked: Collection[str] = ()) -> HostFunction:
+        """Return a function by its number.
+
+        Raises `ProtocolError` for one that none of the modules imports, or only from a name that is linked.
+        """
         found = self._by_number[number] if 0 <= number < len(self._by_number) else None
-        if found is None or found not in self.supply(module):
-            raise ProtocolError(f"a call of host function {number}, which module {module.digest[:12]} does not import")
+        if found is None or found.known.module in linked or not any(found in self.supply(each) for each in modules):
+            raise ProtocolError(f"a call of host function {number}, which the job does not import")
         return found
 
     def _check_names(self, module: str, name: str) -> str:

@@ -129,7 +129,8 @@ class Scheduler:
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
-            imports=lambda module: [function.known for function in self._functions.supply(module)],
+            counted=self._library.counted,
+            imports=self._functions.imports,
         )
         self._settler = Settler(
             store=self._store,
@@ -248,6 +249,7 @@ class Scheduler:
         module: Module | str,
         export: str | None = None,
         *args: Any,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -260,9 +262,10 @@ class Scheduler:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `grant` names host functions
-        that this job may import, such as "env.lookup", beside those granted to its tenant. What else is given says what
-        a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
+        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
+        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
+        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
+        `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(
@@ -272,6 +275,7 @@ class Scheduler:
                     export=export,
                     args=args,
                     program=program,
+                    link=link,
                     limits=limits,
                     tenant=tenant,
                     priority=priority,
@@ -311,6 +315,7 @@ class Scheduler:
         export: str,
         calls: Iterable[Sequence[Any]],
         *,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -325,7 +330,14 @@ class Scheduler:
         digest = module if isinstance(module, str) else module.digest
         requests = (
             Request(
-                module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority, grant=grant
+                module=digest,
+                export=export,
+                args=args,
+                link=link,
+                limits=limits,
+                tenant=tenant,
+                priority=priority,
+                grant=grant,
             )
             for args in calls
         )

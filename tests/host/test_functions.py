@@ -56,10 +56,10 @@ def test_only_who_was_granted_a_function_may_import_it(tenants, tenant, granted)
     functions = offered(("i32",), ("i64",), tenants=tenants)
     allowed = "*" in tenants or tenant in tenants or tenants == tenant or "env.f" in granted
     if allowed:
-        admission.check_imports(module_of(WANTED), functions, tenant, granted)
+        admission.check_imports(module_of(WANTED), (), functions, tenant, granted)
         return
     with pytest.raises(UnsatisfiedImport) as caught:
-        admission.check_imports(module_of(WANTED), functions, tenant, granted)
+        admission.check_imports(module_of(WANTED), (), functions, tenant, granted)
     assert str(caught.value) == (
         f"module dddddddddddd: the import env.f is not granted to tenant '{tenant}': offer the host function with "
         'tenants=, give the tenant grant = ["env.f"], or submit the job with grant='
@@ -81,7 +81,7 @@ def test_another_type_is_refused_with_both(type_):
     """Whatever was granted: what is wanted and what is there are shown."""
     with pytest.raises(UnsatisfiedImport) as caught:
         admission.check_imports(
-            module_of(Import("env", "f", type_)), offered(("i32",), ("i64",), tenants="*"), "default", ("env.f",)
+            module_of(Import("env", "f", type_)), (), offered(("i32",), ("i64",), tenants="*"), "default", ("env.f",)
         )
     assert str(caught.value).endswith(
         f"the import env.f has another type: it wants {type_}, there is (func (param i32) (result i64))"
@@ -92,16 +92,16 @@ def test_the_first_import_that_is_not_met_is_named():
     """With how many more there are; those that are met do not count."""
     imports = (WANTED, Import("env", "g", FunctionType((), ())), Import("a\nb", "h", FunctionType((), ())))
     with pytest.raises(UnsatisfiedImport, match=r"nobody offers the import env\.g \(func\) \(and 1 more\)$"):
-        admission.check_imports(module_of(*imports), offered(("i32",), ("i64",), tenants="*"), "default", ())
+        admission.check_imports(module_of(*imports), (), offered(("i32",), ("i64",), tenants="*"), "default", ())
 
 
 def test_names_that_read_alike_are_not_the_same():
     """A function is found by both of its names, wherever a dot stands in them."""
     functions = HostFunctions(0)
     functions.offer("a.b", "c", tenants="*", params=(), results=())(print)
-    admission.check_imports(module_of(Import("a.b", "c", FunctionType((), ()))), functions, "default", ())
+    admission.check_imports(module_of(Import("a.b", "c", FunctionType((), ()))), (), functions, "default", ())
     with pytest.raises(UnsatisfiedImport, match="nobody offers"):
-        admission.check_imports(module_of(Import("a", "b.c", FunctionType((), ()))), functions, "default", ())
+        admission.check_imports(module_of(Import("a", "b.c", FunctionType((), ()))), (), functions, "default", ())
     with pytest.raises(ValueError, match=r"a\.b\.c is offered already"):
         functions.offer("a", "b.c")
 
@@ -183,10 +183,14 @@ def test_a_module_is_supplied_with_what_it_imports():
     functions.offer("env", "g", params=(), results=())(print)
     functions.offer("env", "f", params=("i32",), results=("i64",))(print)
     assert [function.name for function in functions.supply(module)] == ["env.f", "env.g"]
-    assert functions.imported(module, functions._by_name["env.g"].known.function).name == "env.g"
+    assert functions.imported(functions._by_name["env.g"].known.function, [module]).name == "env.g"
     for number in (functions._by_name["env.h"].known.function, -1, 3, 2**63):
-        with pytest.raises(ProtocolError, match=f"host function {number}, which module dddddddddddd does not import"):
-            functions.imported(module, number)
+        with pytest.raises(ProtocolError, match=f"host function {number}, which the job does not import"):
+            functions.imported(number, [module])
+    number = functions._by_name["env.g"].known.function
+    for modules, linked in (([], ()), ([module], ["env"])):
+        with pytest.raises(ProtocolError, match=f"host function {number}, which the job does not import"):
+            functions.imported(number, modules, linked)
 
 
 # Arguments.

@@ -35,9 +35,9 @@ RIGHT = (7, b"key", 100)
 @pytest.mark.parametrize(
     ("call", "function", "args", "message"),
     [
-        (1, 1, (), "a call of host function 1, which module .* does not import"),
-        (1, 2, RIGHT, "a call of host function 2, which module"),
-        (1, -1, RIGHT, "a call of host function -1, which module"),
+        (1, 1, (), "a call of host function 1, which the job does not import"),
+        (1, 2, RIGHT, "a call of host function 2, which the job"),
+        (1, -1, RIGHT, "a call of host function -1, which the job"),
         (0, 0, RIGHT, "host call 0 of ticket .* came after call 0"),
         (-1, 0, RIGHT, "host call -1 of ticket"),
         (101, 0, RIGHT, "host call 101 of ticket"),

@@ -8,6 +8,7 @@ the engine.
 from __future__ import annotations
 
 import ctypes
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, values
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _OUT_OF_FUEL: Final = 11  # wasmtime/trap.h
 _MEMORY: Final = b"memory"
 _EXTERN_MEMORY: Final = 3
+_WRITABLE: Final = 0x200
 
 _caller_export = capi.caller_export
 _memory_data = capi.memory_data
@@ -37,6 +39,11 @@ stage = _Stage()
 _extern = (ctypes.c_uint64 * 8)()
 _extern_at = ctypes.addressof(_extern)
 _memory_at = _extern_at + 8
+_extern_fields = Struct("<B7xQQ").unpack_from  # the kind; which store, and which memory in it
+
+_view = ctypes.pythonapi.PyMemoryView_FromMemory
+_view.restype = ctypes.py_object
+_view.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
 
 
 class NoMemory(Exception):
@@ -51,9 +58,25 @@ class Failed(Exception):
         self.code = code
 
 
+def memory_of(caller: int, context: int) -> memoryview:
+    """Return the caller's memory as it is now: good until the guest runs again. Raises `NoMemory`."""
+    if not _caller_export(caller, _MEMORY, 6, _extern_at):
+        raise NoMemory
+    kind, store, index = _extern_fields(_extern)
+    if kind != _EXTERN_MEMORY:
+        raise NoMemory
+    # Looking costs half of what making a view does. A memory never moves: all that it may grow to is reserved.
+    seen = (store, index, _memory_size(context, _memory_at))
+    guest = stage.guest
+    if guest.seen != seen:
+        guest.memory = _view(_memory_data(context, _memory_at), seen[-1], _WRITABLE)
+        guest.seen = seen
+    return guest.memory
+
+
 def find_memory(caller: int, context: int) -> tuple[int, int]:
     """Return address and size of the caller's memory: good until the guest runs again. Raises `NoMemory`."""
-    if not _caller_export(caller, _MEMORY, 6, _extern_at) or _extern[0] & 0xFF != _EXTERN_MEMORY:
+    if not _caller_export(caller, _MEMORY, 6, _extern_at) or _extern_fields(_extern)[0] != _EXTERN_MEMORY:
         raise NoMemory
     # An empty memory may have no address.
     return _memory_data(context, _memory_at) or 0, _memory_size(context, _memory_at)

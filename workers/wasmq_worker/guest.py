@@ -45,11 +45,12 @@ class Guest:
     """
 
     __slots__ = (
+        "_byte_price",
+        "_call_price",
         "_fuel",
         "_fuel_at",
         "_left",
         "_moved",
-        "_prices",
         "_remaining",
         "_slice",
         "answer",
@@ -61,8 +62,10 @@ class Guest:
         "failure",
         "failure_code",
         "max_calls",
+        "memory",
         "over",
         "question",
+        "seen",
         "wake",
         "world",
     )
@@ -95,7 +98,11 @@ class Guest:
         self.calls = 0
         self.called: dict[int, int] = {}
         self.over = 0
-        self._prices = prices
+        # Its memory when it was last looked at, and what says that this is still it: see `imports.memory_of`.
+        self.memory = memoryview(b"")
+        self.seen: tuple[int, ...] = ()
+        self._call_price = prices.call
+        self._byte_price = prices.byte
         self._moved = 0
         self._fuel = ctypes.c_uint64()
         self._fuel_at = ctypes.addressof(self._fuel)
@@ -122,25 +129,27 @@ class Guest:
 
     def pay(self, context: int) -> None:
         """Charge one call of the host, and the bytes that it has moved. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call + self._moved_cost())
+        # Written out: every call of the host comes through here.
+        world = self.world
+        moved = world.copied + world.tree.work
+        cost = self._call_price + (moved - self._moved) * self._byte_price
+        self._moved = moved
+        self.charge(context, cost)
 
     def pay_call(self, context: int) -> None:
         """Charge one call of the host. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call)
+        self.charge(context, self._call_price)
 
     def pay_moved(self, context: int) -> None:
         """Charge the bytes that have been moved since they were charged last. Raises `OutOfFuel`."""
-        self.charge(context, self._moved_cost())
+        moved = self.world.moved
+        cost = (moved - self._moved) * self._byte_price
+        self._moved = moved
+        self.charge(context, cost)
 
     def pay_bytes(self, context: int, size: int, price: int = 0) -> None:
         """Charge bytes that a host call moves, and the call's own price. Raises `OutOfFuel`."""
-        self.charge(context, price + size * self._prices.byte)
-
-    def _moved_cost(self) -> int:
-        moved = self.world.moved
-        cost = (moved - self._moved) * self._prices.byte
-        self._moved = moved
-        return cost
+        self.charge(context, price + size * self._byte_price)
 
     def charge(self, context: int, cost: int) -> None:
         """Take fuel from the instance. Raises `OutOfFuel` when it has not so much, and takes what there is."""

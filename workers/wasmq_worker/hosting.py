@@ -7,7 +7,7 @@ the same calls with the same answers cost the same, whatever they wait for.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from wasmq_worker import capi, values
 from wasmq_worker.callbacks import AGAIN, Continuation, Failed, end, find_memory, slots_at, stage
@@ -119,7 +119,7 @@ def asking(host: HostImport, host_bytes: int) -> Callable[..., None]:
         try:
             question = _counted(guest, host)
             memory = find_memory(caller, context) if reaches_memory else _NO_MEMORY
-            question.take(host, layout.read(_string_at(args, size), 0), memory, host_bytes)
+            question.take(host, layout.read(_string_at(args, size), args, 0), memory, host_bytes)
             guest.pay_bytes(context, question.size, host.price)
         except BaseException as error:
             guest.attempt = None
@@ -156,7 +156,7 @@ def _put(guest: Guest, context: int, question: Question, answer: Answer) -> None
 
 def _within(memory: tuple[int, int], given: tuple[Value, ...], place: int, what: str) -> tuple[int, int]:
     """Return address and size of what a pointer and a length mean. Raises `Failed` when it is not all in memory."""
-    start, size = int(given[place]) & _U32, int(given[place + 1]) & _U32
+    start, size = cast("int", given[place]) & _U32, cast("int", given[place + 1]) & _U32
     if start + size > memory[1]:
         raise Failed(f"{what}: {size} bytes at {start} are outside the guest's memory of {memory[1]} bytes")
     return memory[0] + start, size

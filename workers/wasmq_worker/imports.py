@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmq_worker import capi, values
-from wasmq_worker.callbacks import AGAIN, Continuation, end, find_memory, slots_at, stage
+from wasmq_worker.callbacks import AGAIN, Continuation, end, memory_of, slots_at, stage
 from wasmq_worker.engine import check
 from wasmq_worker.guest import FOR_EVER, OutOfFuel
 from wasmq_worker.hosting import asking
@@ -29,21 +29,11 @@ MEMORYLESS: Final = frozenset({"proc_exit", "proc_raise", "sched_yield"})
 """The functions that do not touch the guest's memory, of which it then needs none."""
 
 _RAW: Final = 16  # bytes of a wasmtime_val_raw_t
-_WRITABLE: Final = 0x200
 
 _caller_context = capi.caller_context
 _string_at = ctypes.string_at
 
-_view = ctypes.pythonapi.PyMemoryView_FromMemory
-_view.restype = ctypes.py_object
-_view.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
 _i32_result = Struct("<B7xI20x")
-
-
-def memory_of(caller: int, context: int) -> memoryview:
-    """Return the caller's memory as it is now: good until the guest runs again. Raises `NoMemory`."""
-    view: memoryview = _view(*find_memory(caller, context), _WRITABLE)
-    return view
 
 
 def _no_memory(_caller: int, _context: int) -> memoryview:
@@ -108,15 +98,20 @@ def _function_type(params: tuple[str, ...], results: tuple[str, ...]) -> int:
 
 def _direct(name: str, function: Callable[..., int], params: tuple[str, ...], returns: bool) -> Callable[..., int]:
     """Return the callback for a function that never waits."""
-    unpack = Struct("<" + "".join({"i32": "I12x", "i64": "Q8x"}[kind] for kind in params)).unpack
-    size = _RAW * len(params)
+    unpack = Struct("<" + "".join({"i32": "I12x", "i64": "Q8x"}[kind] for kind in params)).unpack_from
+    raw = ctypes.c_char * (_RAW * len(params))
     memory_for = _no_memory if name in MEMORYLESS else memory_of
+    last, given = 0, raw()
 
     def call(_env: int | None, caller: int, slots: int, _count: int) -> int:
+        nonlocal last, given
         guest = stage.guest
+        if slots != last:
+            # A guest that calls in a loop has its arguments at the same place of its stack each time.
+            last, given = slots, raw.from_address(slots)
         try:
             context = _caller_context(caller)
-            errno = function(guest.world, memory_for(caller, context), *unpack(_string_at(slots, size)))
+            errno = function(guest.world, memory_for(caller, context), *unpack(given))
             guest.pay(context)
         except BaseException as error:
             return end(guest, name, error)
