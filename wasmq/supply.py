@@ -25,7 +25,7 @@ MAX_LINKS: Final = 32
 MAX_LINK_NAME: Final = 200
 _KEPT: Final = 1_024
 
-Source = Literal["link", "wasi"]
+Source = Literal["link", "wasi", "host"]
 
 
 class Supply(NamedTuple):

@@ -13,14 +13,15 @@ from wasmq import logs
 from wasmq.cli.exits import Unreadable
 from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import print_json, print_line, print_table, spin
+from wasmq.host import HostFunctions, offer_configured
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.supply import supply
-from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
+from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from wasmq.config import Config
     from wasmq.supply import Supply
@@ -49,7 +50,9 @@ def inspect(
     settings, linked = effective_config(config), linked_files(link)
     module, *others = anyio.run(load_modules, settings, (file, *linked.values()))
     links = tuple(sorted(zip(linked, others, strict=True), key=lambda entry: entry[0]))
-    supplies = supply(module, links)
+    functions = HostFunctions(settings.prices.host)
+    offer_configured(functions, settings.host)
+    supplies = [_or_host(each, functions, linked) for each in supply(module, links)]
     if json:
         print_json(_report(module, supplies))
         return 0
@@ -126,12 +129,29 @@ def _pages(memory: MemoryType, pages: int) -> str:
     return format_size(pages * memory.page_size)
 
 
+def _or_host(of: Supply, functions: HostFunctions, linked: Collection[str]) -> Supply:
+    """Return what satisfies an import, which may be a host function that the configuration names."""
+    function = None if of.source is not None or of.wanted.module in linked else functions.find(of.wanted)
+    if function is None:
+        return of
+    if function.type != of.wanted.type:
+        problem = f"the import {printable(_name(of))} has another type: it wants {of.wanted.type}, there is "
+        return of._replace(problem=f"{problem}{function.type}")
+    return of._replace(source="host", problem=None)
+
+
+def _name(of: Supply) -> str:
+    return f"{of.wanted.module}.{of.wanted.name}"
+
+
 def _source(of: Supply) -> str:
     match of.source:
         case "link":
             return f"the linked module {of.wanted.module}"
         case "wasi":
             return "WASI preview 1"
+        case "host":
+            return f"the configured host function; needs a grant of {printable(_name(of))}"
         case None:
             return of.problem or "nobody"
     assert_never(of.source)
