@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, State, Status, Trap, Value
-from wasmq.types import printable
+from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.types import NUMBERS, PASSABLE, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +59,10 @@ MAX_KEY: Final = 255
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 _JsonValue: TypeAlias = Annotated[
-    Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]})
+    Any,
+    msgspec.Meta(
+        extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}, {"type": "null"}]}
+    ),
 ]
 _VALUE: Final = (
     'i32 and i64 are integers (or decimal strings); f32 and f64 numbers, decimal strings, "NaN", "Infinity" or '
@@ -75,7 +78,7 @@ _JsonResult: TypeAlias = Annotated[
                 {"type": "integer"},
                 {"type": "number"},
                 {"type": "string"},
-                {"type": "array", "items": {"type": ["integer", "number", "string"]}},
+                {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}},
             ]
         },
     ),
@@ -112,6 +115,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
     args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    link: Annotated[
+        dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
+    ] = {}
     argv: Annotated[tuple[str, ...], msgspec.Meta(description="Arguments that follow the program's name.")] = ()
     env: dict[str, str] = {}
     stdin: bytes = b""
@@ -229,8 +235,10 @@ def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tu
     return tuple(values)
 
 
-def json_value(value: Value) -> int | float | str:
+def json_value(value: Value) -> int | float | str | None:
     """Return a core value as what JSON can carry."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):
@@ -314,6 +322,11 @@ def _v128(came: Any) -> bytes:
     raise ValueError
 
 
+def _null(came: Any) -> None:
+    if came is not None:
+        raise ValueError
+
+
 _INTEGERS: Final = "an integer, as a JSON number or a decimal string"
 _FLOATS: Final = 'a finite number, as such or as a decimal string, or "NaN", "Infinity", "-Infinity"'
 _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
@@ -322,6 +335,7 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
     "f32": (_float, _FLOATS),
     "f64": (_float, _FLOATS),
     "v128": (_v128, "32 hex digits"),
+    **dict.fromkeys(PASSABLE - NUMBERS, (_null, "null")),
 }
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
-from wasmq_worker.instance import Buffers, Instance, Module
+from wasmq_worker.instance import Buffers, Module
+from wasmq_worker.linking import Linked, Missing
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     QUANTUM_BUCKETS,
@@ -17,6 +18,7 @@ from wasmq_worker.protocol import (
     Cancel,
     Downward,
     Ended,
+    Link,
     Map,
     Outcomes,
     Pulse,
@@ -30,6 +32,7 @@ from wasmq_worker.shares import Shares
 
 if TYPE_CHECKING:
     from wasmq_worker.channel import Channel
+    from wasmq_worker.instance import Instance
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
@@ -60,7 +63,9 @@ class Turns:
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
         self._imports = Imports()
-        self._modules: dict[int, Module] = {}
+        self._artifacts: dict[int, Module] = {}
+        self._links: dict[int, Link] = {}
+        self._programs: dict[int, Module | Linked] = {}
         self._unmappable: dict[int, str] = {}
         self._shares = Shares(setup.quantum)
         self._buffers = Buffers()
@@ -185,6 +190,8 @@ class Turns:
                     self._start(assignment, now)
             case Map():
                 self._map(frame)
+            case Link():
+                self._links[frame.module] = frame
             case Cancel():
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
@@ -197,12 +204,15 @@ class Turns:
                 assert_never(frame)
 
     def _start(self, assignment: Assignment, now: float) -> None:
-        module = self._modules.get(assignment.module)
-        if module is None:
-            reason = self._unmappable.get(assignment.module, "never mapped here")
-            self._channel.send(Unmappable(assignment.module, reason, [assignment.ticket]))
-            return
-        instance = Instance(assignment, module, now)
+        program = self._programs.get(assignment.module)
+        if program is None:
+            try:
+                program = self._programs[assignment.module] = self._ready(assignment.module)
+            except Missing as missing:
+                reason = self._unmappable.get(missing.artifact, "never mapped here")
+                self._channel.send(Unmappable(missing.artifact, reason, [assignment.ticket]))
+                return
+        instance = program.instance(assignment, now)
         self._live[assignment.ticket] = instance
         self._shares.add(instance)
 
@@ -219,16 +229,33 @@ class Turns:
             self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
         engine = self._counting if frame.counted and self._counting is not None else self._engine
         try:
-            self._modules[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+            self._artifacts[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
 
+    def _ready(self, number: int) -> Module | Linked:
+        """Return what can be run under a number for the first time. Raises `Missing`."""
+        link = self._links.get(number)
+        if link is not None:
+            return Linked(link, self._artifacts)
+        artifact = self._artifacts.get(number)
+        if artifact is None:
+            raise Missing(number)
+        try:
+            artifact.ready()
+        except EngineError as error:
+            self._unmappable[number] = str(error)
+            raise Missing(number) from None
+        return artifact
+
     def _unmap(self, number: int) -> None:
         self._unmappable.pop(number, None)
-        if (module := self._modules.pop(number, None)) is not None:
-            module.unmapped = True
-            if not module.live:
-                module.close()
+        self._links.pop(number, None)
+        artifact, program = self._artifacts.pop(number, None), self._programs.pop(number, None)
+        if (gone := program or artifact) is not None:
+            gone.unmapped = True
+            if not gone.live:
+                gone.close()
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
