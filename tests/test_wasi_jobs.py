@@ -97,6 +97,10 @@ async def test_a_file_that_was_not_produced_is_named(make_scheduler, guests):
         ({"files": {"a": "text"}}, r"files\['a'\]: wants bytes, got 'text' \(str\)"),
         ({"files": {"a": b"", "a/b": b""}}, "'a' is a file, and the directory of another"),
         ({"files": {"a": b"", "/a": b""}}, "two of the paths name the same file"),
+        ({"files": {"a/": b"x"}}, r"files\['a/'\]: an empty directory, by the slash at its end, has no content"),
+        ({"files": {"a/": b"", "a": b""}}, "'a' is a file, and the directory of another"),
+        ({"files": {"../a/": b""}}, "tries to leave"),
+        ({"files": {"/": b""}}, "not the plain path"),
         ({"files": [("a", b"")]}, "files: wants a mapping"),
         ({"collect": "out.txt"}, "collect: wants a list of strings"),
         ({"collect": ["/etc/../.."]}, "collect: .* tries to leave"),
@@ -329,6 +333,19 @@ async def test_directories_have_names_of_their_own(make_scheduler):
         assert (await scheduler.run(module, "name", dirs=["data"])).value == int.from_bytes(b"data", "little")
         assert (await scheduler.run(module, "make", dirs={"data": "rw"})).value == 0
         assert (await scheduler.run(module, "make", dirs={"data": "ro"})).value == 69, "ROFS"
+
+
+async def test_an_empty_directory_can_be_brought(make_scheduler):
+    """A file whose name ends in a slash is a directory with nothing in it, and the guest can write there."""
+    text = f"""(module
+      (import "{WASI}" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (data (i32.const 100) "a/b/c")
+      (func (export "make") (result i32) (call $make (i32.const 3) (i32.const 100) (i32.const 5))))"""
+    async with make_scheduler() as scheduler:
+        module = await scheduler.load(text)
+        assert (await scheduler.run(module, "make", files={"a/b/": b""})).value == 0
+        assert (await scheduler.run(module, "make", files={"a/": b""})).value == 44, "NOENT"
 
 
 async def test_a_sleeper_is_ended_by_a_stop(make_scheduler):

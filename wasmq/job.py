@@ -69,10 +69,10 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a WASI guest sees of the world: arguments, environment, standard input, files; nothing else exists for it.
 
     `argv` are the arguments that follow the program's name, which is `name`. `files` are put into the job's own
-    scratch directory before it starts, by their path in it, and `collect` names those that the outcome is to bring
-    back; a name that ends in "/" stands for all files below. `dirs` are directories that the guest is handed under
-    names of their own beside the whole ("/" and "."), to write in ("rw") or only to read ("ro"). With `deterministic`
-    the guest's clock and random numbers are the same in each run.
+    scratch directory before it starts, by their path in it; a path that ends in "/" is an empty directory. `collect`
+    names those that the outcome is to bring back; a name that ends in "/" stands for all files below. `dirs` are
+    directories that the guest is handed under names of their own beside the whole ("/" and "."), to write in ("rw") or
+    only to read ("ro"). With `deterministic` the guest's clock and random numbers are the same in each run.
     """
 
     argv: tuple[str, ...] = ()

@@ -147,7 +147,13 @@ class World:
                     below.append((path + "/", node))
 
     def _place(self, name: str, content: bytes) -> None:
-        """Put one of the job's own files where its name says, with the directories on the way."""
+        """Put one of the job's own files where its name says, with the directories on the way.
+
+        A name that ends in "/" is a directory, with nothing in it yet.
+        """
+        if name.endswith("/"):
+            self._directory(name)
+            return
         above, _, last = _text("a file name", name).lstrip(b"/").rpartition(b"/")
         try:
             directory = self._reach(name, above)
