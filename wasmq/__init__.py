@@ -34,12 +34,15 @@ from wasmq.scheduler import Scheduler
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
+from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
     "BudgetExhausted",
     "Cancelled",
+    "Case",
     "Config",
     "ConfigError",
+    "Err",
     "Exited",
     "InvalidArguments",
     "InvalidLimit",
@@ -53,6 +56,7 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
@@ -61,6 +65,7 @@ __all__ = [
     "Request",
     "Scheduler",
     "SchedulerClosed",
+    "Some",
     "Tenant",
     "TimedOut",
     "Trap",

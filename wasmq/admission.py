@@ -6,11 +6,13 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.modules import COMMAND
+from wasmq.modules import COMMAND, Component
 from wasmq.types import FunctionType, printable
 from wasmq.units import format_size, parse_size
+from wasmq.wit_values import pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ _f32 = struct.Struct("<f")
 
 
 def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
-    """Return the arguments as they go to the guest.
+    """Return the arguments as they go to the guest; those of a component as one piece of bytes.
 
     Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport`,
     `InvalidArguments` or `UnsatisfiedImport`.
@@ -30,13 +32,24 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
     if module.missing:
         _refuse_imports(module)
     function = module.function(export)
+    if isinstance(function, wit.Func):
+        obstacle = wit.obstacle(function)
+        if obstacle is not None:
+            raise UnknownExport(f"export {printable(export)!r} cannot be called: {obstacle}")
+        return (pack_arguments(export, function, args),)
     if export not in module.places:
         raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
     return check_arguments(export, function, args)
 
 
 def check_export(module: Module, export: str | None) -> str:
-    """Return the export that a call names, by default a WASI command's `_start`. Raises `UnknownExport`."""
+    """Return the export that a call names, by default what runs a WASI command. Raises `UnknownExport`."""
+    if isinstance(module, Component):
+        if export is not None:
+            return module.resolve(export)
+        if module.command is None:
+            raise UnknownExport(f"it is no WASI command: no export wasi:cli/run@0.2 among {len(module.exports)}")
+        return module.command
     if export is not None:
         return export
     if module.functions.get(COMMAND) == FunctionType((), ()):
@@ -48,7 +61,8 @@ def check_export(module: Module, export: str | None) -> str:
 def _refuse_imports(module: Module) -> NoReturn:
     wanted, offer = module.missing[0]
     more = f" (and {len(module.missing) - 1} more)" if len(module.missing) > 1 else ""
-    name = f"{printable(wanted.module)}.{printable(wanted.name)}"
+    mark = "#" if isinstance(module, Component) else "."
+    name = f"{printable(wanted.module)}{mark}{printable(wanted.name)}".removeprefix("#")
     if offer is not None:
         raise UnsatisfiedImport(
             f"module {module.digest[:12]}: the import {name} has another type: "

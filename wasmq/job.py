@@ -6,7 +6,24 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Access", "Call", "Caps", "Frame", "Job", "Limits", "Outcome", "Program", "State", "Status", "Trap", "Value"]
+from wasmq import wit
+from wasmq.wit_values import read_result
+
+__all__ = [
+    "Access",
+    "Call",
+    "Caps",
+    "Frame",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Program",
+    "Returned",
+    "State",
+    "Status",
+    "Trap",
+    "Value",
+]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
@@ -112,13 +129,25 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     backtrace: tuple[Frame, ...] = ()
 
 
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """What a component's function returned: its type, and the value as it went over the frames."""
+
+    type: wit.ValueType | None
+    packed: bytes
+
+    def natural(self) -> Any:
+        """Return the value as natural Python: see `wasmq.wit_values`."""
+        return read_result(self.type, self.packed)
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended, and its exact bill.
 
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means.
+    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
+    gives as natural Python; `values` are then none.
     """
 
     status: Status
@@ -139,10 +168,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: str | None = None
     engine: str = ""
     engine_version: str = ""
+    returned: Returned | None = None
 
     @property
     def value(self) -> Any:
         """The result: None without one, the value itself when there is one, a tuple when the export returns several."""
+        if self.returned is not None:
+            return self.returned.natural()
         if len(self.values) == 1:
             return self.values[0]
         return self.values or None

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Borrow",
+    "Case",
     "Definition",
     "Enum",
     "Field",
     "Flags",
     "Func",
+    "Item",
     "List",
     "Named",
     "Option",
@@ -36,6 +38,7 @@ __all__ = [
     "Variant",
     "check_size",
     "obstacle",
+    "shown",
 ]
 
 MAX_NODES = 200_000
@@ -202,7 +205,7 @@ ValueType: TypeAlias = (
 """The type of one value."""
 
 
-class Func(_Type, frozen=True, tag="func"):
+class Func(_Type, frozen=True, tag="wit-func"):
     """A function's parameters and result; `result` is None when it returns nothing."""
 
     params: tuple[Field, ...]
@@ -214,7 +217,7 @@ class Func(_Type, frozen=True, tag="func"):
         return f"{'async ' if self.asynchronous else ''}func({', '.join(map(str, self.params))}){result}"
 
 
-class Definition(_Type, frozen=True, tag="type"):
+class Definition(_Type, frozen=True, tag="wit-type"):
     """A type that is exported under a name."""
 
     of: ValueType
@@ -223,7 +226,7 @@ class Definition(_Type, frozen=True, tag="type"):
         return self.of.definition() if isinstance(self.of, _NamedType) else f"type {self.of}"
 
 
-class Resource(_Type, frozen=True, tag="resource"):
+class Resource(_Type, frozen=True, tag="wit-resource"):
     """A resource type, by the name that it was given where it appeared first."""
 
     name: _Name
@@ -232,13 +235,32 @@ class Resource(_Type, frozen=True, tag="resource"):
         return "resource"
 
 
-class OtherItem(_Type, frozen=True, tag="other"):
+class OtherItem(_Type, frozen=True, tag="wit-other"):
     """Something that is exported or imported whole: "component", "core module", "instance"."""
 
     kind: _Name
 
     def __str__(self) -> str:
         return self.kind
+
+
+Item: TypeAlias = Func | Definition | Resource | OtherItem
+"""What a component can export or import under a name."""
+
+
+def shown(name: str, item: Item) -> str:
+    """Return an item with its name as WIT writes it: `greet: func(name: string) -> string`, `record error { … }`."""
+    match item:
+        case Definition():
+            if not isinstance(item.of, _NamedType):
+                return f"type {name} = {item.of}"
+            word, _, rest = item.of.definition().partition(" ")
+            return f"{word} {name} {rest}"
+        case Resource():
+            return f"resource {name}"
+        case OtherItem():
+            return f"{name}: {item.kind}"
+    return f"{name}: {item}"
 
 
 def _parts(of: object) -> Iterator[object]:
@@ -267,7 +289,7 @@ def _parts(of: object) -> Iterator[object]:
             yield of.of
 
 
-def check_size(of: Func | Definition | Resource | OtherItem) -> None:
+def check_size(of: Item) -> None:
     """Raise `ValueError` for a type that is larger or deeper than a compile process may describe."""
     nodes = 0
     level: list[object] = [of]

@@ -138,7 +138,7 @@ def _is_bytes(type_: wit.List) -> bool:
 # From Python to the frames.
 
 
-def _lower(type_: ValueType, value: Any) -> Wire:  # noqa: C901
+def _lower(type_: ValueType, value: Any) -> Wire:
     match type_:
         case "string":
             return _text(value, type_)
@@ -199,13 +199,13 @@ def _payload(type_: ValueType | None, value: Any, name: str) -> Wire:
     return None
 
 
-def _bool(value: Any, type_: str) -> bool:
+def _bool(value: Any, type_: wit.Primitive) -> bool:
     if not isinstance(value, bool):
         raise _wrong(type_, value)
     return value
 
 
-def _integer(value: Any, type_: str) -> int:
+def _integer(value: Any, type_: wit.Primitive) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(type_, value)
     low, high = _RANGES[type_]
@@ -214,7 +214,7 @@ def _integer(value: Any, type_: str) -> int:
     return int(value)
 
 
-def _float(value: Any, type_: str) -> float:
+def _float(value: Any, type_: wit.Primitive) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _wrong(type_, value)
     try:
@@ -226,7 +226,7 @@ def _float(value: Any, type_: str) -> float:
     return number
 
 
-def _text(value: Any, type_: str) -> str:
+def _text(value: Any, type_: wit.Primitive) -> str:
     if not isinstance(value, str):
         raise _wrong(type_, value)
     if not value.isascii():
@@ -237,7 +237,7 @@ def _text(value: Any, type_: str) -> str:
     return str(value)
 
 
-def _char(value: Any, type_: str) -> str:
+def _char(value: Any, type_: wit.Primitive) -> str:
     if not isinstance(value, str) or len(value) != 1:
         raise _wrong(type_, value, "one character")
     return _text(value, type_)
@@ -311,7 +311,7 @@ def _index(names: Sequence[str], name: Any, type_: ValueType) -> int:
 # From the frames to Python.
 
 
-def natural(type_: ValueType, wire: Wire) -> Any:  # noqa: C901
+def natural(type_: ValueType, wire: Wire) -> Any:
     """Return a value from the frames as natural Python. Raises a private error that `read_result` turns into one."""
     match type_:
         case str():
@@ -356,7 +356,7 @@ def _natural_payload(type_: ValueType | None, wire: Wire) -> Any:
     return natural(type_, wire)
 
 
-def _natural_float(wire: Wire, type_: str) -> float:
+def _natural_float(wire: Wire, type_: wit.Primitive) -> float:
     if type(wire) is not float:
         raise _wrong(type_, wire)
     return wire
@@ -391,7 +391,7 @@ def _place(wire: Wire, count: int, type_: ValueType) -> int:
 # JSON.
 
 
-def to_json(type_: ValueType | None, value: Any) -> Any:  # noqa: C901
+def to_json(type_: ValueType | None, value: Any) -> Any:
     """Return a natural value of a type as what JSON can carry."""
     match type_:
         case None:
@@ -426,7 +426,7 @@ def to_json(type_: ValueType | None, value: Any) -> Any:  # noqa: C901
     raise AssertionError(f"a {type_} came out of a job")
 
 
-def from_json(type_: ValueType, came: Any) -> Any:  # noqa: C901
+def from_json(type_: ValueType, came: Any) -> Any:
     """Return decoded JSON as a natural value, as far as the type can tell; what does not fit stays as it came.
 
     `pack_arguments` then says what is wrong with it.

@@ -11,13 +11,24 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
+from wasmq import wit
+from wasmq.modules import Component
 from wasmq_worker import protocol
-from wasmq_worker.protocol import Assignment, Cancel, Map, ProtocolError, Signature, Start
+from wasmq_worker.protocol import (
+    Assignment,
+    Cancel,
+    ComponentFunction,
+    ComponentParts,
+    Map,
+    ProtocolError,
+    Signature,
+    Start,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    import msgspec
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
@@ -270,4 +281,24 @@ def _map_frame(number: int, module: Module) -> Map:
         tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
         module.initialise,
         module.wasi,
+        _component(module) if isinstance(module, Component) else None,
     )
+
+
+def _component(module: Component) -> ComponentParts:
+    calls = []
+    for name in module.places:
+        interface, _, function = name.rpartition("#")
+        calls.append(_component_function(interface, function, module.function(name)))
+    imports = [
+        _component_function(each.module, each.name, each.type)
+        for each in module.imports
+        if isinstance(each.type, wit.Func)
+    ]
+    resources = [(each.module, each.name) for each in module.imports if isinstance(each.type, wit.Resource)]
+    return ComponentParts(tuple(calls), tuple(imports), tuple(resources), module.fixed)
+
+
+def _component_function(interface: str, name: str, function: wit.Func) -> ComponentFunction:
+    params = [msgspec.to_builtins(param.type) for param in function.params]
+    return ComponentFunction(interface, name, params, msgspec.to_builtins(function.result))

@@ -225,6 +225,7 @@ memory_data_size = _bind("wasmtime_memory_data_size", c_size_t, P, P)
 # Errors and traps.
 error_new = _bind("wasmtime_error_new", P, c_char_p)
 error_message = _bind("wasmtime_error_message", None, P, P)
+error_trace = _bind("wasmtime_error_wasm_trace", None, P, P)
 error_delete = _bind("wasmtime_error_delete", None, P)
 trap_new = _bind("wasmtime_trap_new", P, c_char_p, c_size_t)
 trap_new_code = _bind("wasmtime_trap_new_code", P, c_uint8)

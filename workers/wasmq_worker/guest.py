@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmq_worker.protocol import Prices, Program
+    from wasmq_worker.wasi.preview2 import State
 
 MAX_ENTRIES: Final = 10_000
 """Files, directories and links that one job may have."""
@@ -33,7 +34,8 @@ class Guest:
 
     `wake` is when a parked instance wants to go on, in seconds of the monotonic clock, and None while it is not
     parked; `attempt` is then what it waits for: called at each poll, it returns whether the guest can go on. `ended`
-    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call.
+    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call. `state` is
+    what a component's handles stand for, made when they are first needed.
 
     Host functions are paid in fuel. The engine gives an instance a whole slice each time its fuel is set, so a guest
     that calls its host often would never yield: what is left of the slice is kept here.
@@ -52,6 +54,7 @@ class Guest:
         "exit_code",
         "failure",
         "over",
+        "state",
         "wake",
         "world",
     )
@@ -76,6 +79,7 @@ class Guest:
         self.ended = False
         self.failure: str | None = None
         self.over = 0
+        self.state: State | None = None
         self._prices = prices
         self._moved = 0
         self._fuel = ctypes.c_uint64()

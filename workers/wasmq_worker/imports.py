@@ -178,7 +178,7 @@ def _waiting(name: str, function: Callable[..., int], params: tuple[str, ...]) -
         except OutOfFuel as error:
             guest.attempt = None
             ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
-        _Continuation.from_address(continuation).callback = _again_at
+        again(continuation)
 
     return call
 
@@ -201,6 +201,11 @@ def _again(_env: int | None) -> bool:
 
 _again_callback = capi.Continuation(_again)
 _again_at = ctypes.cast(_again_callback, ctypes.c_void_p).value
+
+
+def again(continuation: int) -> None:
+    """Have the engine ask at each poll whether what the guest waits for has come: see `Guest.attempt`."""
+    _Continuation.from_address(continuation).callback = _again_at
 
 
 def end(guest: Guest, name: str, error: BaseException) -> int:

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from wasmq_worker.protocol import Prices
 
 # Where things lie in an instance's buffer, in bytes. All of it must stay in place while a future lives.
-_TRAP: Final = 0
-_ERROR: Final = 8
+TRAP: Final = 0
+ERROR: Final = 8
 _FUEL: Final = 16
-_INSTANCE: Final = 24
+INSTANCE: Final = 24
 _NAME: Final = 40
 _NAME_LENGTH: Final = 48
-_EXTERN: Final = 56
-_EXTERN_OF: Final = _EXTERN + 8
-_VALUES: Final = 96
-_SMALL: Final = _VALUES + 8 * values.SIZE
+EXTERN: Final = 56
+_EXTERN_OF: Final = EXTERN + 8
+VALUES: Final = 96
+_SMALL: Final = VALUES + 8 * values.SIZE
 _KEPT_BUFFERS: Final = 256
 
 # The calls that every job makes, looked up once.
@@ -60,14 +60,14 @@ _call_async = capi.call_async
 _store_delete = capi.store_delete
 
 _ENDLESS: Final = 2**31
-_INSTANTIATING, _INITIALISING, _CALLING = range(3)
+_INSTANTIATING, _INITIALISING, CALLING = range(3)
 _NO_VALUES: Final = values.Layout((), ())
-_NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
+NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
 """What a guest sees whose job says nothing of the world."""
 
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
-_NO_POINTERS: Final = bytes(16)
+NO_POINTERS: Final = bytes(16)
 
 
 class Buffers:
@@ -78,7 +78,7 @@ class Buffers:
 
     def take(self, slots: int) -> tuple[bytearray, int, object]:
         """Return a buffer with room for `slots` values, its address, and what keeps it from moving."""
-        size = _VALUES + slots * values.SIZE
+        size = VALUES + slots * values.SIZE
         if size <= _SMALL and self._kept:
             return self._kept.pop()
         buffer = bytearray(max(size, _SMALL))
@@ -178,23 +178,18 @@ class Instance:
         self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
         self._slices = quantum // self._slice
         if description.memory > assignment.memory:
-            return self._ended(
-                "out_of_memory",
-                now,
-                error=f"out of memory: the module starts with {description.memory} bytes of memory, "
-                f"the cap is {assignment.memory}",
-            )
+            return self._beyond(now)
         if module.hosted:
             try:
                 self.guest = Guest(
-                    assignment.program or _NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
+                    assignment.program or NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
                 )
             except ValueError as wrong:
                 return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
             stage.guest = self.guest
         self._kept = kept = buffers.take(layout.params + layout.results)
         self._buffer, self._address = buffer, address = kept[0], kept[1]
-        buffer[_TRAP : _TRAP + 16] = _NO_POINTERS
+        buffer[TRAP : TRAP + 16] = NO_POINTERS
         self._store = store = _store_new(module.engine.pointer, None, None)
         self._context = context = _store_context(store)
         if module.memories is None:
@@ -206,11 +201,11 @@ class Instance:
         if module.slow_start:
             _yield_every(context, self._slice)
             self._future = capi.instantiate_async(
-                module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
+                module.pre, context, address + INSTANCE, address + TRAP, address + ERROR
             )
             return None
-        error = _instantiate(module.pre, context, address + _INSTANCE, address + _TRAP)
-        (trap,) = _u64.unpack_from(buffer, _TRAP)
+        error = _instantiate(module.pre, context, address + INSTANCE, address + TRAP)
+        (trap,) = _u64.unpack_from(buffer, TRAP)
         if error or trap:
             return self._failed(trap, error, now)
         _yield_every(context, self._slice)
@@ -230,7 +225,7 @@ class Instance:
             stage.guest = guest
         for _ in range(slices):
             if _future_poll(self._future):
-                if self._step == _CALLING or any(self._buffer[_TRAP : _TRAP + 16]):
+                if self._step == CALLING or any(self._buffer[TRAP : TRAP + 16]):
                     return True
                 _future_delete(self._future)
                 self._future = None
@@ -252,13 +247,13 @@ class Instance:
         _future_delete(self._future)
         self._future = None
         buffer = self._buffer
-        trap, error = _pointers.unpack_from(buffer, _TRAP)
+        trap, error = _pointers.unpack_from(buffer, TRAP)
         if trap or error:
             return self._failed(trap, error, now)
         return Ended(
             self.assignment.ticket,
             "succeeded",
-            self._layout.read(buffer, _VALUES),
+            self._layout.read(buffer, VALUES),
             self._spent(),
             self._memory(),
             now - self.started,
@@ -290,31 +285,40 @@ class Instance:
             self._step = _INITIALISING
             self._call(initialise, _NO_VALUES)
             return
-        self._step = _CALLING
+        self._step = CALLING
         layout = self._layout
         if layout.params:
-            layout.write(self._buffer, _VALUES + layout.results * values.SIZE, self.assignment.args)
+            layout.write(self._buffer, VALUES + layout.results * values.SIZE, self.assignment.args)
         self._call(self._position, layout)
 
     def _call(self, position: int, layout: values.Layout) -> None:
         address = self._address
         _export_nth(
             self._context,
-            address + _INSTANCE,
+            address + INSTANCE,
             position,
             address + _NAME,
             address + _NAME_LENGTH,
-            address + _EXTERN,
+            address + EXTERN,
         )
         self._future = _call_async(
             self._context,
             address + _EXTERN_OF,
-            address + _VALUES + layout.results * values.SIZE,
+            address + VALUES + layout.results * values.SIZE,
             layout.params,
-            address + _VALUES,
+            address + VALUES,
             layout.results,
-            address + _TRAP,
-            address + _ERROR,
+            address + TRAP,
+            address + ERROR,
+        )
+
+    def _beyond(self, now: float) -> Ended:
+        """Return the outcome of a job whose memories are above its cap before they have grown."""
+        return self._ended(
+            "out_of_memory",
+            now,
+            error=f"out of memory: the module starts with {self.module.description.memory} bytes of memory, "
+            f"the cap is {self.assignment.memory}",
         )
 
     def _failed(self, trap: int, error: int | None, now: float) -> Ended:
@@ -403,11 +407,11 @@ class Instance:
         address = self._address
         _export_nth(
             self._context,
-            address + _INSTANCE,
+            address + INSTANCE,
             description.exported_memory,
             address + _NAME,
             address + _NAME_LENGTH,
-            address + _EXTERN,
+            address + EXTERN,
         )
         size: int = capi.memory_data_size(self._context, address + _EXTERN_OF)
         return size

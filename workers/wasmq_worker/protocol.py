@@ -90,6 +90,30 @@ class Assignment(_Part, frozen=True):
     program: Program | None = None
 
 
+class ComponentFunction(_Part, frozen=True):
+    """One function of a component, exported by the instance `interface` or imported from it; "" is the component.
+
+    Types are as they are described: see `wasmq_worker.components.describe`.
+    """
+
+    interface: str
+    name: str
+    params: list[Any]
+    result: Any
+
+
+class ComponentParts(_Part, frozen=True):
+    """What a worker must know of a component: its functions by place, what it imports, and bytes of `fixed` memory.
+
+    `resources` are those that it imports, each by interface and name.
+    """
+
+    calls: tuple[ComponentFunction, ...]
+    imports: tuple[ComponentFunction, ...]
+    resources: tuple[tuple[str, str], ...]
+    fixed: int
+
+
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
@@ -111,6 +135,7 @@ class Map(_Frame, frozen=True):
     `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
     `exported_memory` the place of an exported memory among all exports, or -1, `initialise` that of the function which
     a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1.
+    `component` is what is to be known of a component besides, None for a core module.
     """
 
     module: int
@@ -122,6 +147,7 @@ class Map(_Frame, frozen=True):
     signatures: tuple[Signature, ...]
     initialise: int = -1
     wasi: tuple[str, ...] = ()
+    component: ComponentParts | None = None
 
 
 class Unmap(_Frame, frozen=True):
@@ -237,7 +263,9 @@ class CompileRequest(_Frame, frozen=True):
 class Described(_Frame, frozen=True):
     """Up: what a module is. `exports` and `imports` are plain data that `wasmq.types` gives names to.
 
-    `offers` has for each import the type of the WASI function of that name, None where there is none.
+    `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
+    "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
+    bytes of its memories that cannot grow.
     """
 
     digest: str
@@ -248,6 +276,8 @@ class Described(_Frame, frozen=True):
     start: bool
     memory: int
     exported_memory: int
+    kind: str = "module"
+    fixed: int = 0
 
 
 class Compiled(_Frame, frozen=True):

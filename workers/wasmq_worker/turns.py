@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from time import monotonic, thread_time
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.components.instance import Component, ComponentInstance
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
 from wasmq_worker.instance import Buffers, Instance, Module
@@ -59,6 +60,7 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
+        self._mapping: Engine | None = None
         self._imports = Imports()
         self._modules: dict[int, Module] = {}
         self._unmappable: dict[int, str] = {}
@@ -202,7 +204,10 @@ class Turns:
             reason = self._unmappable.get(assignment.module, "never mapped here")
             self._channel.send(Unmappable(assignment.module, reason, [assignment.ticket]))
             return
-        instance = Instance(assignment, module, now)
+        if isinstance(module, Component):
+            instance: Instance = ComponentInstance(assignment, module, now)
+        else:
+            instance = Instance(assignment, module, now)
         self._live[assignment.ticket] = instance
         self._shares.add(instance)
 
@@ -215,13 +220,28 @@ class Turns:
         self._drop(instance, instance.stop(status, error, now))
 
     def _map(self, frame: Map) -> None:
-        if frame.counted and self._counting is None:
-            self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
-        engine = self._counting if frame.counted and self._counting is not None else self._engine
+        engine = self._engine_for(frame)
         try:
-            self._modules[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+            if frame.component is not None:
+                module: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
+            else:
+                module = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
+            return
+        self._modules[frame.module] = module
+
+    def _engine_for(self, frame: Map) -> Engine:
+        name: Any = self._setup.engine
+        if frame.counted:
+            if self._counting is None:
+                self._counting = Engine(name, memories=self._memories)
+            return self._counting
+        if frame.component is None:
+            return self._engine
+        if self._mapping is None:
+            self._mapping = Engine(name)
+        return self._mapping
 
     def _unmap(self, number: int) -> None:
         self._unmappable.pop(number, None)

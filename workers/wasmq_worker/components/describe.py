@@ -76,13 +76,8 @@ class _Scope:
         self._names.setdefault(repr(shape), name)
 
     def name_of(self, shape: WitType) -> str | None:
-        key = repr(shape)
-        scope: _Scope | None = self
-        while scope is not None:
-            if (name := scope._names.get(key)) is not None:
-                return name
-            scope = scope._outer
-        return None
+        name = self._names.get(repr(shape))
+        return self._outer.name_of(shape) if name is None and self._outer is not None else name
 
 
 class _Describer:
@@ -101,7 +96,7 @@ class _Describer:
             exports = self._externs("exports", type_)
             # A world's own types may be imported or exported, by what they are made of.
             for name, _, read in (*imports, *exports):
-                if read[0] == "type":
+                if read[0] == "wit-type":
                     world.enter(name, read[1])
             return self._exports(exports, world), self._imports(imports, world)
         finally:
@@ -125,8 +120,8 @@ class _Describer:
         for name, _, item in externs:
             if item[0] == "instance":
                 scope = _scope(item[1], world)
-                found += [[name, inner, _named(part, scope)] for inner, _, part in item[1] if part[0] != "type"]
-            elif item[0] != "type":
+                found += [[name, inner, _named(part, scope)] for inner, _, part in item[1] if part[0] != "wit-type"]
+            elif item[0] != "wit-type":
                 found.append(["", name, _named(item, world)])
         return found
 
@@ -156,18 +151,18 @@ class _Describer:
     def _item(self, item: _ItemType, name: str) -> _Item:
         pointer = item.of.pointer or 0
         if item.kind == _RESOURCE:
-            return ["resource", self._resource(pointer, name)]
+            return ["wit-resource", self._resource(pointer, name)]
         try:
             if item.kind == _FUNC:
                 return self._function(pointer)
             if item.kind == _INSTANCE:
                 if "/" in name and name.count("#"):
-                    return ["other", "instance"]
+                    return ["wit-other", "instance"]
                 return ["instance", self._externs("instance", pointer, f"{name}#")]
             if item.kind == _TYPE:
-                return ["type", self._shape(item.of.type, 0)]
+                return ["wit-type", self._shape(item.of.type, 0)]
             self._count(1)
-            return ["other", _OTHERS.get(item.kind, "item")]
+            return ["wit-other", _OTHERS.get(item.kind, "item")]
         finally:
             capi.item_delete(ctypes.addressof(item))
 
@@ -190,7 +185,7 @@ class _Describer:
                 pointer, place, ctypes.addressof(name), ctypes.addressof(length), ctypes.addressof(inner)
             )
             params.append([self._name(name, length), self._take(inner, 0)])
-        return ["func", params, self._maybe("result", pointer, 0), bool(capi.function_is_async(pointer))]
+        return ["wit-func", params, self._maybe("result", pointer, 0), bool(capi.function_is_async(pointer))]
 
     def _take(self, type_: _ValType, depth: int) -> WitType:
         try:
@@ -280,7 +275,7 @@ def _other(kind: int) -> str:
 def _scope(items: list[tuple[str, None, _Item]], world: _Scope) -> _Scope:
     scope = _Scope(world)
     for name, _, item in items:
-        if item[0] == "type":
+        if item[0] == "wit-type":
             scope.enter(name, item[1])
     return scope
 
@@ -288,15 +283,15 @@ def _scope(items: list[tuple[str, None, _Item]], world: _Scope) -> _Scope:
 def _named(item: _Item, scope: _Scope) -> _Item:
     """Return an item with the names of its types filled in, and resources by the last part of their names."""
     match item[0]:
-        case "func":
+        case "wit-func":
             params = [[name, _with_names(type_, scope)] for name, type_ in item[1]]
-            return ["func", params, _with_names(item[2], scope), item[3]]
-        case "type":
-            return ["type", _with_names(item[1], scope, top=True)]
-        case "resource":
-            return ["resource", item[1].rpartition("#")[2]]
+            return ["wit-func", params, _with_names(item[2], scope), item[3]]
+        case "wit-type":
+            return ["wit-type", _with_names(item[1], scope, top=True)]
+        case "wit-resource":
+            return ["wit-resource", item[1].rpartition("#")[2]]
         case "instance":
-            return ["other", "instance"]
+            return ["wit-other", "instance"]
     return item
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmq_worker import capi
 from wasmq_worker.engine import check
+from wasmq_worker.wasi.preview2 import Case, Err, Ok
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,17 +56,6 @@ _WRITABLE: Final = 0x200
 
 class WrongValue(Exception):
     """Raised when a value is not of its type; the message is one line."""
-
-
-class _Natural:
-    """The classes of natural values, which belong to the host functions."""
-
-    ok: type[Any]
-    err: type[Any]
-    case: type[Any]
-
-
-natural: Final = _Natural()
 
 
 class Codec:
@@ -215,7 +205,7 @@ class _Variant(Codec):
         place = self._places[_text(data, at + 8)]
         name, codec = self._cases[place]
         payload = _read_boxed(codec, data, at + 24)
-        return natural.case(name, payload) if self._natural else [place, payload]
+        return Case(name, payload) if self._natural else [place, payload]
 
     def write(self, value: Any, view: memoryview, at: int, address: int) -> None:
         if self._natural:
@@ -281,14 +271,14 @@ class _Result(Codec):
         good = bool(data[at + 8])
         payload = _read_boxed(self._ok if good else self._err, data, at + 16)
         if self._natural:
-            return (natural.ok if good else natural.err)(payload)
+            return (Ok if good else Err)(payload)
         return [0 if good else 1, payload]
 
     def write(self, value: Any, view: memoryview, at: int, address: int) -> None:
         if not self._natural:
             good, payload = value[0] == 0, value[1]
-        elif isinstance(value, (natural.ok, natural.err)):
-            good, payload = isinstance(value, natural.ok), value.value
+        elif isinstance(value, (Ok, Err)):
+            good, payload = isinstance(value, Ok), value.value
         else:
             raise WrongValue(f"wants a result, got {type(value).__name__}")
         _one.pack_into(view, at + 8, good)
@@ -368,7 +358,7 @@ class _Handle(Codec):
         view[at] = _RESOURCE
 
 
-def codec(type_: Any, is_natural: bool) -> Codec:  # noqa: C901, PLR0911
+def codec(type_: Any, is_natural: bool) -> Codec:
     """Return the codec of a described type."""
     if isinstance(type_, str):
         if type_ == "char":

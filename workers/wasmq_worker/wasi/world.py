@@ -77,7 +77,7 @@ class World:
                 # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
                 # the one, absolute paths to the other.
                 OpenDirectory(self.tree.root, b"."),
-                *(OpenDirectory(directory, name.encode()) for name, directory in self.preopens.items()),
+                OpenDirectory(self.tree.root, b"/"),
             ),
         )
         self.copied = 0
