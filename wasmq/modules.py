@@ -107,7 +107,7 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Component(Module):
-    """A loaded component. What an instance exports is named `instance#name`; `fixed` is bytes of memory that never grow.
+    """A loaded component. What an instance exports is named `instance#name`; `fixed` is bytes of memory as it stays.
 
     `offers` has for each import True if WASI 0.2 satisfies it, None where there is nothing of that name, else the type
     of what there is.
@@ -290,10 +290,10 @@ def _module(described: Described, path: Path, size: int) -> Module:
         offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
         made = Module(kind="module", offers=offers, **rest)
     else:
-        for each in (*exports, *imports):
-            if not isinstance(each.type, wit.Item):
+        for type_ in [*[each.type for each in exports], *[each.type for each in imports]]:
+            if not isinstance(type_, wit.Item):
                 raise ValueError("a core type in a component")
-            wit.check_size(each.type)
+            wit.check_size(type_)
         offers = msgspec.convert(described.offers, tuple[bool | _Text | None, ...])
         made = Component(kind="component", offers=offers, fixed=described.fixed, **rest)
     if len(offers) != len(imports):

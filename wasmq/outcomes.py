@@ -38,16 +38,14 @@ def _component_outcome(job: Job, ended: Ended, function: wit.Func) -> Outcome:
         return _outcome(job, plain)
     try:
         (packed,) = ended.values
-        if not isinstance(packed, bytes):
-            raise ValueError("no bytes")
-        value = read_result(function.result, packed)
-    except ValueError as error:
+        value = read_result(function.result, packed)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
         line = f"trapped: its worker returned something else than {printable(str(function.result), 80)}: {error}"
         return _outcome(job, msgspec.structs.replace(plain, status="trapped", error=line, trap="host"))
     outcome = _outcome(job, plain)
     if is_command(job.call.export):
         return _as_command(outcome, isinstance(value, Ok))
-    return msgspec.structs.replace(outcome, returned=Returned(function.result, packed))
+    return msgspec.structs.replace(outcome, returned=Returned(function.result, packed))  # type: ignore[arg-type]
 
 
 def _as_command(outcome: Outcome, good: bool) -> Outcome:
@@ -55,7 +53,7 @@ def _as_command(outcome: Outcome, good: bool) -> Outcome:
     if good:
         return msgspec.structs.replace(outcome, exit_code=0)
     changes = {"status": "exited", "exit_code": 1, "error": "exited with code 1"}
-    return msgspec.structs.replace(outcome, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(outcome, **changes)
 
 
 def _outcome(job: Job, ended: Ended) -> Outcome:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Err", "Ok", "Some", "Wire", "from_json", "natural", "pack_arguments", "read_result", "to_json"]
 
-MAX_PACKED: Final = 8 * 2**20
-"""Bytes that the arguments of a call, or its result, may have in the frames."""
+MAX_PACKED: Final = 4 * 2**20
+"""Bytes that the arguments of a call may have in the frames: each element of a list takes the worker 32 times that."""
 
 Wire: TypeAlias = Any
 """A value in the form that goes over the frames."""
@@ -109,7 +109,8 @@ def pack_arguments(export: str, function: wit.Func, args: Sequence[Any]) -> byte
     packed = msgspec.msgpack.encode(wires)
     if len(packed) > MAX_PACKED:
         raise InvalidArguments(
-            f"arguments of {printable(export)!r}: {len(packed)} bytes together, the most is {MAX_PACKED}"
+            f"arguments of {printable(export)!r}: {len(packed)} bytes together, the most is {MAX_PACKED}; "
+            "bring more in files"
         )
     return packed
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from wasmq import logs
+from wasmq import logs, wit
 from wasmq.cli.exits import Unreadable
 from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
 from wasmq.cli.output import print_json, print_line, print_table, spin
 from wasmq.metrics import Metrics
-from wasmq.modules import Library, Module
+from wasmq.modules import Component, Library, Module
 from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
 from wasmq.units import format_size
 
@@ -54,11 +54,15 @@ def inspect(
         *(("memory", text) for text in _memories(module)),
     ):
         print_line(f"{name:8}{text}")
-    rows = [("export", extern.name, str(extern.type)) for extern in module.exports]
-    rows += [("import", f"{imported.module}.{imported.name}", str(imported.type)) for imported in module.imports]
+    lacking = {id(wanted) for wanted, _ in module.missing}
+    mark = "#" if isinstance(module, Component) else "."
+    rows = [("export", extern.name, str(extern.type), "") for extern in module.exports]
+    for imported in module.imports:
+        name = f"{imported.module}{mark}{imported.name}".removeprefix("#")
+        rows.append(("import", name, str(imported.type), "nobody" if id(imported) in lacking else "WASI"))
     if rows:
         print_line("")
-        print_table(str(file), ("way", "name", "type"), rows)
+        print_table(str(file), ("way", "name", "type", "offered by"), rows)
     return 0
 
 
@@ -116,9 +120,24 @@ def _report(module: Module) -> dict[str, object]:
         "digest": module.digest,
         "size": module.size,
         "exports": [{"name": extern.name, "type": _type(extern.type)} for extern in module.exports],
-        "imports": [{"module": each.module, "name": each.name, "type": _type(each.type)} for each in module.imports],
+        "imports": [
+            {
+                "module": each.module,
+                "name": each.name,
+                "type": _type(each.type),
+                "satisfied": all(wanted is not each for wanted, _ in module.missing),
+            }
+            for each in module.imports
+        ],
     }
 
 
 def _type(of: msgspec.Struct) -> dict[str, object]:
+    match of:
+        case wit.Func():
+            params = [{"name": param.name, "type": str(param.type)} for param in of.params]
+            result = None if of.result is None else str(of.result)
+            return {"kind": "component-function", "params": params, "result": result, "wit": str(of)}
+        case wit.Definition() | wit.Resource() | wit.OtherItem():
+            return {"kind": "item", "wit": wit.shown("", of).replace("  ", " ")}
     return {"kind": _KINDS[type(of)], **msgspec.structs.asdict(of)}

@@ -14,7 +14,7 @@ from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import load_module, unreadable
 from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
 from wasmq.cli.output import complain, print_json, print_line, spin
-from wasmq.cli.values import format_value, json_value, parse_arguments
+from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
 from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
@@ -40,7 +40,8 @@ def run(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits.",
+            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits; "
+            "those of a component as JSON, a string also as it is.",
         ),
     ],
     fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
@@ -74,8 +75,8 @@ def run(
     outcome = anyio.run(_run, settings, file, export, args, limits)
     if json:
         print_json(_report(outcome))
-    elif outcome.status == "succeeded" and outcome.values:
-        print_line(" ".join([format_value(value) for value in outcome.values]))
+    elif outcome.status == "succeeded" and (text := format_results(outcome)):
+        print_line(text)
     if outcome.status != "succeeded":
         complain(f"{outcome.error or outcome.status.replace('_', ' ')} ({file}, {export})")
     return exit_for_outcome(outcome)
@@ -94,7 +95,7 @@ async def _run(config: Config, file: Path, export: str, args: Sequence[str], lim
                     function = module.function(export)
                 except UnknownExport as error:
                     raise UnknownExport(f"{file}: {error}") from None
-                values = parse_arguments(args, function.params, export)
+                values = parse_words(args, function, export)
                 job = await scheduler.submit(module, export, *values, limits=limits)
                 outcome = await job
             if scope.cancelled_caught:
@@ -124,6 +125,8 @@ def _choices(file: Path, module: Module) -> str:
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:
-    values = [json_value(value) for value in outcome.values]
+    values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
-    return {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    del report["returned"]
+    return report

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 
 from wasmq import submission as core
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
+from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, decode, job_body, read_arguments
 from wasmq.server.context import Context, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 
@@ -107,7 +107,7 @@ def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: st
     return core.Request(
         module=wanted.module,
         export=wanted.export,
-        args=arguments(module.function(wanted.export).params, wanted.args, where),
+        args=read_arguments(module.function(wanted.export), wanted.args, where),
         limits=wanted.limits.limits(),
         tenant=wanted.tenant,
         priority=wanted.priority,

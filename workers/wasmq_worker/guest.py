@@ -34,8 +34,8 @@ class Guest:
 
     `wake` is when a parked instance wants to go on, in seconds of the monotonic clock, and None while it is not
     parked; `attempt` is then what it waits for: called at each poll, it returns whether the guest can go on. `ended`
-    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call. `state` is
-    what a component's handles stand for, made when they are first needed.
+    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call.
+    `state` is what a component's handles stand for, made when they are first needed.
 
     Host functions are paid in fuel. The engine gives an instance a whole slice each time its fuel is set, so a guest
     that calls its host often would never yield: what is left of the slice is kept here.

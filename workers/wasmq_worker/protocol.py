@@ -89,6 +89,11 @@ class Assignment(_Part, frozen=True):
     weight: float
     program: Program | None = None
 
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + len(self.args[0]) if self.args and isinstance(self.args[0], bytes) else size
+
 
 class ComponentFunction(_Part, frozen=True):
     """One function of a component, exported by the instance `interface` or imported from it; "" is the component.
@@ -208,6 +213,11 @@ class Ended(_Part, frozen=True):
     backtrace: tuple[Backtrace, ...] = ()
     exit_code: int | None = None
     printed: Printed | None = None
+
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.printed is None else self.printed.weight()
+        return size + len(self.values[0]) if self.values and isinstance(self.values[0], bytes) else size
 
 
 class Ready(_Frame, frozen=True):

@@ -171,8 +171,7 @@ class Turns:
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
         del self._live[instance.assignment.ticket]
-        if ended.printed is not None:
-            weight = ended.printed.weight()
+        if weight := ended.size():
             if self._weight + weight > HEAVY:
                 self._tell()
             self._weight += weight

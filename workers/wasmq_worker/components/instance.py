@@ -34,17 +34,16 @@ from wasmq_worker.instance import (
     Module,
 )
 from wasmq_worker.memories import Account
-from wasmq_worker.protocol import Ended
 from wasmq_worker.traps import OUT_OF_FUEL
 
 if TYPE_CHECKING:
     from wasmq_worker.engine import Engine
     from wasmq_worker.memories import Memories
-    from wasmq_worker.protocol import Assignment, ComponentFunction, ComponentParts, Map, Prices
+    from wasmq_worker.protocol import Assignment, ComponentFunction, ComponentParts, Ended, Map, Prices
 
 TABLES: Final = 200
 """Tables that one component may have, over all of its core instances."""
-MAX_RESULT: Final = 8 * 2**20
+MAX_RESULT: Final = 16 * 2**20
 """Bytes that a result may have in a frame."""
 _u64 = struct.Struct("<Q")
 

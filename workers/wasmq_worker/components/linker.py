@@ -123,9 +123,9 @@ def _direct(where: str, function: Function, params: list[Codec], results: list[C
             guest.pay(context)
             if results:
                 values.write_all(results, (value,), out)
-            return None
         except BaseException as error:
             return fail(guest, where, error)
+        return None
 
     return enter
 
@@ -185,9 +185,9 @@ def _destructor(name: str) -> Callable[..., int | None]:
         try:
             drop(_state(guest), number)
             guest.pay(context)
-            return None
         except BaseException as error:
             return fail(guest, f"dropping a {name}", error)
+        return None
 
     return enter
 

@@ -12,6 +12,8 @@ from wasmq_worker.traps import BY_CODE, OUT_OF_FUEL, THROWN, UNCAUGHT, take_fram
 if TYPE_CHECKING:
     from wasmq_worker.protocol import Backtrace
 
+# The engine's own bound: 128 MiB of values, which is 4 MiB of a list<u8>.
+_TOO_MUCH: Final = "fuel allocated for hostcalls has been exhausted"
 _PREFIX: Final = "wasm trap: "
 # The library gives an error no code; these are its words for traps, by the same numbers as in `traps`.
 _WORDS: Final = {
@@ -45,6 +47,8 @@ def take_failure(error: int) -> tuple[str, str, tuple[Backtrace, ...]]:
     cause = message.rpartition("; ")[2]
     if cause == THROWN:
         return UNCAUGHT, cause, backtrace
+    if cause == _TOO_MUCH:
+        return "host", "more data is passed between the guest and its host at once than the engine allows", backtrace
     if not cause.startswith(_PREFIX):
         return "other", message, backtrace
     words = cause.removeprefix(_PREFIX)
