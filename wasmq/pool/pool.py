@@ -21,6 +21,7 @@ from wasmq_worker.protocol import (
     Cancel,
     ComponentFunction,
     ComponentParts,
+    ComponentResource,
     Map,
     ProtocolError,
     Signature,
@@ -294,7 +295,9 @@ def _component(module: Component) -> ComponentParts:
         for each in module.imports
         if isinstance(each.type, wit.Func)
     ]
-    resources = [(each.module, each.name) for each in module.imports if isinstance(each.type, wit.Resource)]
+    resources = [
+        ComponentResource(each.module, each.name) for each in module.imports if isinstance(each.type, wit.Resource)
+    ]
     return ComponentParts(tuple(calls), tuple(imports), tuple(resources), module.fixed)
 
 

@@ -15,7 +15,7 @@ MAX_FRAME = 64 * 2**20
 """Bytes: the longest frame that either side accepts."""
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
@@ -107,15 +107,19 @@ class ComponentFunction(_Part, frozen=True):
     result: Any
 
 
-class ComponentParts(_Part, frozen=True):
-    """What a worker must know of a component: its functions by place, what it imports, and bytes of `fixed` memory.
+class ComponentResource(_Part, frozen=True):
+    """A resource that a component imports from an interface."""
 
-    `resources` are those that it imports, each by interface and name.
-    """
+    interface: str
+    name: str
+
+
+class ComponentParts(_Part, frozen=True):
+    """What a worker must know of a component: its functions by place, what it imports, and bytes of `fixed` memory."""
 
     calls: tuple[ComponentFunction, ...]
     imports: tuple[ComponentFunction, ...]
-    resources: tuple[tuple[str, str], ...]
+    resources: tuple[ComponentResource, ...]
     fixed: int
 
 

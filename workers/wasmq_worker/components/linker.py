@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wasmq_worker.components.values import Codec
     from wasmq_worker.guest import Guest
-    from wasmq_worker.protocol import ComponentFunction
+    from wasmq_worker.protocol import ComponentFunction, ComponentResource
     from wasmq_worker.wasi.preview2 import Function
 
 RESOURCES: Final = {name: drop for interface in INTERFACES.values() for name, drop in interface.resources.items()}
@@ -32,13 +32,15 @@ RESOURCES: Final = {name: drop for interface in INTERFACES.values() for name, dr
 class Linker:
     """A linker that offers one component what it imports. Raises `EngineError`."""
 
-    def __init__(self, engine: int, imports: Sequence[ComponentFunction], resources: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, engine: int, imports: Sequence[ComponentFunction], resources: Sequence[ComponentResource]
+    ) -> None:
         self.pointer: int = capi.component_linker_new(engine)
         # They must outlive the linker.
         self._callbacks: list[Any] = []
         by_interface: dict[str, tuple[list[ComponentFunction], list[str]]] = {}
-        for interface, name in resources:
-            by_interface.setdefault(interface, ([], []))[1].append(name)
+        for resource in resources:
+            by_interface.setdefault(resource.interface, ([], []))[1].append(resource.name)
         for function in imports:
             by_interface.setdefault(function.interface, ([], []))[0].append(function)
         root = capi.component_linker_root(self.pointer)
