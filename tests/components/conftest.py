@@ -1,11 +1,11 @@
-"""Schedulers whose compiled components are kept from one run of the tests to the next, and the guests that are built."""
+"""Schedulers whose compiled components are kept from one run of the tests to the next, and guests that are built."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 import sys
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def components() -> Path:
 
 @pytest.fixture
 def open_scheduler(pytestconfig: pytest.Config) -> OpenScheduler:  # type: ignore[valid-type]
-    """Open a scheduler with one worker: a language's whole interpreter takes half a minute to compile, so it is kept."""
+    """Open a scheduler with one worker: a language's interpreter takes half a minute to compile, so it is kept."""
     kept = pytestconfig.cache.mkdir("wasmq-modules")
     config = Config(modules=ModulesConfig(directory=str(kept), compile_timeout=600.0))
 

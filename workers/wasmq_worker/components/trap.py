@@ -47,7 +47,7 @@ def take_failure(error: int) -> tuple[str, str, tuple[Backtrace, ...]]:
     cause = message.rpartition("; ")[2]
     if cause == THROWN:
         return UNCAUGHT, cause, backtrace
-    if cause == _TOO_MUCH:
+    if cause.endswith(_TOO_MUCH):
         return "host", "more data is passed between the guest and its host at once than the engine allows", backtrace
     if not cause.startswith(_PREFIX):
         return "other", message, backtrace
