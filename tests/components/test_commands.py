@@ -62,7 +62,7 @@ async def test_calls_of_the_host_cost_fuel(open_scheduler: Any, components: Any)
     async with open_scheduler() as scheduler:
         module = await scheduler.load(components / "hello.wasm")
         whole = await (await scheduler.submit(module))
-        for fuel in (5_000, 20_000, whole.fuel_used - 1):
+        for fuel in (5_000, 20_000, whole.fuel_used // 2):
             ended = await (await scheduler.submit(module, limits=Limits(fuel=fuel)))
             assert (ended.status, ended.fuel_used) == ("out_of_fuel", fuel)
 

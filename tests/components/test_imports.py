@@ -23,10 +23,9 @@ def importing(imports: str) -> str:
     [
         ('(import "host" (func (param "a" u32) (result string)))', "nobody offers the import host func(a: u32) -> st"),
         (
-            '(import "wasi:random/random@0.2.0" (instance (export "get-random-bytes" (func (param "len" u32)'
-            " (result (list u8))))))",
-            "wasi:random/random@0.2.0#get-random-bytes has another type: it wants func(len: u32) -> list<u8>, there is"
-            " func(u64) -> list<u8>",
+            """(import "wasi:random/random@0.2.0" (instance
+                 (export "get-random-bytes" (func (param "len" u32) (result (list u8))))))""",
+            "#get-random-bytes has another type: it wants func(len: u32) -> list<u8>, there is func(u64) -> list<u8>",
         ),
         (
             '(import "wasi:random/random@0.3.0" (instance (export "get-random-u64" (func (result u64)))))',
@@ -63,7 +62,8 @@ async def test_any_patch_of_wasi_0_2_is_offered(open_scheduler: Any, version: st
         assert (await scheduler.run(module, "f")).value is None
 
 
-RESOURCE = """(component (type $r (resource (rep i32))) (core func $new (canon resource.new $r)) (export $e "r" (type $r))
+RESOURCE = """(component (type $r (resource (rep i32))) (core func $new (canon resource.new $r))
+ (export $e "r" (type $r))
  (core module $m (import "" "n" (func $n (param i32) (result i32)))
    (func (export "f") (result i32) (call $n (i32.const 1))))
  (core instance $i (instantiate $m (with "" (instance (export "n" (func $new))))))
@@ -101,7 +101,7 @@ async def test_functions_of_instances(open_scheduler: Any) -> None:
         assert str(module.exports[0]).endswith(": func()")
         await scheduler.run(module, "ns:pkg/two@1.0.0#f")
         await scheduler.run(module, "g")
-        with pytest.raises(UnknownExport, match="'f' is in several instances: ns:pkg/one@1.0.0#f, ns:pkg/two@1.0.0#f"):
+        with pytest.raises(UnknownExport, match=r"'f' is in several instances: ns:pkg/one@1\.0\.0#f, ns"):
             await scheduler.submit(module, "f")
 
 
@@ -114,7 +114,7 @@ def tower(levels: int, of: str) -> str:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (b"\0asm\x0d\0\x01\0\xff", "unexpected end"),
+        (b"\0asm\x0d\0\x01\0\xff", "malformed section id"),
         (b"\0asm\x0d\0\x01\0\x07\x01", "unexpected end"),
         (b"\0asm\x0d\0\x01\0" + b"\x01\x04asdf", "magic header"),
         ("(component (func))", "line 1"),

@@ -80,8 +80,8 @@ _JsonValue: TypeAlias = Annotated[
 _VALUE: Final = (
     'i32 and i64 are integers (or decimal strings); f32 and f64 numbers, decimal strings, "NaN", "Infinity" or '
     '"-Infinity"; v128 is 32 hex digits, its bytes in memory order. For a component: a record is an object, a list or '
-    "tuple an array, list<u8> base64, flags an array of strings, an enum a string, an option null or the value, a result "
-    '{"ok": …} or {"err": …}, a variant "case" or {"case": …}.'
+    "tuple an array, list<u8> base64, flags an array of strings, an enum a string, an option null or the value, "
+    'a result {"ok": …} or {"err": …}, a variant "case" or {"case": …}.'
 )
 _JsonResult: TypeAlias = Annotated[
     Any,

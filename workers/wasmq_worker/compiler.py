@@ -185,6 +185,8 @@ def _explain(message: str) -> str:
         message = message.removeprefix(preamble)
     if "shared memories" in message or "threads" in message:
         message = "threads and shared memory are not offered: " + message
+    if "component model async feature" in message:
+        message = "asynchronous components (WASI p3) are not offered: " + message
     return _BINARY_PLACE.sub(lambda place: f"at byte {int(place[1], 16)}", message)
 
 
