@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.modules import COMMAND, Component
-from wasmq.types import FunctionType, printable
+from wasmq.types import COMMAND, FunctionType, printable
 from wasmq.units import format_size, parse_size
 from wasmq.wit_values import pack_arguments
 
@@ -44,14 +43,12 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
 
 def check_export(module: Module, export: str | None) -> str:
     """Return the export that a call names, by default what runs a WASI command. Raises `UnknownExport`."""
-    if isinstance(module, Component):
-        if export is not None:
-            return module.resolve(export)
+    if export is not None:
+        return module.resolve(export)
+    if module.kind == "component":
         if module.command is None:
             raise UnknownExport(f"it is no WASI command: no export wasi:cli/run@0.2 among {len(module.exports)}")
         return module.command
-    if export is not None:
-        return export
     if module.functions.get(COMMAND) == FunctionType((), ()):
         return COMMAND
     module.function(COMMAND)
@@ -61,7 +58,7 @@ def check_export(module: Module, export: str | None) -> str:
 def _refuse_imports(module: Module) -> NoReturn:
     wanted, offer = module.missing[0]
     more = f" (and {len(module.missing) - 1} more)" if len(module.missing) > 1 else ""
-    mark = "#" if isinstance(module, Component) else "."
+    mark = "#" if module.kind == "component" else "."
     name = f"{printable(wanted.module)}{mark}{printable(wanted.name)}".removeprefix("#")
     if offer is not None:
         raise UnsatisfiedImport(

@@ -7,7 +7,6 @@ seal over it that was made with the directory's own secret. Anything else is com
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,7 +19,7 @@ from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
-from wasmq.types import Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
     from wasmq.metrics import Metrics
     from wasmq_worker.protocol import Described
 
-COMMAND = "_start"
-"""What a WASI command exports to be run."""
-INITIALISE = "_initialize"
-"""What a WASI reactor exports to be called once, before anything else."""
 _Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
@@ -50,14 +45,19 @@ class Module:
     kind: Literal["module", "component"]
     exports: tuple[Extern, ...]
     imports: tuple[Import, ...]
-    offers: tuple[FunctionType | bool | str | None, ...] = field(repr=False)
-    """For each import the type of the WASI function of that name, None where there is none; see `Component`."""
     size: int
     artifact: Path
     counted: bool
     start: bool
     memory: int
     exported_memory: int
+    offers: tuple[FunctionType | bool | str | None, ...] = field(default=(), repr=False)
+    """For each import the type of the WASI function of that name, None where there is none; empty is none for all.
+
+    Of a component: see `Component`.
+    """
+    fixed: int = 0
+    """Bytes of a component's memories that cannot grow."""
     functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -85,7 +85,7 @@ class Module:
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
         derive(self, "signatures", tuple((position, function) for position, _, function in passable))
-        supply = list(zip(self.imports, self.offers, strict=True))
+        supply = list(zip(self.imports, self.offers or [None] * len(self.imports), strict=True))
         derive(self, "wasi", tuple(dict.fromkeys(wanted.name for wanted, offer in supply if wanted.type == offer)))
         derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if wanted.type != offer))
         is_reactor = COMMAND not in self.functions and self.functions.get(INITIALISE) == FunctionType((), ())
@@ -93,6 +93,15 @@ class Module:
             self, "initialise", next(place for place, name, _ in functions if name == INITIALISE) if is_reactor else -1
         )
         derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
+
+    @property
+    def command(self) -> str | None:
+        """The export that runs it as a WASI command, None when it is none."""
+        return COMMAND if COMMAND in self.functions else None
+
+    def resolve(self, export: str) -> str:
+        """Return an export's full name; one that is not there stays as it is."""
+        return export
 
     def function(self, export: str) -> FunctionType | wit.Func:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
@@ -107,13 +116,11 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Component(Module):
-    """A loaded component. What an instance exports is named `instance#name`; `fixed` is bytes of memory as it stays.
+    """A loaded component. What an instance exports is named `instance#name`.
 
     `offers` has for each import True if WASI 0.2 satisfies it, None where there is nothing of that name, else the type
     of what there is.
     """
-
-    fixed: int = 0
 
     def __post_init__(self) -> None:
         functions = {each.name: each.type for each in self.exports if isinstance(each.type, wit.Func)}
@@ -129,8 +136,8 @@ class Component(Module):
 
     @property
     def command(self) -> str | None:
-        """The export that runs a WASI command, None when it is none."""
-        return next((name for name in self.functions if is_command(name)), None)
+        """See `Module`."""
+        return next((name for name in self.functions if wit.is_command(name)), None)
 
     def resolve(self, export: str) -> str:
         """Return an export's full name, given that or its last part if no other has it. Raises `UnknownExport`."""
@@ -151,14 +158,6 @@ class Component(Module):
         function = self.functions[self.resolve(export)]
         assert isinstance(function, wit.Func)
         return function
-
-
-def is_command(export: str) -> bool:
-    """Return whether an export is what runs a WASI command that is a component."""
-    return _COMPONENT_COMMAND.fullmatch(export) is not None
-
-
-_COMPONENT_COMMAND = re.compile(r"wasi:cli/run@0\.2\.[0-9]+#run")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,8 +8,7 @@ import msgspec
 
 from wasmq import wit
 from wasmq.job import Frame, Outcome, Returned, Status, Trap
-from wasmq.modules import COMMAND, is_command
-from wasmq.types import printable
+from wasmq.types import COMMAND, printable
 from wasmq.wit_values import Ok, read_result
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def _component_outcome(job: Job, ended: Ended, function: wit.Func) -> Outcome:
         line = f"trapped: its worker returned something else than {printable(str(function.result), 80)}: {error}"
         return _outcome(job, msgspec.structs.replace(plain, status="trapped", error=line, trap="host"))
     outcome = _outcome(job, plain)
-    if is_command(job.call.export):
+    if wit.is_command(job.call.export):
         return _as_command(outcome, isinstance(value, Ok))
     return msgspec.structs.replace(outcome, returned=Returned(function.result, packed))  # type: ignore[arg-type]
 

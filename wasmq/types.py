@@ -15,6 +15,8 @@ from msgspec import Meta
 from wasmq import wit
 
 __all__ = [
+    "COMMAND",
+    "INITIALISE",
     "Extern",
     "ExternType",
     "FunctionType",
@@ -25,6 +27,11 @@ __all__ = [
     "TagType",
     "printable",
 ]
+
+COMMAND = "_start"
+"""What a WASI command exports to be run."""
+INITIALISE = "_initialize"
+"""What a WASI reactor exports to be called once, before anything else."""
 
 _SHOWN_VALUES = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -6,6 +6,7 @@ which a component's description comes out of the process that read it, so decodi
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
@@ -37,6 +38,7 @@ __all__ = [
     "ValueType",
     "Variant",
     "check_size",
+    "is_command",
     "obstacle",
     "shown",
 ]
@@ -287,6 +289,14 @@ def _parts(of: object) -> Iterator[object]:
             yield of.type
         case Definition():
             yield of.of
+
+
+def is_command(export: str) -> bool:
+    """Return whether an export is what runs a component as a WASI command."""
+    return _COMMAND.fullmatch(export) is not None
+
+
+_COMMAND = re.compile(r"wasi:cli/run@0\.2\.[0-9]+#run")
 
 
 def check_size(of: Item) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from wasmq import wit
-from wasmq.modules import Component
 from wasmq_worker import protocol
 from wasmq_worker.protocol import (
     Assignment,
@@ -281,15 +280,17 @@ def _map_frame(number: int, module: Module) -> Map:
         tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
         module.initialise,
         module.wasi,
-        _component(module) if isinstance(module, Component) else None,
+        _component(module) if module.kind == "component" else None,
     )
 
 
-def _component(module: Component) -> ComponentParts:
+def _component(module: Module) -> ComponentParts:
     calls = []
     for name in module.places:
         interface, _, function = name.rpartition("#")
-        calls.append(_component_function(interface, function, module.function(name)))
+        type_ = module.functions[name]
+        if isinstance(type_, wit.Func):
+            calls.append(_component_function(interface, function, type_))
     imports = [
         _component_function(each.module, each.name, each.type)
         for each in module.imports

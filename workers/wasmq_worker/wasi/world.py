@@ -130,7 +130,7 @@ class World:
                 continue
             if isinstance(place.node, File) and not place.slashed:
                 found[name] = bytes(place.node.content)
-            elif isinstance(place.node, Directory) and (name.endswith("/") or not path):
+            elif isinstance(place.node, Directory) and name.endswith("/"):
                 self._collect_below(place.node, name, found)
         return found
 

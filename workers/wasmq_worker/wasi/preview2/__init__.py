@@ -4,19 +4,9 @@
 instance stand for. Nothing here reaches anything but the world.
 """
 
-from wasmq_worker.wasi.preview2 import (
-    descriptor_calls,
-    path_calls,
-    process_calls,
-    socket_calls,
-    stream_calls,
-    time_calls,
-)
-from wasmq_worker.wasi.preview2.interface import INTERFACES, Function, Interface
+from wasmq_worker.wasi.preview2.interface import Function, Interface
 from wasmq_worker.wasi.preview2.outcome import Case, Err, Ok
 from wasmq_worker.wasi.preview2.state import State
-
-# Importing a module of functions enters them in the table.
-MODULES = (descriptor_calls, path_calls, process_calls, socket_calls, stream_calls, time_calls)
+from wasmq_worker.wasi.preview2.table import INTERFACES
 
 __all__ = ["INTERFACES", "Case", "Err", "Function", "Interface", "Ok", "State"]

@@ -76,10 +76,10 @@ def rights_of(flags: frozenset[str]) -> int:
 
 
 def flags_of(descriptor: OpenFile | OpenDirectory) -> frozenset[str]:
-    """Return what an open file may do by its rights; a directory may be read and changed."""
+    """Return what an open file may do by its rights; a directory may be read and, unless frozen, changed."""
     if isinstance(descriptor, OpenFile):
         return frozenset(flag for flag, bit in _RIGHTS.items() if descriptor.rights & bit)
-    return frozenset(("read", "mutate-directory"))
+    return frozenset(("read",) if descriptor.node.frozen else ("read", "mutate-directory"))
 
 
 def stat_of(node: Node) -> dict[str, Any]:

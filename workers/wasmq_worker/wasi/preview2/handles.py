@@ -28,9 +28,11 @@ class Closed(Failed):
 
 
 class Handle:
-    """What all resources have in common."""
+    """What all resources have in common. `kept` is how many bytes of what the guest gave it a resource keeps."""
 
     __slots__ = ()
+
+    kept: int = 0
 
     @property
     def node(self) -> Node | None:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmq_worker.wasi.errno import Failed
 from wasmq_worker.wasi.preview2 import wit
-from wasmq_worker.wasi.preview2.outcome import Case, Err, Ok
+from wasmq_worker.wasi.preview2.outcome import Err, Ok
+from wasmq_worker.wasi.preview2.price import pricer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wasmq_worker.wasi.preview2.handles import Handle
     from wasmq_worker.wasi.preview2.state import State
-
-# What one item of a list costs besides its bytes, as a buffer in a vector does in preview 1.
-_ITEM: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Declaration:
     """Enters functions and resources in an interface.
 
     `types` are named types for `wit.parse`. `refusal` turns a `Failed` into the value of the error of a result, for
-    all functions of this interface that return one.
+    all functions of this interface whose result has one.
     """
 
     def __init__(
@@ -71,28 +69,32 @@ class Declaration:
         All that it is given and returns is paid for once it returns. If its result is a `result`, what it returns is
         the value of that, and it may raise `Failed`.
         """
-        texts = tuple(str(wit.parse(param, self._types)) for param in params)
-        returned = str(wit.parse(result, self._types)) if result else ""
-        priced = any("list<" in text or "string" in text for text in (*texts, returned))
-        fallible = returned.startswith("result")
-        refusal = self._refusal
+        types = [wit.parse(param, self._types) for param in params]
+        returned = wit.parse(result, self._types) if result else None
+        given = [(index, price) for index, kind in enumerate(types) if (price := pricer(kind)) is not None]
+        gained = pricer(returned)
+        fallible = returned is not None and returned.kind == "result"
+        refusal = self._refusal if returned is not None and dict(returned.parts).get("err") is not None else None
 
         def enter(body: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(body)
             def call(state: State, *args: Any) -> Any:
                 value: Any
-                if fallible and refusal is not None:
+                if fallible:
                     try:
                         value = Ok(body(state, *args))
                     except Failed as failed:
-                        value = Err(refusal(state, failed))
+                        value = Err(None if refusal is None else refusal(state, failed))
                 else:
                     value = body(state, *args)
-                if priced:
-                    state.world.copied += _size(args) + _size(value)
+                for index, price in given:
+                    state.world.copied += price(args[index])
+                if gained is not None:
+                    state.world.copied += gained(value)
                 return value
 
-            self._interface.functions[name] = Function(call, waits, texts, returned)
+            texts = tuple(map(str, types))
+            self._interface.functions[name] = Function(call, waits, texts, "" if returned is None else str(returned))
             return body
 
         return enter
@@ -108,18 +110,3 @@ def named(**texts: str) -> dict[str, wit.Type]:
     for name, text in texts.items():
         types[name.replace("_", "-")] = wit.parse(text, types)
     return types
-
-
-def _size(value: Any) -> int:
-    """Return the bytes of all strings and lists in a value, and 8 for each item of what holds several."""
-    if isinstance(value, bytes):
-        return len(value)
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode())
-    if isinstance(value, (Ok, Err, Case)):
-        return _size(value.value)
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    if isinstance(value, (list, tuple)):
-        return _ITEM * len(value) + sum(map(_size, value))
-    return 0

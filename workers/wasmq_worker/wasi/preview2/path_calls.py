@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from wasmq_worker.wasi.errno import Errno, Failed
 from wasmq_worker.wasi.opening import check_oflags, existing, link_target, open_at
 from wasmq_worker.wasi.preview2.descriptor_calls import hash_of
 from wasmq_worker.wasi.preview2.file_types import DONE, SELF, directory, oflags_of, rights_of, set_times, stat_of, types
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from wasmq_worker.wasi.preview2.state import State
 
 _FOLLOW: Final = "symlink-follow"
+_MAKING: Final = frozenset(("create", "truncate"))
+_CHANGING: Final = frozenset(("write", "mutate-directory"))
 
 
 @types.function("[method]descriptor.create-directory-at", SELF, "string", result=DONE)
@@ -67,13 +70,20 @@ def open_at_(
     open_flags: frozenset[str],
     flags: frozenset[str],
 ) -> int:
-    """Open a file or a directory, making or emptying it if told to. `mutate-directory` is had without asking."""
+    """Open a file or a directory, making or emptying it if told to.
+
+    `mutate-directory` is had without asking. What is frozen is not opened to be changed.
+    """
     oflags = oflags_of(open_flags)
     check_oflags(oflags)
     base = directory(state, descriptor)
+    if base.frozen and open_flags & _MAKING:
+        raise Failed(Errno.ROFS)
     state.check_room()
     follow = _FOLLOW in path_flags
     found = open_at(state.world.tree, base, path.encode(), oflags, rights_of(flags), 0, follow=follow)
+    if found.node.frozen and flags & _CHANGING:
+        raise Failed(Errno.ROFS)
     return state.hold(Opened(found))
 
 
