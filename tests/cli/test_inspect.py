@@ -31,7 +31,7 @@ def test_it_names_what_a_module_exports_and_imports(wasmq, tmp_path):
     assert "memory 64 KiB, at most 1 MiB, exported as memory" in lines
     assert "export memory (memory 1 16)" in lines
     assert "export f\\x1b (func (result f64))" in lines
-    assert "import env.log (func (param i32))" in lines
+    assert "import env.log (func (param i32)) nobody" in lines
 
 
 def test_the_digest_is_that_of_the_bytes(wasmq, tmp_path):

@@ -85,11 +85,12 @@ class ExportBody(msgspec.Struct, frozen=True):
 
 
 class ImportBody(msgspec.Struct, frozen=True):
-    """What a module needs from outside."""
+    """What a module needs from outside; `satisfied` says whether WASI has it."""
 
     module: str
     name: str
     type: _TypeBody
+    satisfied: bool
 
 
 class ModuleBody(msgspec.Struct, frozen=True):
@@ -110,12 +111,18 @@ class ModuleList(msgspec.Struct, frozen=True):
 
 def module_body(module: Module) -> ModuleBody:
     """Return what HTTP says about a module."""
+    missing = [wanted for wanted, _ in module.missing]
     return ModuleBody(
         digest=module.digest,
         kind=module.kind,
         size=module.size,
         exports=tuple([ExportBody(each.name, _type_body(each.type)) for each in module.exports]),
-        imports=tuple([ImportBody(each.module, each.name, _type_body(each.type)) for each in module.imports]),
+        imports=tuple(
+            [
+                ImportBody(each.module, each.name, _type_body(each.type), all(wanted is not each for wanted in missing))
+                for each in module.imports
+            ]
+        ),
     )
 
 
