@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 GUESTS = Path(__file__).parents[2] / "workers" / "guests" / "components"
+WORKER = Path(__file__).parents[2] / "workers" / "wasmq_worker"
 
 OpenScheduler = "Callable[..., AbstractAsyncContextManager[wasmq.Scheduler]]"
 
@@ -31,7 +32,9 @@ def components() -> Path:
 @pytest.fixture
 def open_scheduler(pytestconfig: pytest.Config) -> OpenScheduler:  # type: ignore[valid-type]
     """Open a scheduler with one worker: a language's interpreter takes half a minute to compile, so it is kept."""
-    kept = pytestconfig.cache.mkdir("wasmq-modules")
+    # What a component is described as depends on the code that reads it.
+    code = hashlib.sha256(b"".join([path.read_bytes() for path in sorted(WORKER.rglob("*.py"))])).hexdigest()[:16]
+    kept = pytestconfig.cache.mkdir(f"wasmq-modules-{code}")
     config = Config(modules=ModulesConfig(directory=str(kept), compile_timeout=600.0))
 
     @asynccontextmanager

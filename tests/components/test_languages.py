@@ -47,6 +47,8 @@ async def test_a_python_function_is_a_job(open_scheduler: Any, people: Path) -> 
     async with open_scheduler() as scheduler:
         module = await scheduler.load(people)
         assert (module.kind, module.missing, module.counted) == ("component", (), False)
+        greet = next(str(each) for each in module.exports if each.name == "greet")
+        assert greet == "greet: func(who: person) -> result<string, problem>"
         await greets_and_adds(scheduler, module)
 
         said = await scheduler.run(module, "say", "hey", env={"LOUD": "yes"}, argv=["x"])

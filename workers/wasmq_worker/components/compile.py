@@ -9,6 +9,7 @@ from typing import Literal
 from wasmq_worker import capi
 from wasmq_worker.binary import DescribeError
 from wasmq_worker.components.describe import TypesTooLarge, describe_types
+from wasmq_worker.components.names import type_names
 from wasmq_worker.components.offers import offer
 from wasmq_worker.components.sections import needs
 from wasmq_worker.engine import Engine, check
@@ -29,7 +30,7 @@ def compile_component(name: Literal["native", "interpreter"], wasm: bytes) -> tu
     engine = Engine(name, counted=wanted.counted)
     component = _compiled(engine, wasm)
     try:
-        exports, imports = describe_types(engine.pointer, component)
+        exports, imports = describe_types(engine.pointer, component, type_names(wasm))
     except TypesTooLarge as error:
         raise DescribeError(str(error)) from None
     described = Described(

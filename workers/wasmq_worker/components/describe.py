@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_bool, c_size_t, c_uint8, c_void_p
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wasmq_worker import capi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_NODES: Final = 100_000
 """Types, fields, cases and names that all exports and imports may have together."""
@@ -56,13 +59,15 @@ class _ItemType(ctypes.Structure):
     of: _ItemUnion
 
 
-def describe_types(engine: int, component: int) -> tuple[list[_Item], list[_Item]]:
+def describe_types(
+    engine: int, component: int, names: Iterable[tuple[str, WitType]] = ()
+) -> tuple[list[_Item], list[_Item]]:
     """Return a component's exports, `[name, type]` each, and its imports, `[interface, name, type]` each.
 
     What an instance exports is listed as `instance#name`. An import outside any interface has the interface "".
-    Raises `TypesTooLarge`.
+    `names` are those of types around the interfaces that the engine does not tell. Raises `TypesTooLarge`.
     """
-    return _Describer(engine).described(component)
+    return _Describer(engine).described(component, names)
 
 
 class _Scope:
@@ -88,10 +93,12 @@ class _Describer:
         # Resource types in the order in which they appear: the pointer, and the name where it was seen first.
         self._resources: list[tuple[int, str]] = []
 
-    def described(self, component: int) -> tuple[list[_Item], list[_Item]]:
+    def described(self, component: int, names: Iterable[tuple[str, WitType]]) -> tuple[list[_Item], list[_Item]]:
         type_ = capi.component_type(component)
         try:
             world = _Scope()
+            for name, shape in names:
+                world.enter(name, shape)
             imports = self._externs("imports", type_)
             exports = self._externs("exports", type_)
             # A world's own types may be imported or exported, by what they are made of.
