@@ -30,8 +30,9 @@ WORLD = """(component
  (func (export "turn") (param "shape" $shape) (result (option $point))
    (canon lift (core func $i "f") (memory (core memory $i "m")) (realloc (core func $i "r")))))"""
 # Each type has two of the one before: written out, the last would be larger than any memory.
-DOUBLED = "".join([f'(type $t{n} (record (field "a" $t{n - 1}) (field "b" $t{n - 1})))' for n in range(1, 16)])
-TOWER = f"""(component (type $t0 (record (field "a" u8) (field "b" u8))) {DOUBLED} (import "big" (type (eq $t15)))
+DOUBLED = "".join([f"(type $t{n} (tuple $t{n - 1} $t{n - 1}))" for n in range(1, 16)])
+TOWER = f"""(component (type $t0 (tuple u8 u8)) {DOUBLED} (type $r (record (field "x" $t15)))
+ (import "big" (type (eq $r)))
  (core module $m (func (export "f"))) (core instance $i (instantiate $m))
  (func (export "f") (canon lift (core func $i "f"))))"""
 
