@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.types import COMMAND, FunctionType, printable
+from wasmq.supply import arrange, refuse_missing
+from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
 from wasmq.wit_values import pack_arguments
 
@@ -22,13 +23,21 @@ if TYPE_CHECKING:
 _f32 = struct.Struct("<f")
 
 
-def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
+def check_call(
+    module: Module, export: str, args: Sequence[Any], links: tuple[tuple[str, Module], ...] = ()
+) -> tuple[Value, ...]:
     """Return the arguments as they go to the guest; those of a component as one piece of bytes.
+
+    `links` are the modules that the call is linked with.
 
     Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport`,
     `InvalidArguments` or `UnsatisfiedImport`.
     """
-    if module.missing:
+    if links and module.kind == "component":
+        raise InvalidArguments(f"link: module {module.digest[:12]} is a component, which cannot be linked with others")
+    if links:
+        refuse_missing(arrange(module, links))
+    elif module.missing:
         _refuse_imports(module)
     function = module.function(export)
     if isinstance(function, wit.Func):
@@ -37,7 +46,9 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
             raise UnknownExport(f"export {printable(export)!r} cannot be called: {obstacle}")
         return (pack_arguments(export, function, args),)
     if export not in module.places:
-        raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
+        raise UnknownExport(
+            f"export {printable(export)!r} {function}: of references only null can be passed, where the type allows it"
+        )
     return check_arguments(export, function, args)
 
 
@@ -184,7 +195,13 @@ def _vector(arg: Any) -> bytes:
     return bytes(arg)
 
 
+def _null(arg: Any) -> None:
+    if arg is not None:
+        raise _Misfit(f"wants None, for of references only null can be passed, got {_shown(arg)}")
+
+
 _CHECKS: dict[str, Callable[[Any], Value]] = {
+    **dict.fromkeys(PASSABLE - NUMBERS, _null),
     "i32": _integer(32),
     "i64": _integer(64),
     "f32": _single,

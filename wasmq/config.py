@@ -142,11 +142,11 @@ class ModulesConfig(_Section, frozen=True):
 
     directory: str | None = None
     """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
-    max_size: Size = Size(64 * 2**20)
+    max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000
     """Modules that one scheduler holds."""
-    compile_timeout: _Seconds = 60.0
+    compile_timeout: _Seconds = 300.0
     compile_memory: Size = Size(4 * 2**30)
     cache_size: Size = Size(8 * 2**30)
     """Bytes of artifacts kept on disk; the ones unused longest go first."""

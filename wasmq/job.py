@@ -8,6 +8,7 @@ import msgspec
 
 from wasmq import wit
 from wasmq.wit_values import read_result
+from wasmq_worker.protocol import Reference
 
 __all__ = [
     "Access",
@@ -18,6 +19,7 @@ __all__ = [
     "Limits",
     "Outcome",
     "Program",
+    "Reference",
     "Returned",
     "State",
     "Status",
@@ -31,8 +33,11 @@ Status: TypeAlias = Literal[
 State: TypeAlias = Literal["queued", "running", "finished"]
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
-Value: TypeAlias = int | float | bytes
-"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian."""
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian.
+
+A reference is None when it is null; any other can only come out, as a `Reference` that says its kind.
+"""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -83,13 +88,15 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
-    `program` is what a WASI guest is to see, None when nothing was said of it.
+    `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
+    linked with, each as the name by which it is imported from and its digest, sorted by name.
     """
 
     module: str
     export: str
     args: tuple[Value, ...] = ()
     program: Program | None = None
+    links: tuple[tuple[str, str], ...] = ()
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):

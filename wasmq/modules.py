@@ -6,8 +6,10 @@ seal over it that was made with the directory's own secret. Anything else is com
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +21,7 @@ from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
-from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from wasmq_worker.protocol import Described
 
 _Text = Annotated[str, msgspec.Meta(max_length=100_000)]
-PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
-"""Value types that a call can carry in or out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +78,7 @@ class Module:
             if isinstance(extern.type, FunctionType)
         ]
         passable = [
-            (position, name, function)
-            for position, name, function in functions
-            if PASSABLE.issuperset(function.params) and PASSABLE.issuperset(function.results)
+            (position, name, function) for position, name, function in functions if PASSABLE.issuperset(function.params)
         ]
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
@@ -174,6 +172,7 @@ class Library:
         self._shelf = Shelf(config, engine)
         self._compiler = Compiler(config, engine)
         self._modules: dict[str, Module] = {}
+        self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
 
     def __getitem__(self, digest: str) -> Module:
@@ -203,12 +202,40 @@ class Library:
         except InvalidModule as error:
             raise InvalidModule(f"{name}{str(error).removeprefix('module')}") from None
 
-    async def repair(self, digest: str) -> Module:
+    def counted(self, digest: str) -> Module:
+        """Return a module as linked jobs run it: with an artifact for the engine that counts memory itself.
+
+        Raises `UnknownModule` unless `count` has seen to it.
+        """
+        module = self[digest]
+        if module.counted:
+            return module
+        try:
+            return self._counted[digest]
+        except KeyError:
+            raise UnknownModule(f"module {digest[:12]} was not compiled for linking") from None
+
+    async def count(self, digest: str) -> None:
+        """See to it that a module can be linked: compile it for that if it is not on the shelf. Raises `InvalidModule`.
+
+        Linked jobs run on the engine that counts memory itself, because the cap is on the sum over all their memories.
+        """
+        if self[digest].counted or digest in self._counted:
+            return
+        await self._once(f"{digest} counted", lambda: self._count(digest))
+
+    async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
-        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
-        if wasm is None:
-            raise UnknownModule(f"module {digest[:12]}: its artifact cannot be mapped and its bytes are gone")
-        return self._add(await self._compile(wasm), replace=True)
+        digest = broken.digest
+        if broken is self._counted.get(digest):
+            found = await self._compile_counted(digest)
+            self._counted[digest] = dataclasses.replace(self[digest], counted=True, artifact=found[1])
+        else:
+            self._add(await self._compile(await self._wasm(digest)), replace=True)
+
+    def knows(self, module: Module) -> bool:
+        """Return whether this is what the library has for its digest now, and not what it has replaced."""
+        return module is self._modules.get(module.digest) or module is self._counted.get(module.digest)
 
     async def close(self) -> None:
         """End the compile process and drop what was kept only for this scheduler."""
@@ -235,6 +262,27 @@ class Library:
             return self._add(found)
         self._metrics.module_cached("miss")
         return self._add(await self._compile(data, key))
+
+    async def _count(self, digest: str) -> Module:
+        if (known := self._counted.get(digest)) is not None:
+            return known
+        module = self[digest]
+        found = await anyio.to_thread.run_sync(partial(self._shelf.find, digest, counted=True))
+        if found is None:
+            found = await self._compile_counted(digest)
+        made = self._counted[digest] = dataclasses.replace(module, counted=True, artifact=found[1])
+        return made
+
+    async def _compile_counted(self, digest: str) -> tuple[Described, Path, int]:
+        artifact = await self._compiler.compile(await self._wasm(digest), self._tasks, counted=True)
+        self._metrics.module_compiled(artifact.compiled.seconds)
+        return await anyio.to_thread.run_sync(partial(self._shelf.keep, artifact, None, counted=True))
+
+    async def _wasm(self, digest: str) -> bytes:
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None:
+            raise UnknownModule(f"module {digest[:12]}: it must be compiled again, and its bytes are gone")
+        return wasm
 
     async def _compile(self, data: bytes, key: str | None = None) -> tuple[Described, Path, int]:
         artifact = await self._compiler.compile(data, self._tasks)

@@ -124,6 +124,7 @@ class Scheduler:
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
+            counted=self._library.counted,
         )
         self._settler = Settler(
             store=self._store,
@@ -198,6 +199,7 @@ class Scheduler:
         module: Module | str,
         export: str | None = None,
         *args: Any,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -209,8 +211,9 @@ class Scheduler:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. What else is given says what
-        a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
+        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
+        satisfy imports, by the name that is imported from. What else is given says what a WASI guest sees: see
+        `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(
@@ -220,6 +223,7 @@ class Scheduler:
                     export=export,
                     args=args,
                     program=program,
+                    link=link,
                     limits=limits,
                     tenant=tenant,
                     priority=priority,
@@ -258,6 +262,7 @@ class Scheduler:
         export: str,
         calls: Iterable[Sequence[Any]],
         *,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -270,7 +275,7 @@ class Scheduler:
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
         requests = (
-            Request(module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority)
+            Request(module=digest, export=export, args=args, link=link, limits=limits, tenant=tenant, priority=priority)
             for args in calls
         )
         window = Window(self.submit_many, batch=self._gate.limit_of(tenant))

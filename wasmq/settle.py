@@ -232,22 +232,22 @@ class Settler:
 
     async def _repair(self, back: HandedBack, reason: str) -> None:
         """Compile a module again that a worker could not map, and let the job go on, or end it."""
-        digest = back.job.call.module
         async with self._repairs:
             problem = None
             # Otherwise another job that came back with it has had it compiled again.
-            if self._library[digest] is back.module:
-                problem = await self._compile_again(digest, reason)
+            if back.module is not None and self._library.knows(back.module):
+                problem = await self._compile_again(back.module, reason)
         self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
 
-    async def _compile_again(self, digest: str, reason: str) -> str | None:
+    async def _compile_again(self, module: Module, reason: str) -> str | None:
         """Return why a module cannot be compiled again, or None when it has been."""
+        digest = module.digest
         if self._repaired.get(digest, 0) >= self._max_attempts:
             return f"lost: its module cannot be mapped: {reason}"
         self._repaired[digest] = self._repaired.get(digest, 0) + 1
         self._log.warning("module.unmappable", module=digest[:12], reason=reason)
         try:
-            await self._library.repair(digest)
+            await self._library.repair(module)
         except (WasmqError, OSError) as error:
             return f"lost: its module cannot be mapped: {error}"
         return None

@@ -12,7 +12,9 @@ from wasmq import admission
 from wasmq.errors import Refused
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
+from wasmq.modules import Module
 from wasmq.programs import check_program
+from wasmq.supply import check_links
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,13 +45,15 @@ class ProgramOptions(TypedDict, total=False):
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
 
-    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see.
+    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
+    modules that satisfy imports, or their digests, by the name that is imported from.
     """
 
     module: str
     export: str | None = None
     args: Sequence[Any] = ()
     program: ProgramOptions | None = None
+    link: Mapping[str, Module | str] | None = None
     limits: Limits | None = None
     tenant: str = "default"
     priority: int = 0
@@ -92,6 +96,7 @@ class Submission:
         entered: dict[str, int] = {}
         try:
             jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
@@ -119,7 +124,8 @@ class Submission:
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
-        args = admission.check_call(module, export, request.args)
+        links = check_links(request.link, self._library.__getitem__)
+        args = admission.check_call(module, export, request.args, links)
         caps = admission.check_limits(request.limits, self._limits)
         program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
@@ -129,7 +135,7 @@ class Submission:
         return Job(
             # Sorts by time; the rest cannot be guessed.
             id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
-            call=Call(module.digest, export, args, program),
+            call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
             caps=caps,
             tenant=tenant,
             priority=priority,
@@ -139,6 +145,12 @@ class Submission:
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
+
+    async def _count(self, jobs: Sequence[Job]) -> None:
+        """Have the modules of linked jobs compiled for the engine that can run them together."""
+        linked = {job.call.module: job.call.links for job in jobs if job.call.links}
+        for digest in {*linked, *[digest for links in linked.values() for _, digest in links]}:
+            await self._library.count(digest)
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []

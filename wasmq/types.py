@@ -33,6 +33,12 @@ COMMAND = "_start"
 INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
 
+NUMBERS = frozenset({"i32", "i64", "f32", "f64", "v128"})
+PASSABLE = NUMBERS | {
+    *("funcref", "nullfuncref", "externref", "nullexternref", "anyref", "eqref", "i31ref", "structref", "arrayref"),
+    *("nullref", "exnref", "nullexnref"),
+}
+"""Value types that a call can carry in; of the references, only null."""
 _SHOWN_VALUES = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

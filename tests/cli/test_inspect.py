@@ -31,7 +31,7 @@ def test_it_names_what_a_module_exports_and_imports(wasmq, tmp_path):
     assert "memory 64 KiB, at most 1 MiB, exported as memory" in lines
     assert "export memory (memory 1 16)" in lines
     assert "export f\\x1b (func (result f64))" in lines
-    assert "import env.log (func (param i32)) nobody" in lines
+    assert "import env.log (func (param i32)) nobody offers the import env.log (func (param i32))" in lines
 
 
 def test_the_digest_is_that_of_the_bytes(wasmq, tmp_path):
@@ -46,11 +46,12 @@ def test_the_digest_is_that_of_the_bytes(wasmq, tmp_path):
         "size": len(EMPTY),
         "exports": [],
         "imports": [],
+        "supply": [],
     }
 
 
 async def test_json_is_what_the_daemon_says(wasmq, tmp_path):
-    """--json describes a module with every kind of export and import exactly as HTTP does."""
+    """--json describes a module with every kind of export and import exactly as HTTP does, and says who satisfies."""
     bodies = pytest.importorskip("wasmq.server.modules")
     file = tmp_path / "module.wat"
     file.write_text(
@@ -63,9 +64,35 @@ async def test_json_is_what_the_daemon_says(wasmq, tmp_path):
           (func (export "f") (result f64 v128) unreachable))"""
     )
     printed = msgspec.json.decode(wasmq("inspect", file, "--json").stdout)
+    supply = printed.pop("supply")
     module = await load_module(Config(modules=ModulesConfig(directory=str(tmp_path))), file)
 
+    assert [each["by"] for each in supply] == [None, None]
+    assert "nobody offers the import env.log" in supply[0]["problem"]
     assert printed == msgspec.json.decode(msgspec.json.encode(bodies.module_body(module)))
+
+
+def test_it_says_who_would_satisfy_the_imports(wasmq, tmp_path):
+    """A linked module, WASI, or nobody and why: what a job with these links would find."""
+    shared, user = tmp_path / "shared.wat", tmp_path / "user.wat"
+    shared.write_text('(module (memory (export "memory") 1) (func (export "f") (param i64)))')
+    user.write_text(
+        """(module
+          (import "env" "memory" (memory 1))
+          (import "env" "f" (func (param i32)))
+          (import "env" "g" (func))
+          (import "wasi_snapshot_preview1" "sched_yield" (func (result i32))))"""
+    )
+    supply = msgspec.json.decode(wasmq("inspect", user, "--link", f"env={shared}", "--json").stdout)["supply"]
+    lines = wasmq("inspect", user, "--link", f"env={shared}").stdout.splitlines()
+
+    assert [each["by"] for each in supply] == ["link", None, None, "wasi"]
+    assert supply[1]["problem"] == (
+        "the import env.f has another type: it wants (func (param i32)), there is (func (param i64))"
+    )
+    assert "does not export the import env.g (func)" in supply[2]["problem"]
+    assert lines[-4].endswith("the linked module env")
+    assert lines[-1].endswith("WASI preview 1")
 
 
 @pytest.mark.parametrize(("file", "status"), [("nonesuch.wasm", 66), ("pyproject.toml", 65)])

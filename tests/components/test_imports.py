@@ -36,8 +36,8 @@ def importing(imports: str) -> str:
             "nobody offers the import wasi:random/random@0.2.0#get-dice",
         ),
         (
-            '(import "wasi:http/types@0.2.0" (instance (export "fields" (type (sub resource)))))',
-            "nobody offers the import wasi:http/types@0.2.0#fields resource",
+            '(import "wasi:keyvalue/store@0.2.0" (instance (export "bucket" (type (sub resource)))))',
+            "nobody offers the import wasi:keyvalue/store@0.2.0#bucket resource",
         ),
         ('(import "m" (core module))', "nobody offers the import m core module"),
         ('(import "a:b/c" (instance (export "x" (instance (export "y" (func))))))', "import a:b/c#x instance"),

@@ -135,4 +135,4 @@ def test_a_command_on_the_command_line(command: Any, components: Path) -> None:
     assert done.returncode == 1
     lines = [" ".join(line.split()) for line in command("inspect", file).stdout.splitlines()]
     assert "export wasi:cli/run@0.2.12#run func() -> result" in lines
-    assert "import wasi:cli/environment@0.2.12#get-arguments func() -> list<string> WASI" in lines
+    assert "import wasi:cli/environment@0.2.12#get-arguments func() -> list<string> WASI 0.2" in lines

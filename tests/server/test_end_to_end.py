@@ -158,3 +158,30 @@ async def test_a_program_by_http(daemon):
         response = await client.post("/v1/jobs", json={"module": files["digest"], "files": {"../x": ""}})
         assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-arguments")
         assert "tries to leave" in response.json()["detail"]
+
+
+async def test_linked_modules_by_http(daemon):
+    """A job names the digests of the modules that satisfy its imports."""
+    async with daemon() as client:
+        digests = []
+        for text in (
+            '(module (memory (export "memory") 1) (data (i32.const 4) "\\2a"))',
+            '(module (import "env" "memory" (memory 1)) (func (export "f") (result i32) (i32.load (i32.const 4))))',
+        ):
+            response = await client.put("/v1/modules", content=text)
+            digests.append(response.json()["digest"])
+        job = await run(client, module=digests[1], export="f", link={"env": digests[0]})
+        assert job["outcome"]["value"] == 42
+        refused = await client.post("/v1/jobs", json={"module": digests[1], "export": "f", "link": {"env": "0" * 64}})
+        assert refused.status_code >= 400
+        assert "no module with digest" in refused.json()["detail"]
+
+
+async def test_null_references_by_http(daemon):
+    """null goes in for a reference; one that is not null comes out as its kind."""
+    async with daemon() as client:
+        text = """(module (func $f (export "f") (param externref) (result externref funcref)
+          (local.get 0) (ref.func $f)))"""
+        response = await client.put("/v1/modules", content=text)
+        job = await run(client, module=response.json()["digest"], export="f", args=[None])
+    assert job["outcome"]["values"] == [None, "funcref"]

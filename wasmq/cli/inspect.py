@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import anyio
 import msgspec
 
 from wasmq import logs, wit
 from wasmq.cli.exits import Unreadable
-from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
+from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import print_json, print_line, print_table, spin
 from wasmq.metrics import Metrics
-from wasmq.modules import Component, Library, Module
+from wasmq.modules import Library, Module
+from wasmq.supply import supply
 from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from wasmq.config import Config
+    from wasmq.supply import Supply
 
-__all__ = ["inspect", "load_module", "unreadable"]
+__all__ = ["inspect", "load_module", "load_modules", "unreadable"]
 
 _KINDS: dict[type[msgspec.Struct], str] = {
     FunctionType: "function",
@@ -38,14 +40,18 @@ def inspect(
     file: ModuleFile,
     /,
     *,
+    link: LinkedFiles = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
-    """Show a module's kind, digest, size and memories, its exports and its imports with their types."""
+    """Show what a module is, what it exports and imports, and who would satisfy its imports in a job linked so."""
     logs.configure("error")
-    module = anyio.run(load_module, effective_config(config), file)
+    settings, linked = effective_config(config), linked_files(link)
+    module, *others = anyio.run(load_modules, settings, (file, *linked.values()))
+    links = tuple(sorted(zip(linked, others, strict=True), key=lambda entry: entry[0]))
+    supplies = supply(module, links)
     if json:
-        print_json(_report(module))
+        print_json(_report(module, supplies))
         return 0
     for name, text in (
         ("kind", module.kind),
@@ -54,34 +60,38 @@ def inspect(
         *(("memory", text) for text in _memories(module)),
     ):
         print_line(f"{name:8}{text}")
-    lacking = {id(wanted) for wanted, _ in module.missing}
-    mark = "#" if isinstance(module, Component) else "."
     rows = [("export", extern.name, str(extern.type), "") for extern in module.exports]
-    for imported in module.imports:
-        name = f"{imported.module}{mark}{imported.name}".removeprefix("#")
-        rows.append(("import", name, str(imported.type), "nobody" if id(imported) in lacking else "WASI"))
+    rows += [("import", _named(module, each), str(each.wanted.type), _source(module, each)) for each in supplies]
     if rows:
         print_line("")
-        print_table(str(file), ("way", "name", "type", "offered by"), rows)
+        print_table(str(file), ("way", "name", "type", "satisfied by"), rows)
     return 0
 
 
 async def load_module(config: Config, file: Path) -> Module:
-    """Return the module in a file, compiled if it is not in the cache; no worker process is needed for that.
+    """Return the module in a file: see `load_modules`."""
+    (module,) = await load_modules(config, (file,))
+    return module
 
-    Raises `Unreadable`, or `InvalidModule` when it is no module.
+
+async def load_modules(config: Config, files: Sequence[Path]) -> list[Module]:
+    """Return the modules in files, compiled if they are not in the cache; no worker process is needed for that.
+
+    Raises `Unreadable`, or `InvalidModule` for what is no module.
     """
+    modules = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(spin, f"compiling {file}")
+        tasks.start_soon(spin, f"compiling {', '.join([str(file) for file in files])}")
         library = Library(config.modules, config.scheduler.engine, Metrics(), tasks)
         try:
-            with unreadable(file):
-                module = await library.load(file)
+            for file in files:
+                with unreadable(file):
+                    modules.append(await library.load(file))
         finally:
             with anyio.CancelScope(shield=True):
                 await library.close()
         tasks.cancel_scope.cancel()
-    return module
+    return modules
 
 
 @contextmanager
@@ -113,8 +123,24 @@ def _pages(memory: MemoryType, pages: int) -> str:
     return format_size(pages * memory.page_size)
 
 
-def _report(module: Module) -> dict[str, object]:
-    """Return the module as HTTP describes it."""
+def _named(module: Module, of: Supply) -> str:
+    mark = "#" if module.kind == "component" else "."
+    return f"{of.wanted.module}{mark}{of.wanted.name}".removeprefix("#")
+
+
+def _source(module: Module, of: Supply) -> str:
+    match of.source:
+        case "link":
+            return f"the linked module {of.wanted.module}"
+        case "wasi":
+            return "WASI 0.2" if module.kind == "component" else "WASI preview 1"
+        case None:
+            return of.problem or "nobody"
+    assert_never(of.source)
+
+
+def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
+    """Return the module as HTTP describes it, and for each import who satisfies it, or null and why nobody does."""
     return {
         "kind": module.kind,
         "digest": module.digest,
@@ -129,6 +155,7 @@ def _report(module: Module) -> dict[str, object]:
             }
             for each in module.imports
         ],
+        "supply": [{"by": each.source, "problem": each.problem} for each in supplies],
     }
 
 

@@ -16,7 +16,7 @@ from wasmq import logs
 from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
-from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
+from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
@@ -80,6 +80,7 @@ def run(
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
+    link: LinkedFiles = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -93,14 +94,16 @@ def run(
         "scheduler.engine": engine,
     }
     settings = effective_config(config, flags)
-    with unreadable(file):
-        file.stat()  # before a worker process is started for nothing
+    linked = linked_files(link)
+    for each in (file, *linked.values()):
+        with unreadable(each):
+            each.stat()  # before a worker process is started for nothing
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = _Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits)
+    wanted = _Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
     outcome = anyio.run(_run, settings, wanted)
     if json:
         print_json(_report(outcome))
@@ -123,6 +126,7 @@ class _Wanted(NamedTuple):
     directories: list[Mounted]
     deterministic: bool
     limits: Limits
+    linked: dict[str, Path]
 
     @property
     def named(self) -> str:
@@ -139,7 +143,12 @@ async def _run(config: Config, wanted: _Wanted) -> Outcome:
                 tasks.start_soon(_cancel_on_interrupt, scope)
                 with unreadable(file):
                     module = await scheduler.load(file)
+                link = {}
+                for name, each in wanted.linked.items():
+                    with unreadable(each):
+                        link[name] = await scheduler.load(each)
                 request, before = await _request(config, module, wanted)
+                request = msgspec.structs.replace(request, link=link)
                 (job,) = await scheduler.submit_many([request])
                 outcome = await job
                 write_back(wanted.directories, before, outcome.files)

@@ -11,7 +11,8 @@ import msgspec
 
 from wasmq import wit
 from wasmq.errors import InvalidArguments
-from wasmq.types import FunctionType
+from wasmq.job import Reference
+from wasmq.types import NUMBERS, PASSABLE, FunctionType
 from wasmq.wit_values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _EXPECTED = {
     "f32": "a number that a 32-bit float can hold, nan, inf or -inf",
     "f64": "a number that a 64-bit float can hold, nan, inf or -inf",
     "v128": "32 hex digits",
+    **dict.fromkeys(PASSABLE - NUMBERS, "null"),
 }
 
 
@@ -110,8 +112,10 @@ def parse_value(text: str, wanted: str) -> Value:
                 value = _integer(text, 64)
             case "v128":
                 value = bytes.fromhex(text) if _V128.fullmatch(text) else None
-            case _:
+            case "f32" | "f64":
                 value = _float(text, single=wanted == "f32")
+            case _ if text == "null":
+                return None
     if value is None:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         raise InvalidArguments(f"{wanted} wanted, {_EXPECTED[wanted]}, not {shown!r}")
@@ -147,7 +151,14 @@ def _float(text: str, *, single: bool) -> float | None:
 
 
 def format_value(value: Value) -> str:
-    """Return the text of a core value, which `parse_value` reads back: `8`, `0.5`, `nan`, 32 hex digits for a v128."""
+    """Return the text of a core value, which `parse_value` reads back: `8`, `0.5`, `nan`, 32 hex digits for a v128.
+
+    A reference is `null`, or in angle brackets the name of its kind, which cannot be read back.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, Reference):
+        return f"<{value.kind}>"
     return value.hex() if isinstance(value, bytes) else repr(value)
 
 
@@ -169,6 +180,8 @@ def json_results(outcome: Outcome) -> list[Any]:
 
 def json_value(value: Value) -> Any:
     """Return a core value as JSON has it: NaN and the infinities as strings, a v128 as 32 hex digits."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):

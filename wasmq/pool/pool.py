@@ -11,24 +11,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from wasmq import wit
+from wasmq.pool.programs import Programs
 from wasmq_worker import protocol
-from wasmq_worker.protocol import (
-    Assignment,
-    Cancel,
-    ComponentFunction,
-    ComponentParts,
-    ComponentResource,
-    Map,
-    ProtocolError,
-    Signature,
-    Start,
-)
+from wasmq_worker.protocol import Assignment, Cancel, ProtocolError, Start, Unmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    import msgspec
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
@@ -67,15 +57,14 @@ class Pool:
         is_last: Callable[[Job], bool],
         weight: Callable[[str], float],
         modules: Callable[[str], Module],
+        counted: Callable[[str], Module],
     ) -> None:
         self._instances = instances
         self._is_last = is_last
         self._weight = weight
-        self._modules = modules
+        self._programs = Programs(modules, counted)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
-        self._numbers: dict[str, tuple[int, Module]] = {}
-        self._next_number = 1
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
 
@@ -199,20 +188,20 @@ class Pool:
         return [*sendings, Sending(worker, Start([assignment]))]
 
     def _enter(self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]) -> Assignment:
-        module, mapping = self._mapping(job.call.module)
-        if mapping not in worker.mapped:
-            worker.mapped.add(mapping)
-            sendings.append(Sending(number, _map_frame(mapping, module)))
+        caps, call = job.caps, job.call
+        program = self._programs.of(call)
+        if program.number not in worker.mapped:
+            sendings += [Sending(number, frame) for frame in program.frames(worker.mapped)]
+            sendings += self._forget()
         ticket = self._next_ticket
         self._next_ticket = ticket + 1
         worker.running[ticket] = (job, now)
         worker.fresh.add(ticket)
         self._tickets[job.id] = (number, ticket)
-        caps, call = job.caps, job.call
         return Assignment(
             ticket,
-            mapping,
-            module.places[call.export],
+            program.number,
+            program.module.places[call.export],
             call.args,
             caps.fuel,
             caps.memory,
@@ -224,19 +213,18 @@ class Pool:
         )
 
     def mapped(self, number: int) -> Module | None:
-        """Return the module that workers know by a number, None when it has been replaced by another."""
-        return next((module for known, module in self._numbers.values() if known == number), None)
+        """Return the module whose artifact workers know by a number, None when it has been replaced by another."""
+        return self._programs.mapped(number)
 
-    def _mapping(self, digest: str) -> tuple[Module, int]:
-        """Return a module and the number that workers know it by; a module compiled again gets a new one."""
-        module = self._modules(digest)
-        known = self._numbers.get(digest)
-        if known is not None and known[1] is module:
-            return module, known[0]
-        number = self._next_number
-        self._next_number = number + 1
-        self._numbers[digest] = (number, module)
-        return module, number
+    def _forget(self) -> list[Sending]:
+        """Return the frames by which workers forget what is too old to be kept."""
+        sendings = []
+        for number in self._programs.forgotten():
+            for name, worker in self._workers.items():
+                if number in worker.mapped:
+                    worker.mapped.discard(number)
+                    sendings.append(Sending(name, Unmap(number)))
+        return sendings
 
     def _room(self, worker: _Worker) -> int:
         return max(0, min(DEPTH - len(worker.fresh), self._instances - len(worker.running)))
@@ -267,41 +255,3 @@ def _program(program: Program, quota: int) -> protocol.Program:
         quota,
         program.deterministic,
     )
-
-
-def _map_frame(number: int, module: Module) -> Map:
-    return Map(
-        number,
-        str(module.artifact),
-        module.counted,
-        module.start,
-        module.memory,
-        module.exported_memory,
-        tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
-        module.initialise,
-        module.wasi,
-        _component(module) if module.kind == "component" else None,
-    )
-
-
-def _component(module: Module) -> ComponentParts:
-    calls = []
-    for name in module.places:
-        interface, _, function = name.rpartition("#")
-        type_ = module.functions[name]
-        if isinstance(type_, wit.Func):
-            calls.append(_component_function(interface, function, type_))
-    imports = [
-        _component_function(each.module, each.name, each.type)
-        for each in module.imports
-        if isinstance(each.type, wit.Func)
-    ]
-    resources = [
-        ComponentResource(each.module, each.name) for each in module.imports if isinstance(each.type, wit.Resource)
-    ]
-    return ComponentParts(tuple(calls), tuple(imports), tuple(resources), module.fixed)
-
-
-def _component_function(interface: str, name: str, function: wit.Func) -> ComponentFunction:
-    params = [msgspec.to_builtins(param.type) for param in function.params]
-    return ComponentFunction(interface, name, params, msgspec.to_builtins(function.result))

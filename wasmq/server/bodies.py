@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, State, Status, Trap, Value
-from wasmq.types import FunctionType, printable
+from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -133,6 +133,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
     args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    link: Annotated[
+        dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
+    ] = {}
     argv: Annotated[tuple[str, ...], msgspec.Meta(description="Arguments that follow the program's name.")] = ()
     env: dict[str, str] = {}
     stdin: bytes = b""
@@ -262,8 +265,10 @@ def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tu
     return tuple(values)
 
 
-def json_value(value: Value) -> int | float | str:
+def json_value(value: Value) -> int | float | str | None:
     """Return a core value as what JSON can carry."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):
@@ -355,6 +360,11 @@ def _v128(came: Any) -> bytes:
     raise ValueError
 
 
+def _null(came: Any) -> None:
+    if came is not None:
+        raise ValueError
+
+
 _INTEGERS: Final = "an integer, as a JSON number or a decimal string"
 _FLOATS: Final = 'a finite number, as such or as a decimal string, or "NaN", "Infinity", "-Infinity"'
 _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
@@ -363,6 +373,7 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
     "f32": (_float, _FLOATS),
     "f64": (_float, _FLOATS),
     "v128": (_v128, "32 hex digits"),
+    **dict.fromkeys(PASSABLE - NUMBERS, (_null, "null")),
 }
 
 

@@ -110,6 +110,7 @@ def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: st
         module=wanted.module,
         export=export,
         args=read_arguments(module.function(export), wanted.args, where),
+        link=wanted.link,
         program=wanted.program(),
         limits=wanted.limits.limits(),
         tenant=wanted.tenant,

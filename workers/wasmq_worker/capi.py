@@ -115,6 +115,11 @@ module_delete = _bind("wasmtime_module_delete", None, P)
 linker_new = _bind("wasmtime_linker_new", P, P)
 linker_delete = _bind("wasmtime_linker_delete", None, P)
 linker_instantiate_pre = _bind("wasmtime_linker_instantiate_pre", P, P, P, P)
+linker_clone = _bind("wasmtime_linker_clone", P, P)
+linker_shadowing = _bind("wasmtime_linker_allow_shadowing", None, P, c_bool)
+linker_define_extern = _bind("wasmtime_linker_define", P, P, P, c_char_p, c_size_t, c_char_p, c_size_t, P)
+linker_instantiate = _bind("wasmtime_linker_instantiate", P, P, P, P, P, P)
+linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", P, P, P, P, P, P, P)
 instance_pre_delete = _bind("wasmtime_instance_pre_delete", None, P)
 
 # Components.
@@ -219,6 +224,7 @@ export_nth = _bind("wasmtime_instance_export_nth", c_bool, P, P, c_size_t, P, P,
 call_async = _bind("wasmtime_func_call_async", P, P, P, P, c_size_t, P, c_size_t, P, P)
 future_poll = _bind("wasmtime_call_future_poll", c_bool, P)
 future_delete = _bind("wasmtime_call_future_delete", None, P)
+val_unroot = _bind("wasmtime_val_unroot", None, P)
 memory_data = _bind("wasmtime_memory_data", P, P, P)
 memory_data_size = _bind("wasmtime_memory_data_size", c_size_t, P, P)
 

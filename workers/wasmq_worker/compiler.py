@@ -153,6 +153,8 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     try:
         check(capi.module_validate(engine.pointer, wasm, len(wasm)))
         description = describe(wasm)
+        if request.counted:
+            description = msgspec.structs.replace(description, counted=True)
         if description.counted:
             engine = Engine(request.engine, counted=True)  # type: ignore[arg-type]
         out = ctypes.c_void_p()

@@ -42,18 +42,21 @@ class Guest:
     """
 
     __slots__ = (
+        "_byte_price",
+        "_call_price",
         "_fuel",
         "_fuel_at",
         "_left",
         "_moved",
-        "_prices",
         "_remaining",
         "_slice",
         "attempt",
         "ended",
         "exit_code",
         "failure",
+        "memory",
         "over",
+        "seen",
         "state",
         "wake",
         "world",
@@ -80,7 +83,11 @@ class Guest:
         self.failure: str | None = None
         self.over = 0
         self.state: State | None = None
-        self._prices = prices
+        # Its memory when it was last looked at, and what says that this is still it: see `imports.memory_of`.
+        self.memory = memoryview(b"")
+        self.seen: tuple[int, ...] = ()
+        self._call_price = prices.call
+        self._byte_price = prices.byte
         self._moved = 0
         self._fuel = ctypes.c_uint64()
         self._fuel_at = ctypes.addressof(self._fuel)
@@ -107,21 +114,23 @@ class Guest:
 
     def pay(self, context: int) -> None:
         """Charge one call of the host, and the bytes that it has moved. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call + self._moved_cost())
+        # Written out: every call of the host comes through here.
+        world = self.world
+        moved = world.copied + world.tree.work
+        cost = self._call_price + (moved - self._moved) * self._byte_price
+        self._moved = moved
+        self.charge(context, cost)
 
     def pay_call(self, context: int) -> None:
         """Charge one call of the host. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call)
+        self.charge(context, self._call_price)
 
     def pay_moved(self, context: int) -> None:
         """Charge the bytes that have been moved since they were charged last. Raises `OutOfFuel`."""
-        self.charge(context, self._moved_cost())
-
-    def _moved_cost(self) -> int:
         moved = self.world.moved
-        cost = (moved - self._moved) * self._prices.byte
+        cost = (moved - self._moved) * self._byte_price
         self._moved = moved
-        return cost
+        self.charge(context, cost)
 
     def charge(self, context: int, cost: int) -> None:
         """Take fuel from the instance. Raises `OutOfFuel` when it has not so much, and takes what there is."""

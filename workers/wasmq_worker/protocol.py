@@ -20,8 +20,6 @@ ENGINE_REVISION = 2
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
 
-Value: TypeAlias = int | float | bytes
-
 _LENGTH = struct.Struct("<I")
 
 
@@ -35,6 +33,16 @@ class _Frame(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
+
+
+class Reference(_Part, frozen=True):
+    """A reference that a guest returned and that is not null; all that is left of it is its `kind`: "funcref"."""
+
+    kind: str
+
+
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value; None is a null reference."""
 
 
 class Signature(_Part, frozen=True):
@@ -159,6 +167,33 @@ class Map(_Frame, frozen=True):
     component: ComponentParts | None = None
 
 
+class Wire(_Part, frozen=True):
+    """What satisfies one import, named by `module` and `name`: an export of an earlier part, by their places."""
+
+    module: str
+    name: str
+    part: int
+    position: int
+
+
+class Part(_Part, frozen=True):
+    """One instance of a linked job: the number of its mapped artifact, a name to tell it by, and its wires."""
+
+    artifact: int
+    name: str
+    wires: tuple[Wire, ...]
+
+
+class Link(_Frame, frozen=True):
+    """Down: know artifacts that were mapped as counted ones, linked with each other, as `module`.
+
+    They are instantiated in this order in one store; the last part is the job's own module.
+    """
+
+    module: int
+    parts: tuple[Part, ...]
+
+
 class Unmap(_Frame, frozen=True):
     """Down: forget a module; its running instances go on."""
 
@@ -266,12 +301,14 @@ class Pulse(_Frame, frozen=True):
 class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
-    `timeout` is in seconds, `memory` in bytes.
+    `timeout` is in seconds, `memory` in bytes. With `counted`, the artifact is for the engine that counts memory
+    itself, whatever the module is like.
     """
 
     engine: str
     timeout: float
     memory: int
+    counted: bool = False
 
 
 class Described(_Frame, frozen=True):
@@ -308,7 +345,7 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel
 Upward: TypeAlias = Ready | Outcomes | Underway | Unmappable | Pulse
 
 _encoder = msgspec.msgpack.Encoder()

@@ -7,10 +7,11 @@ from bisect import bisect_left
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from wasmq_worker.components.instance import Component, ComponentInstance
+from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
-from wasmq_worker.instance import Buffers, Instance, Module
+from wasmq_worker.instance import Buffers, Module
+from wasmq_worker.linking import Linked, Missing
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     QUANTUM_BUCKETS,
@@ -18,6 +19,7 @@ from wasmq_worker.protocol import (
     Cancel,
     Downward,
     Ended,
+    Link,
     Map,
     Outcomes,
     Pulse,
@@ -31,6 +33,7 @@ from wasmq_worker.shares import Shares
 
 if TYPE_CHECKING:
     from wasmq_worker.channel import Channel
+    from wasmq_worker.instance import Instance
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
@@ -62,7 +65,9 @@ class Turns:
         self._counting: Engine | None = None
         self._mapping: Engine | None = None
         self._imports = Imports()
-        self._modules: dict[int, Module] = {}
+        self._artifacts: dict[int, Module] = {}
+        self._links: dict[int, Link] = {}
+        self._programs: dict[int, Module | Linked] = {}
         self._unmappable: dict[int, str] = {}
         self._shares = Shares(setup.quantum)
         self._buffers = Buffers()
@@ -186,6 +191,8 @@ class Turns:
                     self._start(assignment, now)
             case Map():
                 self._map(frame)
+            case Link():
+                self._links[frame.module] = frame
             case Cancel():
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
@@ -198,15 +205,15 @@ class Turns:
                 assert_never(frame)
 
     def _start(self, assignment: Assignment, now: float) -> None:
-        module = self._modules.get(assignment.module)
-        if module is None:
-            reason = self._unmappable.get(assignment.module, "never mapped here")
-            self._channel.send(Unmappable(assignment.module, reason, [assignment.ticket]))
-            return
-        if isinstance(module, Component):
-            instance: Instance = ComponentInstance(assignment, module, now)
-        else:
-            instance = Instance(assignment, module, now)
+        program = self._programs.get(assignment.module)
+        if program is None:
+            try:
+                program = self._programs[assignment.module] = self._ready(assignment.module)
+            except Missing as missing:
+                reason = self._unmappable.get(missing.artifact, "never mapped here")
+                self._channel.send(Unmappable(missing.artifact, reason, [assignment.ticket]))
+                return
+        instance = program.instance(assignment, now)
         self._live[assignment.ticket] = instance
         self._shares.add(instance)
 
@@ -222,13 +229,13 @@ class Turns:
         engine = self._engine_for(frame)
         try:
             if frame.component is not None:
-                module: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
+                artifact: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
             else:
-                module = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+                artifact = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
             return
-        self._modules[frame.module] = module
+        self._artifacts[frame.module] = artifact
 
     def _engine_for(self, frame: Map) -> Engine:
         name: Any = self._setup.engine
@@ -242,12 +249,29 @@ class Turns:
             self._mapping = Engine(name)
         return self._mapping
 
+    def _ready(self, number: int) -> Module | Linked:
+        """Return what can be run under a number for the first time. Raises `Missing`."""
+        link = self._links.get(number)
+        if link is not None:
+            return Linked(link, self._artifacts)
+        artifact = self._artifacts.get(number)
+        if artifact is None:
+            raise Missing(number)
+        try:
+            artifact.ready()
+        except EngineError as error:
+            self._unmappable[number] = str(error)
+            raise Missing(number) from None
+        return artifact
+
     def _unmap(self, number: int) -> None:
         self._unmappable.pop(number, None)
-        if (module := self._modules.pop(number, None)) is not None:
-            module.unmapped = True
-            if not module.live:
-                module.close()
+        self._links.pop(number, None)
+        artifact, program = self._artifacts.pop(number, None), self._programs.pop(number, None)
+        if (gone := program or artifact) is not None:
+            gone.unmapped = True
+            if not gone.live:
+                gone.close()
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:

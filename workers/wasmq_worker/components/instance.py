@@ -21,7 +21,6 @@ from wasmq_worker.engine import COUNTED_MEMORIES, COUNTED_SLICE, TABLE_ELEMENTS,
 from wasmq_worker.guest import Guest
 from wasmq_worker.imports import stage
 from wasmq_worker.instance import (
-    CALLING,
     ERROR,
     EXTERN,
     INSTANCE,
@@ -32,6 +31,7 @@ from wasmq_worker.instance import (
     Buffers,
     Instance,
     Module,
+    Step,
 )
 from wasmq_worker.memories import Account
 from wasmq_worker.traps import OUT_OF_FUEL
@@ -73,26 +73,35 @@ class Component(Module):
         self.slow_start = True
         self.engine = engine
         self.memories = memories if engine.counted else None
+        self.instances = INSTANCES
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
         check(capi.component_deserialize_file(engine.pointer, description.path.encode(), ctypes.addressof(out)))
         self.pointer = out.value or 0
         self._indices: list[int] = []
-        self.linker: Linker | None = None
+        self._offered: Linker | None = None
         try:
             self.calls: list[Any] = [(self._index(call), Shape(call)) for call in parts.calls]
-            self.linker = Linker(engine.pointer, parts.imports, parts.resources)
+            self._offered = Linker(engine.pointer, parts.imports, parts.resources)
+            self.linker = self._offered.pointer
         except BaseException:
             self.close()
             raise
+
+    def ready(self) -> None:
+        """See `Module`: a component's imports are looked at each time."""
+
+    def instance(self, assignment: Assignment, now: float) -> ComponentInstance:
+        """Return a job of this component, not yet begun."""
+        return ComponentInstance(assignment, self, now)
 
     def close(self) -> None:
         """Unmap the artifact; no instance of it may be live."""
         for index in self._indices:
             capi.export_index_delete(index)
-        if self.linker is not None:
-            self.linker.close()
+        if self._offered is not None:
+            self._offered.close()
         capi.component_delete(self.pointer)
 
     def _index(self, call: ComponentFunction) -> int:
@@ -150,9 +159,8 @@ class ComponentInstance(Instance):
             capi.store_limiter(store, -1, TABLE_ELEMENTS, INSTANCES, TABLES, COUNTED_MEMORIES)
         capi.set_fuel(context, assignment.fuel)
         capi.yield_every(context, self._slice)
-        assert module.linker is not None
         self._future = capi.component_instantiate_async(
-            module.linker.pointer, context, module.pointer, address + INSTANCE, address + ERROR
+            module.linker, context, module.pointer, address + INSTANCE, address + ERROR
         )
         return None
 
@@ -185,7 +193,7 @@ class ComponentInstance(Instance):
 
     def _advance(self) -> None:
         """Set up the call that the job asks for, in an instance that is there."""
-        self._step = CALLING
+        self._step = Step.CALLING
         layout, address = self._layout, self._address
         count = layout.results + layout.params
         self._buffer[VALUES : VALUES + count * values.SIZE] = bytes(count * values.SIZE)
