@@ -1,5 +1,7 @@
-"""A hundred `mul`s beside real neighbours: one job sleeps, one floods stdout, one spins, one is parked in a host call,
-one grows its memory without end. The `mul`s come one after the other, so that each is a caller's whole wait.
+"""A hundred `mul`s beside real neighbours.
+
+One job sleeps, one floods stdout, one spins, one is parked in a host call, one grows its memory without end. The `mul`s
+come one after the other, so that each is a caller's whole wait.
 """
 
 from __future__ import annotations

@@ -35,12 +35,15 @@ from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
+from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
     "BudgetExhausted",
     "Cancelled",
+    "Case",
     "Config",
     "ConfigError",
+    "Err",
     "Exited",
     "HostCall",
     "InvalidArguments",
@@ -55,6 +58,7 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
@@ -63,6 +67,7 @@ __all__ = [
     "Request",
     "Scheduler",
     "SchedulerClosed",
+    "Some",
     "Tenant",
     "TimedOut",
     "Trap",

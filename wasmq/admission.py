@@ -6,11 +6,13 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any
 
+from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
 from wasmq.supply import arrange
 from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
+from wasmq.wit_values import pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -24,12 +26,17 @@ _f32 = struct.Struct("<f")
 
 
 def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
-    """Return the arguments as they go to the guest.
+    """Return the arguments as they go to the guest; those of a component as one piece of bytes.
 
     Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport` or
     `InvalidArguments`.
     """
     function = module.function(export)
+    if isinstance(function, wit.Func):
+        obstacle = wit.obstacle(function)
+        if obstacle is not None:
+            raise UnknownExport(f"export {printable(export)!r} cannot be called: {obstacle}")
+        return (pack_arguments(export, function, args),)
     if export not in module.places:
         raise UnknownExport(
             f"export {printable(export)!r} {function}: of references only null can be passed, where the type allows it"
@@ -38,9 +45,13 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
 
 
 def check_export(module: Module, export: str | None) -> str:
-    """Return the export that a call names, by default a WASI command's `_start`. Raises `UnknownExport`."""
+    """Return the export that a call names, by default what runs a WASI command. Raises `UnknownExport`."""
     if export is not None:
-        return export
+        return module.resolve(export)
+    if module.kind == "component":
+        if module.command is None:
+            raise UnknownExport(f"it is no WASI command: no export wasi:cli/run@0.2 among {len(module.exports)}")
+        return module.command
     if module.functions.get(COMMAND) == FunctionType((), ()):
         return COMMAND
     module.function(COMMAND)
@@ -59,6 +70,8 @@ def check_imports(
     `granted` names the host functions that were granted to the tenant or to this job. What is imported from a name
     that is linked never comes from a host function.
     """
+    if links and module.kind == "component":
+        raise InvalidArguments(f"link: module {module.digest[:12]} is a component, which cannot be linked with others")
     linked = {name for name, _ in links}
     refusals = [
         (owner, why)

@@ -6,6 +6,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from wasmq import wit
+from wasmq.wit_values import read_result
 from wasmq_worker.protocol import Reference
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Outcome",
     "Program",
     "Reference",
+    "Returned",
     "State",
     "Status",
     "Trap",
@@ -136,13 +139,25 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     backtrace: tuple[Frame, ...] = ()
 
 
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """What a component's function returned: its type, and the value as it went over the frames."""
+
+    type: wit.ValueType | None
+    packed: bytes
+
+    def natural(self) -> Any:
+        """Return the value as natural Python: see `wasmq.wit_values`."""
+        return read_result(self.type, self.packed)
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended, and its exact bill.
 
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means.
+    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
+    gives as natural Python; `values` are then none.
     """
 
     status: Status
@@ -163,10 +178,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: str | None = None
     engine: str = ""
     engine_version: str = ""
+    returned: Returned | None = None
 
     @property
     def value(self) -> Any:
         """The result: None without one, the value itself when there is one, a tuple when the export returns several."""
+        if self.returned is not None:
+            return self.returned.natural()
         if len(self.values) == 1:
             return self.values[0]
         return self.values or None

@@ -117,12 +117,13 @@ def _supplies(
 ) -> tuple[Supply, ...]:
     found = []
     for wanted, offer in zip(module.imports, module.offers, strict=True):
-        name = f"{printable(wanted.module)}.{printable(wanted.name)}"
+        mark = "#" if module.kind == "component" else "."
+        name = f"{printable(wanted.module)}{mark}{printable(wanted.name)}".removeprefix("#")
         linked = named.get(wanted.module)
         if linked is not None:
             part, positions = offered[linked]
             found.append(_from_link(wanted, name, linked, part, positions.get(wanted.name)))
-        elif offer == wanted.type:
+        elif offer is True or offer == wanted.type:
             found.append(Supply(wanted, "wasi"))
         elif offer is not None:
             found.append(Supply(wanted, None, _another_type(name, wanted.type, offer)))
@@ -141,7 +142,7 @@ def _from_link(wanted: Import, name: str, linked: Module, part: int, position: i
     return Supply(wanted, "link", None, part, position)
 
 
-def _another_type(name: str, wanted: ExternType, offer: ExternType) -> str:
+def _another_type(name: str, wanted: ExternType, offer: object) -> str:
     return f"the import {name} has another type: it wants {wanted}, there is {offer}"
 
 

@@ -31,6 +31,7 @@ async def test_a_module_is_put_and_found_again(client):
         "module": "env",
         "name": "now",
         "type": {"kind": "function", "params": [], "results": ["i64"]},
+        "satisfied": False,
     }
     assert (await client.get(f"/v1/modules/{body['digest']}")).json() == body
     assert body in (await client.get("/v1/modules")).json()["modules"]

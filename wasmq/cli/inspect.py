@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 import anyio
 import msgspec
 
-from wasmq import logs
+from wasmq import logs, wit
 from wasmq.cli.exits import Unreadable
 from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import print_json, print_line, print_table, spin
@@ -64,10 +64,7 @@ def inspect(
     ):
         print_line(f"{name:8}{text}")
     rows = [("export", extern.name, str(extern.type), "") for extern in module.exports]
-    rows += [
-        ("import", f"{each.wanted.module}.{each.wanted.name}", str(each.wanted.type), _source(each))
-        for each in supplies
-    ]
+    rows += [("import", _named(module, each), str(each.wanted.type), _source(module, each)) for each in supplies]
     if rows:
         print_line("")
         print_table(str(file), ("way", "name", "type", "satisfied by"), rows)
@@ -134,24 +131,26 @@ def _or_host(of: Supply, functions: HostFunctions, linked: Collection[str]) -> S
     function = None if of.source is not None or of.wanted.module in linked else functions.find(of.wanted)
     if function is None:
         return of
+    name = f"{of.wanted.module}.{of.wanted.name}"
     if function.type != of.wanted.type:
-        problem = f"the import {printable(_name(of))} has another type: it wants {of.wanted.type}, there is "
+        problem = f"the import {printable(name)} has another type: it wants {of.wanted.type}, there is "
         return of._replace(problem=f"{problem}{function.type}")
     return of._replace(source="host", problem=None)
 
 
-def _name(of: Supply) -> str:
-    return f"{of.wanted.module}.{of.wanted.name}"
+def _named(module: Module, of: Supply) -> str:
+    mark = "#" if module.kind == "component" else "."
+    return f"{of.wanted.module}{mark}{of.wanted.name}".removeprefix("#")
 
 
-def _source(of: Supply) -> str:
+def _source(module: Module, of: Supply) -> str:
     match of.source:
         case "link":
             return f"the linked module {of.wanted.module}"
         case "wasi":
-            return "WASI preview 1"
+            return "WASI 0.2" if module.kind == "component" else "WASI preview 1"
         case "host":
-            return f"the configured host function; needs a grant of {printable(_name(of))}"
+            return f"the configured host function; needs a grant of {printable(_named(module, of))}"
         case None:
             return of.problem or "nobody"
     assert_never(of.source)
@@ -164,10 +163,25 @@ def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
         "digest": module.digest,
         "size": module.size,
         "exports": [{"name": extern.name, "type": _type(extern.type)} for extern in module.exports],
-        "imports": [{"module": each.module, "name": each.name, "type": _type(each.type)} for each in module.imports],
+        "imports": [
+            {
+                "module": each.module,
+                "name": each.name,
+                "type": _type(each.type),
+                "satisfied": all(wanted is not each for wanted, _ in module.missing),
+            }
+            for each in module.imports
+        ],
         "supply": [{"by": each.source, "problem": each.problem} for each in supplies],
     }
 
 
 def _type(of: msgspec.Struct) -> dict[str, object]:
+    match of:
+        case wit.Func():
+            params = [{"name": param.name, "type": str(param.type)} for param in of.params]
+            result = None if of.result is None else str(of.result)
+            return {"kind": "component-function", "params": params, "result": result, "wit": str(of)}
+        case wit.Definition() | wit.Resource() | wit.OtherItem():
+            return {"kind": "item", "wit": wit.shown("", of).replace("  ", " ")}
     return {"kind": _KINDS[type(of)], **msgspec.structs.asdict(of)}

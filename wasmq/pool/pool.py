@@ -255,8 +255,7 @@ def _parts(batch: list[Assignment]) -> Iterator[list[Assignment]]:
     part: list[Assignment] = []
     size = 0
     for assignment in batch:
-        if assignment.program is not None:
-            weight = assignment.program.weight()
+        if weight := assignment.size():
             if part and size + weight > _FRAME:
                 yield part
                 part, size = [], 0

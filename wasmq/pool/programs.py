@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
+from wasmq import wit
 from wasmq.supply import arrange
-from wasmq_worker.protocol import Link, Map, Part, Signature, Wire
+from wasmq_worker.protocol import (
+    ComponentFunction,
+    ComponentParts,
+    ComponentResource,
+    Link,
+    Map,
+    Part,
+    Signature,
+    Wire,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import msgspec
 
     from wasmq.job import Call
     from wasmq.modules import Module
@@ -140,4 +150,28 @@ def _map_frame(number: int, module: Module, host: tuple[HostImport, ...]) -> Map
         module.initialise,
         module.wasi,
         host,
+        _component(module) if module.kind == "component" else None,
     )
+
+
+def _component(module: Module) -> ComponentParts:
+    calls = []
+    for name in module.places:
+        interface, _, function = name.rpartition("#")
+        type_ = module.functions[name]
+        if isinstance(type_, wit.Func):
+            calls.append(_component_function(interface, function, type_))
+    imports = [
+        _component_function(each.module, each.name, each.type)
+        for each in module.imports
+        if isinstance(each.type, wit.Func)
+    ]
+    resources = [
+        ComponentResource(each.module, each.name) for each in module.imports if isinstance(each.type, wit.Resource)
+    ]
+    return ComponentParts(tuple(calls), tuple(imports), tuple(resources), module.fixed)
+
+
+def _component_function(interface: str, name: str, function: wit.Func) -> ComponentFunction:
+    params = [msgspec.to_builtins(param.type) for param in function.params]
+    return ComponentFunction(interface, name, params, msgspec.to_builtins(function.result))

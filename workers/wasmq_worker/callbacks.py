@@ -97,6 +97,13 @@ def _again(_env: int | None) -> bool:
 _again_callback = capi.Continuation(_again)
 AGAIN: Final = ctypes.cast(_again_callback, ctypes.c_void_p).value
 """The continuation that makes the guest's next `attempt`; without one the call is done."""
+
+
+def again(continuation: int) -> None:
+    """Have the engine ask at each poll whether what the guest waits for has come: see `Guest.attempt`."""
+    Continuation.from_address(continuation).callback = AGAIN
+
+
 _slots = [ctypes.c_char * (count * values.SIZE) for count in range(2)]
 
 

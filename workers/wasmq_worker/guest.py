@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from wasmq_worker.hosting import Question
     from wasmq_worker.protocol import Answer, Prices, Program
+    from wasmq_worker.wasi.preview2 import State
 
 MAX_ENTRIES: Final = 10_000
 """Files, directories and links that one job may have."""
@@ -35,7 +36,7 @@ class Guest:
     `wake` is when a parked instance wants to go on, in seconds of the monotonic clock, and None while it is not
     parked; `attempt` is then what it waits for: called at each poll, it returns whether the guest can go on. `ended`
     says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call,
-    with the trap code `failure_code`.
+    with the trap code `failure_code`. `state` is what a component's handles stand for, made when they are first needed.
 
     `question` is the host call that is out and `answer` what came of it; `calls` counts them all, of `max_calls` that
     there may be, and `called` those of each function.
@@ -66,6 +67,7 @@ class Guest:
         "over",
         "question",
         "seen",
+        "state",
         "wake",
         "world",
     )
@@ -98,6 +100,7 @@ class Guest:
         self.calls = 0
         self.called: dict[int, int] = {}
         self.over = 0
+        self.state: State | None = None
         # Its memory when it was last looked at, and what says that this is still it: see `imports.memory_of`.
         self.memory = memoryview(b"")
         self.seen: tuple[int, ...] = ()

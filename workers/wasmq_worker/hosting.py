@@ -10,7 +10,7 @@ import ctypes
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from wasmq_worker import capi, values
-from wasmq_worker.callbacks import AGAIN, Continuation, Failed, end, find_memory, slots_at, stage
+from wasmq_worker.callbacks import Failed, again, end, find_memory, slots_at, stage
 from wasmq_worker.guest import FOR_EVER
 from wasmq_worker.protocol import BYTES, Asked
 
@@ -126,7 +126,7 @@ def asking(host: HostImport, host_bytes: int) -> Callable[..., None]:
             ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
         else:
             guest.question, guest.attempt = question, attempt
-        Continuation.from_address(continuation).callback = AGAIN
+        again(continuation)
 
     return call
 

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmq_worker import capi, values
-from wasmq_worker.callbacks import AGAIN, Continuation, end, memory_of, slots_at, stage
+from wasmq_worker.callbacks import again, end, memory_of, slots_at, stage
 from wasmq_worker.engine import check
 from wasmq_worker.guest import FOR_EVER, OutOfFuel
 from wasmq_worker.hosting import asking
@@ -161,6 +161,6 @@ def _waiting(name: str, function: Callable[..., int], params: tuple[str, ...]) -
         except OutOfFuel as error:
             guest.attempt = None
             ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
-        Continuation.from_address(continuation).callback = AGAIN
+        again(continuation)
 
     return call

@@ -15,7 +15,7 @@ MAX_FRAME = 64 * 2**20
 """Bytes: the longest frame that either side accepts."""
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
@@ -130,6 +130,39 @@ class Assignment(_Part, frozen=True):
     program: Program | None = None
     host_calls: int = 0
 
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + len(self.args[0]) if self.args and isinstance(self.args[0], bytes) else size
+
+
+class ComponentFunction(_Part, frozen=True):
+    """One function of a component, exported by the instance `interface` or imported from it; "" is the component.
+
+    Types are as they are described: see `wasmq_worker.components.describe`.
+    """
+
+    interface: str
+    name: str
+    params: list[Any]
+    result: Any
+
+
+class ComponentResource(_Part, frozen=True):
+    """A resource that a component imports from an interface."""
+
+    interface: str
+    name: str
+
+
+class ComponentParts(_Part, frozen=True):
+    """What a worker must know of a component: its functions by place, what it imports, and bytes of `fixed` memory."""
+
+    calls: tuple[ComponentFunction, ...]
+    imports: tuple[ComponentFunction, ...]
+    resources: tuple[ComponentResource, ...]
+    fixed: int
+
 
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
@@ -153,7 +186,8 @@ class Map(_Frame, frozen=True):
     `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
     `exported_memory` the place of an exported memory among all exports, or -1, `initialise` that of the function which
     a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1, `host`
-    what it imports from the embedding program.
+    what it imports from the embedding program. `component` is what is to be known of a component besides, None for a
+    core module.
     """
 
     module: int
@@ -166,6 +200,7 @@ class Map(_Frame, frozen=True):
     initialise: int = -1
     wasi: tuple[str, ...] = ()
     host: tuple[HostImport, ...] = ()
+    component: ComponentParts | None = None
 
 
 class Wire(_Part, frozen=True):
@@ -273,6 +308,11 @@ class Ended(_Part, frozen=True):
     exit_code: int | None = None
     printed: Printed | None = None
 
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.printed is None else self.printed.weight()
+        return size + len(self.values[0]) if self.values and isinstance(self.values[0], bytes) else size
+
 
 class Ready(_Frame, frozen=True):
     """The first frame up: the worker can take jobs."""
@@ -347,7 +387,9 @@ class CompileRequest(_Frame, frozen=True):
 class Described(_Frame, frozen=True):
     """Up: what a module is. `exports` and `imports` are plain data that `wasmq.types` gives names to.
 
-    `offers` has for each import the type of the WASI function of that name, None where there is none.
+    `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
+    "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
+    bytes of its memories that cannot grow.
     """
 
     digest: str
@@ -358,6 +400,8 @@ class Described(_Frame, frozen=True):
     start: bool
     memory: int
     exported_memory: int
+    kind: str = "module"
+    fixed: int = 0
 
 
 class Compiled(_Frame, frozen=True):

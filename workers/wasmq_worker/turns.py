@@ -6,8 +6,9 @@ import heapq
 from bisect import bisect_left
 from collections import deque
 from time import monotonic, thread_time
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
 from wasmq_worker.instance import Buffers, Module
@@ -67,6 +68,7 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
+        self._mapping: Engine | None = None
         self._imports = Imports(setup.host_bytes)
         self._artifacts: dict[int, Module] = {}
         self._links: dict[int, Link] = {}
@@ -183,8 +185,7 @@ class Turns:
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
         del self._live[instance.assignment.ticket]
-        if ended.printed is not None:
-            weight = ended.printed.weight()
+        if weight := ended.size():
             if self._weight + weight > HEAVY:
                 self._tell()
             self._weight += weight
@@ -253,13 +254,28 @@ class Turns:
         self._drop(instance, instance.stop(status, error, now))
 
     def _map(self, frame: Map) -> None:
-        if frame.counted and self._counting is None:
-            self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
-        engine = self._counting if frame.counted and self._counting is not None else self._engine
+        engine = self._engine_for(frame)
         try:
-            self._artifacts[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+            if frame.component is not None:
+                artifact: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
+            else:
+                artifact = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
+            return
+        self._artifacts[frame.module] = artifact
+
+    def _engine_for(self, frame: Map) -> Engine:
+        name: Any = self._setup.engine
+        if frame.counted:
+            if self._counting is None:
+                self._counting = Engine(name, memories=self._memories)
+            return self._counting
+        if frame.component is None:
+            return self._engine
+        if self._mapping is None:
+            self._mapping = Engine(name)
+        return self._mapping
 
     def _ready(self, number: int) -> Module | Linked:
         """Return what can be run under a number for the first time. Raises `Missing`."""
