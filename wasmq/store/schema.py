@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _APPLICATION = 0x77617371  # "wasq", in the file's header; sql/sqlite-0001.sql writes it
 _OLDEST_LIBRARY = (3, 35, 0)  # UPDATE … FROM is of 3.33
 _WAL_PAGES = 4_000  # the write-ahead log goes into the file when it has so many pages of 4 KiB
+_STATEMENTS = 256  # prepared ones kept
 _MAX_LOG = 64 * 2**20  # bytes that the log's file keeps when it has been longer
 
 
@@ -34,7 +35,7 @@ def connect(path: Path) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise ConfigError(f"scheduler.store: {path}: there is no directory {path.parent}")
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
     except sqlite3.Error as error:
         raise ConfigError(f"scheduler.store: {path}: {error}") from None
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-_LENGTHS = (1, 4, 16, 64, 256)
+_LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 class ManyRows:
@@ -44,8 +44,9 @@ def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Sequence[Sequence[An
 
 INSERT = ManyRows(
     9,
-    "INSERT INTO jobs (seq, id, tenant, key, status, attempt, returned, ready_at, body) "
-    "SELECT * FROM ({rows}) WHERE column1 IS NOT NULL",
+    # A row is as long from the beginning as most outcomes will make it: growing, it would not fit its full page.
+    "INSERT INTO jobs (seq, id, tenant, key, status, attempt, returned, ready_at, body, outcome) "
+    "SELECT *, zeroblob(200) FROM ({rows}) WHERE column1 IS NOT NULL",
 )
 UPDATE = ManyRows(
     5,
@@ -74,7 +75,7 @@ BY_ID = ManyRows(
 
 _RECORD = (
     "SELECT jobs.id, jobs.tenant, jobs.key, jobs.attempt, jobs.returned, coalesce(jobs.body, inputs.body), "
-    "jobs.status, jobs.ended, coalesce(jobs.outcome, outputs.outcome) "
+    "jobs.status, jobs.ended, CASE WHEN jobs.ended IS NOT NULL THEN coalesce(jobs.outcome, outputs.outcome) END "
     "FROM jobs LEFT JOIN inputs ON inputs.seq = jobs.seq LEFT JOIN outputs ON outputs.seq = jobs.seq "
 )
 RECORD = _RECORD + "WHERE jobs.id = ?"

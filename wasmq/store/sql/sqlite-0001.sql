@@ -11,7 +11,7 @@ CREATE TABLE jobs (
     body BLOB,                  -- call, limits and order as MessagePack; NULL when in inputs
     ended INTEGER,              -- the order in which jobs finished, without gaps; NULL until then
     finished_at REAL,           -- seconds since 1970
-    outcome BLOB                -- as MessagePack; NULL until finished, or when in outputs
+    outcome BLOB                -- as MessagePack, NULL when in outputs; until finished only room for it
 );
 
 CREATE UNIQUE INDEX jobs_by_key ON jobs (tenant, key) WHERE key IS NOT NULL;
