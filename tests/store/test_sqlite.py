@@ -4,8 +4,6 @@ import itertools
 
 import pytest
 from conformance import StoreContract
-from hypothesis import settings
-from machine import store_machine
 
 from wasmq.store import open_store
 

@@ -26,7 +26,13 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _Outcome = msgspec.defstruct(
     "_Outcome",
     [
-        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        (
+            (field.name, field.type)
+            if field.required
+            else (field.name, field.type, msgspec.field(default_factory=field.default_factory))
+            if field.default is msgspec.NODEFAULT
+            else (field.name, field.type, field.default)
+        )
         for field in msgspec.structs.fields(Outcome)
     ],
     omit_defaults=True,
