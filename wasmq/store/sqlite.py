@@ -49,6 +49,7 @@ class SQLiteStore:
         self._queue: Queue[Any] = Queue()
         self._orphans: list[Job] = []
         self._writer: Writer | None = None
+        self._opened = False
 
     async def open(self) -> list[Job]:
         """See `Store.open`."""
@@ -59,11 +60,12 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Record what was asked before, and let the file go."""
-        if self._writer is None:
-            return
-        writer, self._writer = self._writer, None
-        await writer.stop()
-        await anyio.to_thread.run_sync(self._close)
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.stop()
+        if self._opened:
+            self._opened = False
+            await anyio.to_thread.run_sync(self._close)
 
     async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`."""
@@ -150,6 +152,7 @@ class SQLiteStore:
             raise
         self._queue = self._books.queue
         self._reading = ThreadPoolExecutor(1, "wasmq-store-reader")
+        self._opened = True
         return queued
 
     def _close(self) -> None:

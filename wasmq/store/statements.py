@@ -92,7 +92,8 @@ def listing(*, tenant: bool, status: str | None, after: bool) -> str:
     if after:
         terms.append("jobs.seq < (SELECT seq FROM jobs WHERE id = :after)")
     if tenant:
-        terms.append("jobs.tenant = :tenant")
+        # What is unfinished is found among few, whoever's it is.
+        terms.append(f"{'+' if status in ('queued', 'running') else ''}jobs.tenant = :tenant")
     match status:
         case None:
             pass
@@ -103,6 +104,6 @@ def listing(*, tenant: bool, status: str | None, after: bool) -> str:
         case "succeeded":
             terms.append("jobs.status = :status")
         case _:
-            terms.append("+jobs.ended IS NOT NULL AND jobs.status <> 'succeeded' AND jobs.status = :status")
+            terms.append("jobs.ended IS NOT NULL AND jobs.status <> 'succeeded' AND jobs.status = :status")
     where = f"WHERE {' AND '.join(terms)} " if terms else ""
     return f"{_RECORD}{where}ORDER BY jobs.seq DESC LIMIT :limit"
