@@ -67,7 +67,7 @@ class TestSQLiteMachine(
 ):
     """Anything in any order, with the file closed or left as by a crash and opened again in between."""
 
-    settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 
     @classmethod
     def setUpClass(cls):
