@@ -47,7 +47,7 @@ async def _measure(rounds: int) -> tuple[list[Row], list[str]]:
     rates: dict[str, list[float]] = {"sqlite": [], "memory": []}
     alone: dict[str, list[list[float]]] = {"sqlite": [], "memory": []}
     syncs = []
-    with tempfile.TemporaryDirectory(prefix="wasmq-bench-", dir=Path.cwd()) as directory:
+    with tempfile.TemporaryDirectory(prefix="wasmq-bench-", dir="/var/tmp") as directory:
         for number in each_round("durable", rounds):
             syncs.append(_sync(Path(directory)))
             for name, url in (("sqlite", f"sqlite:///{directory}/{number}.db"), ("memory", "memory://")):
@@ -92,7 +92,7 @@ def measure_million(rounds: int) -> tuple[list[Row], list[str]]:
 async def _measure_million(rounds: int) -> tuple[list[Row], list[str]]:
     config = StoreConfig(history=2 * MILLION)
     found: dict[str, list[list[float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="wasmq-bench-", dir=Path.cwd()) as directory:
+    with tempfile.TemporaryDirectory(prefix="wasmq-bench-", dir="/var/tmp") as directory:
         full = open_store(f"sqlite:///{directory}/full.db", config, SystemClock())
         await full.open()
         say(f"durable: {MILLION} jobs")

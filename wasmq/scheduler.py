@@ -355,9 +355,10 @@ class Scheduler:
             raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
         return found != "finished"
 
-    async def _cancel_many(self, ids: Sequence[str]) -> list[Cancellation]:
+    async def _cancel_many(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
+        """Cancel jobs, queued or running; `known` are those that the store may not show yet."""
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
-        found = await self._cancel_queued(ids, outcome)
+        found = await self._cancel_queued(ids, outcome, known)
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
         self._settler.unwanted(running)
         self._crew.send(self._pool.cancel(running))
@@ -365,14 +366,19 @@ class Scheduler:
         self._settler.add([HandedBack(job) for job in waiting])
         return found
 
-    async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
+    async def _cancel_queued(
+        self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
+    ) -> list[Cancellation]:
         """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
         # Read before: a short history may have lost them by the time they are finished.
-        records = [await self._store.get(job_id) for job_id in ids]
+        jobs = {job.id: job for job in known}
+        for job_id in ids:
+            if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
+                jobs[job_id] = record.job
         found = await self._store.cancel(ids, outcome)
-        for record, what in zip(records, found, strict=True):
-            if what == "cancelled" and record is not None:
-                await self._settler.finish_queued(record.job, outcome)
+        for job_id, what in zip(ids, found, strict=True):
+            if what == "cancelled" and job_id in jobs:
+                await self._settler.finish_queued(jobs[job_id], outcome)
         return found
 
     # Tenants.

@@ -95,7 +95,7 @@ class Settler:
         handles: dict[str, JobHandle],
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
-        cancel: Callable[[Sequence[str]], Awaitable[list[Cancellation]]],
+        cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
         work: Bell,
         tasks: TaskGroup,
     ) -> None:
@@ -195,7 +195,7 @@ class Settler:
         if ends:
             await self._record(ends)
         if wishes:
-            await self._insist(lambda: self._cancel(wishes))
+            await self._insist(lambda: self._cancel(wishes, ()))
         if doubtful:
             await self._clear_up(doubtful)
         self._work.ring()
@@ -246,7 +246,7 @@ class Settler:
         await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
 
     async def _clear_up(self, jobs: list[Job]) -> None:
-        found = await self._insist(lambda: self._cancel([job.id for job in jobs]))
+        found = await self._insist(lambda: self._cancel([job.id for job in jobs], jobs))
         for job, what in zip(jobs, found, strict=True):
             if what == "unknown":
                 self._handles.pop(job.id, None)

@@ -7,100 +7,27 @@ then writes the last state of each job it touched: new jobs, jobs that changed, 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
 from wasmq.errors import KeyConflict, StoreUnavailable
 from wasmq.job import Job, State
+from wasmq.store.operations import Cancel, Claim, Finish, NextDue, Operation, Put, Release
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Entry, Queue
 from wasmq.store.records import LARGE, decode_job
 from wasmq.store.statements import BY_ID, BY_KEY, END, INSERT, LIVE, UPDATE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
 
 _STEP = 500  # finished jobs that go out of the history in one transaction
 _SLACK = 16  # in a busy store the history may be too long by one part in so many, and by _STEP jobs at most
-
-
-class Put(msgspec.Struct, frozen=True, gc=False):
-    """Jobs to queue, each with its record."""
-
-    jobs: Sequence[Job]
-    bodies: Sequence[bytes]
-    now: float
-
-    @property
-    def rows(self) -> int:
-        """How many rows it writes."""
-        return len(self.jobs)
-
-
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """Jobs to start."""
-
-    limit: int
-    now: float
-
-    @property
-    def rows(self) -> int:
-        """How many rows it writes at most."""
-        return self.limit
-
-
-class Finish(msgspec.Struct, frozen=True, gc=False):
-    """Ends of attempts: id, attempt, status, outcome as bytes."""
-
-    ends: Sequence[tuple[str, int, str, bytes]]
-    now: float
-
-    @property
-    def rows(self) -> int:
-        """How many rows it writes at most."""
-        return len(self.ends)
-
-
-class Release(msgspec.Struct, frozen=True, gc=False):
-    """Running jobs to queue again."""
-
-    jobs: Sequence[Job]
-    charged: bool
-    due: float
-    now: float
-
-    @property
-    def rows(self) -> int:
-        """How many rows it writes at most."""
-        return len(self.jobs)
-
-
-class Cancel(msgspec.Struct, frozen=True, gc=False):
-    """Queued jobs to finish with an outcome."""
-
-    ids: Sequence[str]
-    status: str
-    outcome: bytes
-    now: float
-
-    @property
-    def rows(self) -> int:
-        """How many rows it writes at most."""
-        return len(self.ids)
-
-
-class NextDue(msgspec.Struct, frozen=True, gc=False):
-    """A question: when the next delayed job becomes due."""
-
-    now: float
-    rows: int = 0
-
-
-Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | NextDue
 
 
 class _Live(Entry):

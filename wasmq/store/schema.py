@@ -16,6 +16,7 @@ _APPLICATION = 0x77617371  # "wasq", in the file's header; sql/sqlite-0001.sql w
 _OLDEST_LIBRARY = (3, 35, 0)  # UPDATE … FROM is of 3.33
 _WAL_PAGES = 4_000  # the write-ahead log goes into the file when it has so many pages of 4 KiB
 _STATEMENTS = 256  # prepared ones kept
+_CACHE = 32 * 2**10  # KiB of pages kept: those of a long history's indexes that new jobs touch
 _MAX_LOG = 64 * 2**20  # bytes that the log's file keeps when it has been longer
 
 
@@ -68,6 +69,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, versions: Sequence[str]
     connection.execute("PRAGMA journal_mode = wal")
     connection.execute("PRAGMA synchronous = full")
     connection.execute("PRAGMA foreign_keys = on")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
     connection.execute("BEGIN IMMEDIATE")  # a file that cannot be written shows here at the latest

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio.to_thread
 
 from wasmq.errors import ConfigError, StoreUnavailable
-from wasmq.store.books import Books, Cancel, Claim, Finish, NextDue, Put, Release
+from wasmq.store.books import Books
 from wasmq.store.lock import OwnerLock
+from wasmq.store.operations import Cancel, Claim, Finish, NextDue, Put, Release
 from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
     from wasmq.job import Job, Outcome, State, Status
-    from wasmq.store.books import Operation
+    from wasmq.store.operations import Operation
     from wasmq.store.protocol import Cancellation, Finished
 
 _T = TypeVar("_T")
