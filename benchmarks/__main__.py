@@ -14,7 +14,18 @@ import msgspec
 
 from benchmarks.common import RESULTS, ROOT, Report, page, say
 
-NAMES = ("worker", "scheduler", "neighbours", "suspended", "startup", "host_call", "fuel", "wasi")
+NAMES = (
+    "worker",
+    "scheduler",
+    "durable",
+    "neighbours",
+    "real_neighbours",
+    "wasi",
+    "host_call",
+    "suspended",
+    "startup",
+    "fuel",
+)
 
 
 def main() -> int:

@@ -68,8 +68,8 @@ class SchedulerConfig(_Section, frozen=True):
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Worker processes; None is one per core that this process may use."""
-    store: str = "memory://"
-    """Where jobs live, as a URL."""
+    store: str | None = None
+    """Where jobs live, as a URL; None is memory:// for an embedded scheduler, sqlite:///wasmq.db for the daemon."""
     engine: EngineName = "native"
     """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
     quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000
@@ -173,7 +173,7 @@ class ModulesConfig(_Section, frozen=True):
     """`[modules]`: where compiled modules are kept, and what compiling one may cost."""
 
     directory: str | None = None
-    """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
+    """None is beside the store's file, or without one wasmq/ in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
     max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000

@@ -29,6 +29,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "SchedulerClosed",
+    "StoreUnavailable",
     "TimedOut",
     "Trapped",
     "UnknownExport",
@@ -47,6 +48,10 @@ class WasmqError(Exception):
 
 class ConfigError(WasmqError):
     """Raised when a configuration file, variable or argument has an unknown key or an impossible value."""
+
+
+class StoreUnavailable(WasmqError):
+    """Raised when the store cannot record or read something now, as on a full disk; nothing of it has happened."""
 
 
 class WorkerUnavailable(WasmqError):

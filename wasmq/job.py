@@ -101,6 +101,10 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     program: Program | None = None
     links: tuple[tuple[str, str], ...] = ()
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
+        return (self.module, *[digest for _, digest in self.links]) if self.links else (self.module,)
+
 
 class Job(msgspec.Struct, frozen=True, gc=False):
     """One accepted call: who wants it, what it may spend, and when it may start.

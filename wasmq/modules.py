@@ -181,6 +181,9 @@ class Library:
         except KeyError:
             raise UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here") from None
 
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._modules
+
     def all(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
         return list(self._modules.values())
@@ -223,6 +226,17 @@ class Library:
         if self[digest].counted or digest in self._counted:
             return
         await self._once(f"{digest} counted", lambda: self._count(digest))
+
+    async def open(self) -> None:
+        """Make sure that there is a place for modules that outlives this process. Raises `ConfigError`."""
+        await anyio.to_thread.run_sync(self._shelf.open_lasting)
+
+    async def recall(self, digest: str) -> Module:
+        """Return a module that is loaded, or that another life of this directory has kept.
+
+        Raises `UnknownModule` when it is not there either, or `InvalidModule`.
+        """
+        return await self._once(digest, lambda: self._fetch(digest))
 
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
@@ -283,6 +297,16 @@ class Library:
         if wasm is None:
             raise UnknownModule(f"module {digest[:12]}: it must be compiled again, and its bytes are gone")
         return wasm
+
+    async def _fetch(self, digest: str) -> Module:
+        if (found := await anyio.to_thread.run_sync(self._shelf.find, digest)) is not None:
+            self._metrics.module_cached("hit")
+            return self._add(found)
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None:
+            raise UnknownModule(f"module {printable(digest, 80)} is not in {self._shelf.directory}")
+        self._metrics.module_cached("miss")
+        return self._add(await self._compile(wasm, digest))
 
     async def _compile(self, data: bytes, key: str | None = None) -> tuple[Described, Path, int]:
         artifact = await self._compiler.compile(data, self._tasks)

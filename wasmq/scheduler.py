@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
+import msgspec
 
 from wasmq import admission
 from wasmq.bell import Bell
@@ -26,10 +27,11 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
+from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
+from wasmq.store.urls import MEMORY, modules_beside
 from wasmq.submission import ProgramOptions, Request, Submission
-from wasmq.tasks import leave
+from wasmq.tasks import apart, leave
 from wasmq.version import __version__
 from wasmq.window import Window
 
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName
+    from wasmq.config import EngineName, ModulesConfig
     from wasmq.handles import JobHandle
-    from wasmq.job import Limits, State, Status
+    from wasmq.job import Job, Limits, State, Status
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
@@ -85,7 +87,8 @@ class Scheduler:
         self._workers = settings.workers or len(os.sched_getaffinity(0))
         self._tenants = {**self.config.tenants, **(tenants or {})}
         self._clock = clock or SystemClock()
-        self._store: Store = open_store(settings.store, self.config.store, self._clock)
+        self._url = settings.store or MEMORY
+        self._store: Store = open_store(self._url, self.config.store, self._clock)
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(unknown_cost=settings.quantum)
@@ -116,14 +119,18 @@ class Scheduler:
             self._stopped = True
             self._ended.set()
             self._tasks = None
+            with anyio.CancelScope(shield=True):
+                await self._store.close()
             await leave(group, error)
             raise
         return self
 
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
-        await self._store.open()
-        self._library = Library(self.config.modules, settings.engine, self.metrics, tasks)
+        queued = await self._store.open()
+        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks)
+        if self._store.durable:
+            await self._library.open()
         self._pool = Pool(
             instances=settings.instances,
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
@@ -166,7 +173,10 @@ class Scheduler:
             gate=self._gate,
             clock=self._clock,
             work=self._work,
+            library=self._library,
+            tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
+            lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
         )
         self._submission = Submission(
             limits=self.config.limits,
@@ -181,11 +191,30 @@ class Scheduler:
             handles=self._handles,
             cancel=self.cancel,
             work=self._work,
+            doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
+        self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
             await tasks.start(loop.run)
+
+    def _modules_config(self) -> ModulesConfig:
+        """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
+        modules = self.config.modules
+        beside = modules_beside(self._url)
+        if modules.directory is not None or beside is None:
+            return modules
+        return msgspec.structs.replace(modules, directory=str(beside))
+
+    def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
+        """Take up what an earlier life of the store has left: jobs that wait, and jobs that died with it."""
+        self._fairness.resume(
+            [(job.tenant, self._tenant(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
+        )
+        for job in queued:
+            self._gate.readmit(job.tenant, 1)
+        self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
     # Offer, load and submit.
 
@@ -385,28 +414,39 @@ class Scheduler:
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         self._check_started()
-        (found,) = await self._cancel_many([id])
+        if self._store.durable and self._tasks is not None and not self._stopped:
+            # What the store has begun to record must be told to its end.
+            (found,) = await apart(self._tasks, lambda: self._cancel_many([id]))
+        else:
+            (found,) = await self._cancel_many([id])
         if found == "unknown":
             raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
         return found != "finished"
 
-    async def _cancel_many(self, ids: Sequence[str]) -> list[Cancellation]:
+    async def _cancel_many(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
+        """Cancel jobs, queued or running; `known` are those that the store may not show yet."""
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
-        found = await self._cancel_queued(ids, outcome)
+        found = await self._cancel_queued(ids, outcome, known)
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
         self._settler.unwanted(running)
         self._crew.send(self._pool.cancel(running))
-        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(running)])
+        waiting = [*self._pool.drop_alone(running), *self._dispatcher.drop(running)]
+        self._settler.add([HandedBack(job) for job in waiting])
         return found
 
-    async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
+    async def _cancel_queued(
+        self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
+    ) -> list[Cancellation]:
         """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
         # Read before: a short history may have lost them by the time they are finished.
-        records = [await self._store.get(job_id) for job_id in ids]
+        jobs = {job.id: job for job in known}
+        for job_id in ids:
+            if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
+                jobs[job_id] = record.job
         found = await self._store.cancel(ids, outcome)
-        for record, what in zip(records, found, strict=True):
-            if what == "cancelled" and record is not None:
-                await self._settler.finish_queued(record.job, outcome)
+        for job_id, what in zip(ids, found, strict=True):
+            if what == "cancelled" and job_id in jobs:
+                await self._settler.finish_queued(jobs[job_id], outcome)
         return found
 
     # Tenants.
@@ -485,16 +525,18 @@ class Scheduler:
 
     async def _end(self) -> None:
         """End the workers and settle what they leave."""
-        self._settler.stopping = True
-        self._crew.stop()
-        await self._crew.wait()
-        self._settler.add([HandedBack(job) for job in self._pool.disband()])
-        await self._settler.stop()
-        if not self._store.durable:
-            outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-            await self._cancel_queued(list(self._handles), outcome)
-        await self._library.close()
-        await self._store.close()
+        try:
+            self._settler.stopping = True
+            self._crew.stop()
+            await self._crew.wait()
+            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            await self._settler.stop()
+            if not self._store.durable:
+                outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
+                await self._cancel_queued(list(self._handles), outcome)
+            await self._library.close()
+        finally:
+            await self._store.close()
 
     def _abandon(self) -> None:
         """Tell everyone who still waits for a job that no outcome will come."""

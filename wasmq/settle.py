@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 import msgspec
 
 from wasmq.bell import Bell
-from wasmq.errors import WasmqError
+from wasmq.errors import StoreUnavailable, WasmqError
 from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wasmq.handles import JobHandle
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
-    from wasmq.store import Store
+    from wasmq.store import Cancellation, Store
 
 
 class Ran(msgspec.Struct, frozen=True, gc=False):
@@ -67,8 +67,17 @@ class CancelWish(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
-News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish
+class Doubtful(msgspec.Struct, frozen=True, gc=False):
+    """Whoever submitted a job went away while the store was taking it: it is not wanted, if it was taken at all."""
+
+    job: Job
+
+
+News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
+_T = TypeVar("_T")
+_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_LAST_TRIES = 5  # by a scheduler that is stopping
 
 
 class Settler:
@@ -86,7 +95,7 @@ class Settler:
         handles: dict[str, JobHandle],
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
-        cancel: Callable[[Sequence[str]], Awaitable[object]],
+        cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
         work: Bell,
         tasks: TaskGroup,
     ) -> None:
@@ -154,6 +163,7 @@ class Settler:
         again: list[Job] = []
         unharmed: list[Job] = []
         wishes: list[str] = []
+        doubtful: list[Job] = []
         for item in news:
             match item:
                 case Ran():
@@ -176,18 +186,25 @@ class Settler:
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
                     wishes.append(item.id)
-        await self._release(again, charged=True)
-        await self._release(unharmed, charged=False)
+                case Doubtful():
+                    doubtful.append(item.job)
+        if again:
+            await self._release(again, charged=True)
+        if unharmed:
+            await self._release(unharmed, charged=False)
         if ends:
             await self._record(ends)
         if wishes:
-            await self._cancel(wishes)
+            await self._insist(lambda: self._cancel(wishes, ()))
+        if doubtful:
+            await self._clear_up(doubtful)
         self._work.ring()
         self.idle.ring()
 
     async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:
         started = self._clock.monotonic()
-        recorded = await self._store.finish([Finished(job.id, job.attempt, outcome) for job, outcome in ends])
+        finished = [Finished(job.id, job.attempt, outcome) for job, outcome in ends]
+        recorded = await self._insist(lambda: self._store.finish(finished))
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
             if not is_recorded:
@@ -223,12 +240,37 @@ class Settler:
             )
 
     async def _release(self, jobs: list[Job], *, charged: bool) -> None:
-        if not jobs:
-            return
         for job in jobs:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
-        await self._store.release(jobs, charged=charged, due=self._clock.wall())
+        await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
+
+    async def _clear_up(self, jobs: list[Job]) -> None:
+        found = await self._insist(lambda: self._cancel([job.id for job in jobs], jobs))
+        for job, what in zip(jobs, found, strict=True):
+            if what == "unknown":
+                self._handles.pop(job.id, None)
+                self._gate.leave(job.tenant, 1)
+                self._fairness.settled(job.tenant, job.cost, 0.0)
+
+    async def _insist(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Have the store record something, again and again while it cannot: what is in hand is not thrown away.
+
+        Raises `StoreUnavailable` when a scheduler that is stopping has tried often enough: on a durable store those
+        jobs count as running still, and run again at the next start.
+        """
+        pause = _PAUSE
+        tries = 0
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable as error:
+                tries += 1
+                self._log.warning("store.unavailable", error=str(error), tries=tries)
+                if self.stopping and tries >= _LAST_TRIES:
+                    raise
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _repair(self, back: HandedBack, reason: str) -> None:
         """Compile a module again that a worker could not map, and let the job go on, or end it."""

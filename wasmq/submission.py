@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused
+from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.modules import Module
@@ -17,7 +19,7 @@ from wasmq.programs import check_program
 from wasmq.supply import check_links
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -63,9 +65,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: float = 0.0
     grant: Sequence[str] = ()
 
+    def digests(self) -> set[str]:
+        """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
+        linked = self.link.values() if isinstance(self.link, Mapping) else ()
+        return {self.module, *[value for value in linked if isinstance(value, str)]}
+
 
 class Submission:
-    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do."""
+    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
+
+    `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
+    """
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         work: Bell,
+        doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self._limits = limits
         self._library = library
@@ -95,11 +106,14 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._work = work
+        self._doubtful = doubtful
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
         entered: dict[str, int] = {}
         try:
+            if self._store.durable:
+                await self._recall({digest for request in requests for digest in request.digests()})
             jobs = [self._prepare(request) for request in requests]
             await self._count(jobs)
             for job in jobs:
@@ -115,14 +129,25 @@ class Submission:
         handle = self._handles.get(job_id)
         if handle is not None:
             return handle
-        record = await self._store.get(job_id)
+        # Known before the store is asked: the outcome may come meanwhile.
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel)
+        try:
+            record = await self._store.get(job_id)
+        except BaseException:
+            self._forget(handle, StoreUnavailable(f"job {job_id} could not be looked up"))
+            raise
         if record is None:
+            self._forget(handle, UnknownJob(f"no job {job_id!r}: it never was, or its history has been pruned"))
             return None
-        handle = JobHandle(job_id, self._cancel)
-        if record.outcome is not None:
+        if record.outcome is not None and handle.outcome is None:
+            self._handles.pop(job_id, None)
             handle.settle(record.outcome)
-            return handle
-        return self._handles.setdefault(job_id, handle)
+        return handle
+
+    def _forget(self, handle: JobHandle, error: Exception) -> None:
+        if handle.outcome is None:
+            self._handles.pop(handle.id, None)
+            handle.abandon(error)
 
     def _prepare(self, request: Request) -> Job:
         """Check everything that can be refused without a look at the queue."""
@@ -156,9 +181,15 @@ class Submission:
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         """Have the modules of linked jobs compiled for the engine that can run them together."""
-        linked = {job.call.module: job.call.links for job in jobs if job.call.links}
-        for digest in {*linked, *[digest for links in linked.values() for _, digest in links]}:
+        for digest in {digest for job in jobs if job.call.links for digest in job.call.modules()}:
             await self._library.count(digest)
+
+    async def _recall(self, digests: Iterable[str]) -> None:
+        """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        for digest in digests:
+            if digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []
@@ -171,6 +202,10 @@ class Submission:
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
+        except asyncio.CancelledError:
+            # They are accepted or not, and nobody has a handle of them any more.
+            self._doubtful(tagged)
+            raise
         except BaseException:
             for job in tagged:
                 self._withdraw(job)
@@ -183,6 +218,8 @@ class Submission:
             earlier = await self.handle(kept.id)
             if earlier is not None:
                 handles[place] = earlier
+            else:
+                handles[place].abandon(UnknownJob(f"job {kept.id} has just left the history; use its key again"))
         self._work.ring()
         return handles
 

@@ -1,4 +1,7 @@
-"""Anything done to a store in any order, compared with a dictionary: hand `store_machine` how a store is opened."""
+"""Anything done to a store in any order, compared with a dictionary: hand `store_machine` how a store is opened.
+
+For a durable one also how it is opened again, after it was closed or has crashed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ from wasmq.job import Call, Job, Outcome
 from wasmq.store import Finished
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from conformance import Opener
+
+    from wasmq.store import Store
+
+    Reopener = Callable[[Store, StoreConfig, VirtualClock, bool], Awaitable[tuple[Store, list[Job]]]]
 
 
 class _Known:
@@ -38,8 +47,12 @@ KEPT = 4  # finished jobs that the machine's store keeps
 KEPT_FOR = 50.0  # seconds
 
 
-def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
-    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary."""
+def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[RuleBasedStateMachine]:
+    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary.
+
+    `reopen` gets an open store, its configuration and clock and whether it is to crash; it gives the same jobs in an
+    open store again, and what that said was queued.
+    """
 
     class StoreMachine(RuleBasedStateMachine):
         """Jobs are put, claimed, finished in time or too late, released and cancelled while the clock moves on."""
@@ -56,8 +69,8 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def begin(self) -> None:
-            config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
-            self.store = self.runner.run(open_store(config, self.clock))
+            self.config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
+            self.store = self.runner.run(open_store(self.config, self.clock))
 
         def teardown(self) -> None:
             if hasattr(self, "store"):
@@ -180,6 +193,19 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
             assert self.runner.run(self.store.cancel(ids, CANCELLED)) == expected
             self.prune()
 
+        @precondition(lambda _: reopen is not None)
+        @rule(crash=st.booleans())
+        def open_again(self, crash: bool) -> None:
+            """Everything is as it was; what ran has nobody to run it any more, which is said once."""
+            assert reopen is not None
+            self.store, queued = self.runner.run(reopen(self.store, self.config, self.clock, crash))
+            assert sorted(names(queued)) == sorted(self.named("queued"))
+            orphans = self.runner.run(self.store.orphans(self.clock.now))
+            assert {(job.id, job.attempt) for job in orphans} == {
+                (name, self.model[name].attempt) for name in self.named("running")
+            }
+            assert self.runner.run(self.store.orphans(self.clock.now)) == []
+
         @rule(seconds=st.sampled_from([0.5, 5.0, 30.0]))
         def advance(self, seconds: float) -> None:
             self.clock.now += seconds
@@ -213,15 +239,16 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
         def everything_is_known(self) -> None:
             if not hasattr(self, "store"):
                 return
-            for name in {f"j{number:05}" for number in range(1, self.number + 1)}:
-                record = self.runner.run(self.store.get(name))
-                known = self.model.get(name)
-                if known is None:
-                    assert record is None
-                    continue
+            listed = self.runner.run(self.store.list(tenant=None, status=None, after=None, limit=10_000))
+            records = {record.job.id: record for record in listed}
+            assert records.keys() == self.model.keys()
+            for name, record in records.items():
+                known = self.model[name]
                 attempts = known.attempt - known.returned
                 seen = (record.state, record.attempts, record.outcome)
                 assert seen == (known.state, attempts, known.outcome)
+            some = f"j{max(1, self.number - 3):05}"
+            assert self.runner.run(self.store.get(some)) == records.get(some)
 
         @invariant()
         def the_numbers_agree(self) -> None:

@@ -56,6 +56,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.BudgetExhausted: 429,
     errors.KeyConflict: 409,
     errors.SchedulerClosed: 503,
+    errors.StoreUnavailable: 503,
 }
 
 

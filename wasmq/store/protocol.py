@@ -48,17 +48,28 @@ def check_same(job: Job, earlier: Job) -> None:
 
 
 class Store(Protocol):
-    """The jobs of one queue."""
+    """The jobs of one queue.
+
+    Every operation that records something raises `StoreUnavailable` when it cannot: then nothing of it has happened,
+    and it may be tried again.
+    """
 
     durable: bool
     """Whether jobs outlive the process."""
 
-    async def open(self) -> None:
-        """Get ready. Raises `ConfigError` when the store is not to be had."""
+    async def open(self) -> list[Job]:
+        """Get ready, and return the queued jobs that are there already for this process alone to start.
+
+        Raises `ConfigError` when the store is not to be had.
+        """
         ...
 
     async def close(self) -> None:
         """Let go; what was put is kept if the store is durable."""
+        ...
+
+    async def orphans(self, now: float) -> list[Job]:
+        """Take over the running jobs whose process is gone, each once: what becomes of them is now up to the caller."""
         ...
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
