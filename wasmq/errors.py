@@ -29,6 +29,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "SchedulerClosed",
+    "StoreUnavailable",
     "TimedOut",
     "Trapped",
     "UnknownExport",
@@ -108,6 +109,13 @@ class KeyConflict(Refused):
 
 class SchedulerClosed(Refused):
     """Raised when a job is submitted to a scheduler that has not started, is stopping, or has stopped."""
+
+
+class StoreUnavailable(Refused):
+    """Raised when the store's server has not answered for `[store] timeout` seconds; what was accepted is safe there.
+
+    Whether the job of that `submit` was stored is not known: give it a key, and submitting it again is safe.
+    """
 
 
 class UnknownJob(WasmqError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
     from wasmq.job import Job, Outcome, State, Status
-    from wasmq.store.protocol import Cancellation, Finished
+    from wasmq.store.protocol import Cancellation, Finished, Loop
 
 _COMPACT_ABOVE = 1_000  # entries of cancelled jobs that a heap may hold before they are swept out
 
@@ -59,6 +59,10 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    def loops(self) -> Sequence[Loop]:
+        """See `Store.loops`."""
+        return ()
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
         """See `Store.put`."""
@@ -185,6 +189,20 @@ class MemoryStore:
         while self._delayed and self._delayed[0][2].state != "queued":
             heapq.heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
+
+    async def recover(self) -> list[Job]:
+        """Nothing that runs outlives its process here."""
+        return []
+
+    async def tend(self) -> None:
+        """Nothing waits to be done."""
+
+    async def put_module(self, digest: str, wasm: bytes) -> None:
+        """Keep nothing: who has the jobs has the modules."""
+
+    async def get_module(self, digest: str) -> bytes | None:
+        """See `Store.get_module`."""
+        return None
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""

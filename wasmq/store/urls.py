@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from wasmq.errors import ConfigError
@@ -17,4 +18,12 @@ def open_store(url: str, config: StoreConfig, clock: Clock) -> Store:
     """Return the store that a URL names; it is not open yet. Raises `ConfigError` for a URL that names none."""
     if url == "memory://":
         return MemoryStore(config, clock)
-    raise ConfigError(f"scheduler.store: {url!r} names no store; write 'memory://'")
+    if url.startswith(("postgresql://", "postgres://")):
+        if importlib.util.find_spec("asyncpg") is None:
+            raise ConfigError("scheduler.store: a store on PostgreSQL needs asyncpg: pip install 'wasmq[postgres]'")
+        from wasmq.store.postgres import PostgresStore
+
+        return PostgresStore(url, config, clock)
+    raise ConfigError(
+        f"scheduler.store: {url!r} names no store; write 'memory://' or 'postgresql://user@host/database'"
+    )
