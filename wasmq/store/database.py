@@ -12,7 +12,7 @@ import asyncpg
 
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.logs import get_logger
-from wasmq.store.statements import migrations
+from wasmq.store.scripts import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,6 +142,11 @@ class Database:
     async def execute(self, statement: str, *values: Any) -> None:
         """Run one statement that may be repeated. Raises `StoreUnavailable`."""
         await self.run(lambda connection, _: connection.execute(statement, *values))
+
+    async def try_lock(self, connection: Connection) -> bool:
+        """Take our schema's advisory lock until the transaction ends; False while another has it."""
+        got: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", _LOCKS, self.lock)
+        return got
 
     async def _prepare(self, connection: Connection) -> None:
         await connection.execute(_SETTINGS.format(milliseconds=int(self._patience * 1000)))

@@ -54,8 +54,9 @@ class MemoryStore:
         self._queued = 0
         self._sequence = 0
 
-    async def open(self) -> None:
-        """Nothing to do."""
+    async def open(self) -> list[Job]:
+        """Nothing to do, and nothing there."""
+        return []
 
     async def close(self) -> None:
         """Nothing to do."""
@@ -190,8 +191,8 @@ class MemoryStore:
             heapq.heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
 
-    async def recover(self) -> list[Job]:
-        """Nothing that runs outlives its process here."""
+    async def orphans(self, now: float) -> list[Job]:  # noqa: ARG002 - as the protocol has it
+        """Nobody else can have left anything here."""
         return []
 
     async def tend(self) -> None:

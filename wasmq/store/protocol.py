@@ -76,13 +76,20 @@ def check_same(job: Job, earlier: Job) -> None:
 
 
 class Store(Protocol):
-    """The jobs of one queue."""
+    """The jobs of one queue.
+
+    Every operation raises `StoreUnavailable` when the store is away for longer than it was waited for; it may be tried
+    again, and what had been done of it after all is not done twice.
+    """
 
     durable: bool
     """Whether jobs outlive the process."""
 
-    async def open(self) -> None:
-        """Get ready. Raises `ConfigError` when the store is not to be had."""
+    async def open(self) -> list[Job]:
+        """Get ready, and return the queued jobs that are there already for this process alone to start.
+
+        Raises `ConfigError` when the store is not to be had.
+        """
         ...
 
     async def close(self) -> None:
@@ -131,8 +138,8 @@ class Store(Protocol):
         """Return when the next delayed job becomes due, or None when none waits for its time."""
         ...
 
-    async def recover(self) -> list[Job]:
-        """Return running jobs whose process is gone; they are the caller's now, to be finished or released."""
+    async def orphans(self, now: float) -> list[Job]:
+        """Take over the running jobs whose process is gone, each once: what becomes of them is now up to the caller."""
         ...
 
     async def tend(self) -> None:
@@ -161,7 +168,7 @@ class SharedStore(Store, Protocol):
     """A store that other daemons take jobs from too, and put jobs into.
 
     A claimed job belongs to the daemon that claimed it, until that one finishes or releases it, or loses its lease: then
-    `recover` gives it to another, and `finish` refuses what the first one says of it.
+    `orphans` gives it to another, and `finish` refuses what the first one says of it.
     """
 
     changed: Bell

@@ -7,4 +7,4 @@ WHERE ctid = ANY (ARRAY(
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING job, attempt, returned, age
+RETURNING id, tenant, key, attempt, returned, body, priority, ord, age

@@ -4,5 +4,5 @@ WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM wasmq_jobs WHERE state = 'delayed' AND ready_at <= $1
     ORDER BY ready_at
     LIMIT $2
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE
 ))

@@ -17,7 +17,7 @@ CREATE TABLE wasmq_jobs (
     -- Which of its owner's claims took it: a claim whose answer was lost is undone by this number.
     claim bigint,
     unwanted boolean NOT NULL DEFAULT false,
-    job bytea NOT NULL
+    body bytea NOT NULL
 ) WITH (
     -- Half of each page is kept free: the next version of a row then fits beside it, and a claim dirties one page of the
     -- table instead of two.
@@ -34,7 +34,7 @@ CREATE TABLE wasmq_jobs (
 );
 -- Long arguments go to the side table as they are: claiming a row leaves them where they are, and compressing what a
 -- guest is to be given would cost the server more than the disk is worth.
-ALTER TABLE wasmq_jobs ALTER COLUMN job SET STORAGE EXTERNAL;
+ALTER TABLE wasmq_jobs ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE INDEX wasmq_jobs_ready ON wasmq_jobs (priority DESC, ord, age) WHERE state = 'ready';
 CREATE INDEX wasmq_jobs_delayed ON wasmq_jobs (ready_at) WHERE state = 'delayed';
 CREATE INDEX wasmq_jobs_running ON wasmq_jobs (owner) WHERE state = 'running';
@@ -57,14 +57,14 @@ CREATE TABLE wasmq_finished (
     returned integer NOT NULL,
     -- The daemon that recorded it.
     owner bigint NOT NULL,
-    job bytea NOT NULL,
+    body bytea NOT NULL,
     outcome bytea NOT NULL
 ) WITH (
     -- Rows are only added at one end and deleted at the other.
     autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_vacuum_cost_delay = 0
 );
-ALTER TABLE wasmq_finished ALTER COLUMN job SET STORAGE EXTERNAL, ALTER COLUMN outcome SET STORAGE EXTERNAL;
+ALTER TABLE wasmq_finished ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN outcome SET STORAGE EXTERNAL;
 CREATE INDEX wasmq_finished_place ON wasmq_finished (place);
 
 -- Idempotency keys, of jobs in either table.

@@ -1,1 +1,0 @@
-SELECT min(ready_at) FROM wasmq_jobs WHERE state = 'delayed' AND ready_at > $1
