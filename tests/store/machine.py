@@ -230,7 +230,7 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
                 return
             now = self.clock.now
             queued = [self.model[name].ready_at for name in self.named("queued")]
-            self.runner.run(self.store.tend())
+            self.prune()
             assert self.store.counts() == {"queued": len(queued), "running": len(self.named("running"))}
             assert self.store.oldest_ready(now) == max([0.0, *(now - ready for ready in queued)])
             due = self.runner.run(self.store.next_due(now))

@@ -196,7 +196,8 @@ class MemoryStore:
         return []
 
     async def tend(self) -> None:
-        """Nothing waits to be done."""
+        """See `Store.tend`; here only age makes it necessary."""
+        self._prune(self._clock.wall())
 
     async def put_module(self, digest: str, wasm: bytes) -> None:
         """Keep nothing: who has the jobs has the modules."""
