@@ -16,7 +16,19 @@ from benchmarks import common
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.process import PYTHON_FLAGS
-from wasmq_worker.protocol import Assignment, Decoder, Map, Outcomes, Ready, Setup, Signature, Start, Upward, pack
+from wasmq_worker.protocol import (
+    Assignment,
+    Decoder,
+    Map,
+    Outcomes,
+    Prices,
+    Ready,
+    Setup,
+    Signature,
+    Start,
+    Upward,
+    pack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +58,7 @@ class Worker:
                 pass_fds=(theirs.fileno(),),
             )
         self._decoder: Decoder[Upward] = Decoder(Upward)
-        self._send(pack(Setup(settings.engine, settings.quantum, settings.instances, _NO_PULSE)))
+        self._send(pack(Setup(settings.engine, settings.quantum, settings.instances, _NO_PULSE, Prices(1_000, 1))))
         frames = self._receive()
         self.ready_after = time.perf_counter() - start
         if not isinstance(frames[0], Ready):

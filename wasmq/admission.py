@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.types import printable
+from wasmq.modules import COMMAND
+from wasmq.types import FunctionType, printable
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from wasmq.config import LimitsConfig
     from wasmq.modules import Module
-    from wasmq.types import FunctionType
 
 _f32 = struct.Struct("<f")
 
@@ -27,17 +27,34 @@ def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value,
     Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport`,
     `InvalidArguments` or `UnsatisfiedImport`.
     """
-    if module.imports:
-        wanted = module.imports[0]
-        more = f" (and {len(module.imports) - 1} more)" if len(module.imports) > 1 else ""
-        raise UnsatisfiedImport(
-            f"module {module.digest[:12]}: nobody offers the import "
-            f"{printable(wanted.module)}.{printable(wanted.name)} {wanted.type}{more}"
-        )
+    if module.missing:
+        _refuse_imports(module)
     function = module.function(export)
     if export not in module.places:
         raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
     return check_arguments(export, function, args)
+
+
+def check_export(module: Module, export: str | None) -> str:
+    """Return the export that a call names, by default a WASI command's `_start`. Raises `UnknownExport`."""
+    if export is not None:
+        return export
+    if module.functions.get(COMMAND) == FunctionType((), ()):
+        return COMMAND
+    module.function(COMMAND)
+    raise UnknownExport(f"export {COMMAND!r} {module.functions[COMMAND]}: a command takes and returns nothing")
+
+
+def _refuse_imports(module: Module) -> NoReturn:
+    wanted, offer = module.missing[0]
+    more = f" (and {len(module.missing) - 1} more)" if len(module.missing) > 1 else ""
+    name = f"{printable(wanted.module)}.{printable(wanted.name)}"
+    if offer is not None:
+        raise UnsatisfiedImport(
+            f"module {module.digest[:12]}: the import {name} has another type: "
+            f"it wants {wanted.type}, there is {offer}{more}"
+        )
+    raise UnsatisfiedImport(f"module {module.digest[:12]}: nobody offers the import {name} {wanted.type}{more}")
 
 
 def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) -> tuple[Value, ...]:
@@ -63,11 +80,12 @@ def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) ->
 def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
     """Return the limits with defaults filled in. Raises `InvalidLimit` or `LimitTooHigh`, naming the limit."""
     if limits is None:
-        return Caps(config.fuel, int(config.memory), config.timeout, int(config.output))
+        return Caps(config.fuel, int(config.memory), config.timeout, int(config.output), int(config.files))
     ceilings = config.max
     fuel = config.fuel if limits.fuel is None else _whole("fuel", limits.fuel)
     memory = config.memory if limits.memory is None else _whole("memory", parse_size(limits.memory, "memory"))
     output = config.output if limits.output is None else _whole("output", parse_size(limits.output, "output"))
+    files = config.files if limits.files is None else _whole("files", parse_size(limits.files, "files"))
     timeout = config.timeout if limits.timeout is None else _seconds("timeout", limits.timeout)
     if fuel > ceilings.fuel:
         raise LimitTooHigh(f"fuel: {fuel} is above the maximum of {ceilings.fuel} (limits.max.fuel)")
@@ -75,12 +93,16 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
         raise LimitTooHigh(
             f"timeout: {timeout:g} s is above the maximum of {ceilings.timeout:g} s (limits.max.timeout)"
         )
-    for name, size, ceiling in (("memory", memory, ceilings.memory), ("output", output, ceilings.output)):
+    for name, size, ceiling in (
+        ("memory", memory, ceilings.memory),
+        ("output", output, ceilings.output),
+        ("files", files, ceilings.files),
+    ):
         if size > ceiling:
             raise LimitTooHigh(
                 f"{name}: {format_size(size)} is above the maximum of {format_size(ceiling)} (limits.max.{name})"
             )
-    return Caps(fuel, int(memory), timeout, int(output))
+    return Caps(fuel, int(memory), timeout, int(output), int(files))
 
 
 def check_priority(priority: Any) -> int:

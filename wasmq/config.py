@@ -27,6 +27,7 @@ __all__ = [
     "LogsConfig",
     "MetricsConfig",
     "ModulesConfig",
+    "PricesConfig",
     "SchedulerConfig",
     "ServerConfig",
     "Size",
@@ -41,6 +42,8 @@ ENVIRONMENT_PREFIX = "WASMQ_"
 _OTHER_VARIABLES = frozenset({"WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
 _TEST_PREFIX = "WASMQ_TEST_"
 MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so the most that one job can have
+
+MAX_CARRIED = 60 * 2**20  # bytes of files and output that one frame between the processes has room for
 
 
 class Size(int):
@@ -86,7 +89,10 @@ class LimitCeilings(_Section, frozen=True):
     fuel: _Fuel = 10**12
     memory: Size = Size(2**30)
     timeout: _Seconds = 3600.0
-    output: Size = Size(16 * 2**20)
+    output: Size = Size(8 * 2**20)
+    files: Size = Size(32 * 2**20)
+    input: Size = Size(16 * 2**20)
+    """Bytes that a job may bring: arguments, environment, standard input and files together."""
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -96,7 +102,17 @@ class LimitsConfig(_Section, frozen=True):
     memory: Size = Size(64 * 2**20)
     timeout: _Seconds = 10.0
     output: Size = Size(2**20)
+    files: Size = Size(16 * 2**20)
     max: LimitCeilings = LimitCeilings()
+
+
+class PricesConfig(_Section, frozen=True):
+    """`[prices]`: what a guest pays in fuel for what its host does for it."""
+
+    call: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 1_000
+    """Fuel for one call of a WASI function."""
+    byte: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 1
+    """Fuel for each byte that such a call moves: written, read, or copied into the guest's memory."""
 
 
 class StoreConfig(_Section, frozen=True):
@@ -168,6 +184,7 @@ class Config(_Section, frozen=True):
 
     scheduler: SchedulerConfig = SchedulerConfig()
     limits: LimitsConfig = LimitsConfig()
+    prices: PricesConfig = PricesConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
@@ -177,12 +194,18 @@ class Config(_Section, frozen=True):
 
     def __post_init__(self) -> None:
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
-            for name in ("memory", "output"):
+            for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
                     raise ValueError(f"{section}.{name} must be at least one byte")
         if self.limits.max.memory > MAX_MEMORY:
             raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
-        for name in ("fuel", "memory", "timeout", "output"):
+        ceilings = self.limits.max
+        for names, size in (("output and files", ceilings.output + ceilings.files), ("input", ceilings.input)):
+            if size > MAX_CARRIED:
+                raise ValueError(
+                    f"limits.max: {names} cannot be above {MAX_CARRIED >> 20}MiB, which is what one job can carry"
+                )
+        for name in ("fuel", "memory", "timeout", "output", "files"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

@@ -6,12 +6,14 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Call", "Caps", "Frame", "Job", "Limits", "Outcome", "State", "Status", "Trap", "Value"]
+__all__ = ["Access", "Call", "Caps", "Frame", "Job", "Limits", "Outcome", "Program", "State", "Status", "Trap", "Value"]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
 ]
 State: TypeAlias = Literal["queued", "running", "finished"]
+Access: TypeAlias = Literal["ro", "rw"]
+"""What a guest may do with a directory: only read, or write too."""
 Value: TypeAlias = int | float | bytes
 """A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian."""
 
@@ -21,30 +23,56 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
     `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
-    of stdout and stderr together.
+    of stdout and stderr together, `files` the bytes that the job's files may have together.
     """
 
     fuel: int | None = None
     memory: int | str | None = None
     timeout: float | None = None
     output: int | str | None = None
+    files: int | str | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes."""
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes."""
 
     fuel: int
     memory: int
     timeout: float
     output: int
+    files: int
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a WASI guest sees of the world: arguments, environment, standard input, files; nothing else exists for it.
+
+    `argv` are the arguments that follow the program's name, which is `name`. `files` are put into the job's own
+    scratch directory before it starts, by their path in it, and `collect` names those that the outcome is to bring
+    back; a name that ends in "/" stands for all files below. `dirs` are directories that the guest is handed under
+    names of their own beside the whole ("/" and "."), to write in ("rw") or only to read ("ro"). With `deterministic`
+    the guest's clock and random numbers are the same in each run.
+    """
+
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    stdin: bytes = b""
+    files: dict[str, bytes] = {}
+    collect: tuple[str, ...] = ()
+    dirs: dict[str, Access] = {}
+    name: str = "program"
+    deterministic: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """What is called: the module's digest, the export's name and its arguments, already checked against its type."""
+    """What is called: the module's digest, the export's name and its arguments, already checked against its type.
+
+    `program` is what a WASI guest is to see, None when nothing was said of it.
+    """
 
     module: str
     export: str
     args: tuple[Value, ...] = ()
+    program: Program | None = None
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +115,8 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended, and its exact bill.
 
-    `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `error` is one line that a person
+    `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
+    kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
     digest of the settings that decide what one unit of fuel means.
     """
@@ -98,6 +127,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     memory_peak: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    files: dict[str, bytes] = {}
     exit_code: int | None = None
     error: str | None = None
     trap: Trap | None = None

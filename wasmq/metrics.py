@@ -42,6 +42,7 @@ _HELP: Final = {
     "wasmq_job_fuel": "Fuel that one job used.",
     "wasmq_fuel_consumed_total": "Fuel used by finished jobs.",
     "wasmq_job_memory_peak_bytes": "Most linear memory that one job had.",
+    "wasmq_output_truncated_total": "Jobs that wrote more output than was kept.",
     "wasmq_instances": "Instances in the workers now, by state.",
     "wasmq_quantum_seconds": "Length of one turn of an instance.",
     "wasmq_worker_restarts_total": "Worker processes replaced, by reason.",
@@ -152,6 +153,7 @@ class Metrics(Collector):
         self._accounts: dict[str, _Account] = {}
         self._rejected: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
+        self._truncated = 0
         self._cache = {"hit": 0, "miss": 0}
         self._wait = _Histogram(_JOB_SECONDS)
         self._run = _Histogram(_JOB_SECONDS)
@@ -182,6 +184,8 @@ class Metrics(Collector):
         self._wait.observe(outcome.queued)
         self._run.observe(outcome.ran)
         self._memory.observe(outcome.memory_peak)
+        if outcome.stdout_truncated or outcome.stderr_truncated:
+            self._truncated += 1
 
     def rejected(self, reason: str) -> None:
         """Count a refused submission."""
@@ -242,6 +246,9 @@ class Metrics(Collector):
         yield _histogram("wasmq_job_memory_peak_bytes", self._memory)
         yield _gauge("wasmq_instances", "state", _read(lambda: dict(now.instances())))
         yield _histogram("wasmq_quantum_seconds", self._quantum)
+        truncated = _counter("wasmq_output_truncated_total", "", {})
+        truncated.add_metric([], self._truncated)
+        yield truncated
         yield _counter("wasmq_worker_restarts_total", "reason", self._restarts.copy())
         yield _gauge("wasmq_workers", "", _read(now.workers))
         yield _counter("wasmq_module_cache_total", "result", self._cache.copy())
@@ -294,7 +301,7 @@ def _read(gauge: Callable[[], _T]) -> _T | None:
 def _counter(name: str, labels: str, values: Mapping[str, int]) -> CounterMetricFamily:
     from prometheus_client.metrics_core import CounterMetricFamily
 
-    family = CounterMetricFamily(name, _HELP[name], labels=labels.split(","))
+    family = CounterMetricFamily(name, _HELP[name], labels=labels.split(",") if labels else ())
     for value, count in values.items():
         family.add_metric([value], count)
     return family

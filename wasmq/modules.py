@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from wasmq.metrics import Metrics
     from wasmq_worker.protocol import Described
 
+COMMAND = "_start"
+"""What a WASI command exports to be run."""
+INITIALISE = "_initialize"
+"""What a WASI reactor exports to be called once, before anything else."""
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
 
@@ -43,6 +47,8 @@ class Module:
     kind: Literal["module", "component"]
     exports: tuple[Extern, ...]
     imports: tuple[Import, ...]
+    offers: tuple[FunctionType | None, ...] = field(repr=False)
+    """For each import the type of the WASI function of that name, None where there is none."""
     size: int
     artifact: Path
     counted: bool
@@ -55,6 +61,12 @@ class Module:
     """The ones that can be called from outside: place among all exports, and type."""
     places: dict[str, int] = field(init=False, repr=False)
     """Export name → place in `signatures`."""
+    wasi: tuple[str, ...] = field(init=False, repr=False)
+    """The WASI functions that satisfy an import."""
+    initialise: int = field(init=False, repr=False)
+    """The place among all exports of what a reactor wants called before anything else, or -1."""
+    missing: tuple[tuple[Import, FunctionType | None], ...] = field(init=False, repr=False)
+    """The imports that WASI does not satisfy, and the type of a function that only has the same name."""
 
     def __post_init__(self) -> None:
         functions = [
@@ -70,6 +82,13 @@ class Module:
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
         derive(self, "signatures", tuple((position, function) for position, _, function in passable))
+        supply = list(zip(self.imports, self.offers, strict=True))
+        derive(self, "wasi", tuple(dict.fromkeys(wanted.name for wanted, offer in supply if wanted.type == offer)))
+        derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if wanted.type != offer))
+        is_reactor = COMMAND not in self.functions and self.functions.get(INITIALISE) == FunctionType((), ())
+        derive(
+            self, "initialise", next(place for place, name, _ in functions if name == INITIALISE) if is_reactor else -1
+        )
         derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
 
     def function(self, export: str) -> FunctionType:
@@ -172,13 +191,16 @@ class Library:
         try:
             exports = msgspec.convert(described.exports, tuple[Extern, ...])
             imports = msgspec.convert(described.imports, tuple[Import, ...])
-        except msgspec.ValidationError as error:
+            offers = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
+            supply = tuple(zip(imports, offers, strict=True))
+        except (msgspec.ValidationError, ValueError) as error:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
         module = self._modules[described.digest] = Module(
             digest=described.digest,
             kind="module",
             exports=exports,
             imports=imports,
+            offers=tuple(offer for _, offer in supply),
             size=size,
             artifact=path,
             counted=described.counted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 
@@ -26,7 +26,7 @@ from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
-from wasmq.submission import Request, Submission
+from wasmq.submission import ProgramOptions, Request, Submission
 from wasmq.tasks import leave
 from wasmq.version import __version__
 from wasmq.window import Window
@@ -140,7 +140,7 @@ class Scheduler:
             tasks=tasks,
         )
         foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work)
-        self._crew = Crew(settings, self._workers, self._clock, foreman, tasks)
+        self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
             store=self._store,
             pool=self._pool,
@@ -196,7 +196,7 @@ class Scheduler:
     async def submit(
         self,
         module: Module | str,
-        export: str,
+        export: str | None = None,
         *args: Any,
         limits: Limits | None = None,
         tenant: str = "default",
@@ -204,11 +204,13 @@ class Scheduler:
         key: str | None = None,
         delay: float = 0.0,
         wait: bool = True,
+        **program: Unpack[ProgramOptions],
     ) -> JobHandle:
-        """Queue one call; it is accepted once this returns.
+        """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. Raises a `Refused`.
+        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. What else is given says what
+        a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(
@@ -217,6 +219,7 @@ class Scheduler:
                     module=digest,
                     export=export,
                     args=args,
+                    program=program,
                     limits=limits,
                     tenant=tenant,
                     priority=priority,
@@ -233,8 +236,8 @@ class Scheduler:
         self._check_running()
         return await self._submission.submit(requests, wait=wait)
 
-    async def run(self, module: Module | str, export: str, *args: Any, **options: Any) -> Outcome:
-        """Submit one call and return its outcome; takes what `submit` takes.
+    async def run(self, module: Module | str, export: str | None = None, *args: Any, **options: Any) -> Outcome:
+        """Submit one call, or without an export a WASI command, and return its outcome; takes what `submit` takes.
 
         Raises the `JobError` that belongs to its status unless it succeeded. When the waiting task is cancelled, so
         is the job.

@@ -9,11 +9,12 @@ import msgspec
 
 from wasmq.bell import Bell
 from wasmq.errors import WasmqError
-from wasmq.job import Frame, Job, Outcome, Status, Trap
+from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
+from wasmq.outcomes import outcome_of
 from wasmq.store import Finished
-from wasmq_worker.protocol import Backtrace, Ended
+from wasmq_worker.protocol import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.store import Store
-
-_STATUSES = frozenset(Status.__args__)  # type: ignore[attr-defined]
-# What a worker may say of a job. "lost" and "exited" are not among them: nobody but the scheduler loses jobs.
-_FROM_WORKERS = _STATUSES - {"lost", "exited"}
 
 
 class Ran(msgspec.Struct, frozen=True, gc=False):
@@ -221,6 +218,7 @@ class Settler:
                 ran=round(outcome.ran, 6),
                 attempts=outcome.attempts,
                 worker=outcome.worker,
+                exit_code=outcome.exit_code,
                 error=outcome.error,
             )
 
@@ -258,21 +256,11 @@ class Settler:
         return job.attempt - job.returned
 
     def _outcome(self, ran: Ran) -> Outcome:
-        job, ended = ran.job, ran.ended
+        job = ran.job
         engine, version = self._engine()
-        status = ended.status if ended.status in _FROM_WORKERS else "trapped"
-        return Outcome(
-            status=status,  # type: ignore[arg-type]
-            values=ended.values,
-            # Never trusted further than the job's own limits.
-            fuel_used=min(max(ended.fuel_used, 0), job.caps.fuel),
-            memory_peak=max(ended.memory_peak, 0),
-            error=ended.error,
-            trap=None
-            if ended.trap is None
-            else Trap(code=ended.trap, backtrace=tuple(_frame(line) for line in ended.backtrace)),
+        return msgspec.structs.replace(
+            outcome_of(job, ran.ended),
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
-            ran=ended.ran,
             attempts=self._attempts(job),
             worker=ran.worker,
             engine=engine,
@@ -286,7 +274,3 @@ class Settler:
     def _epitaph(self, died: Died) -> str:
         attempts = self._attempts(died.job)
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
-
-
-def _frame(line: Backtrace) -> Frame:
-    return Frame(function=line.function, name=line.name, offset=line.offset)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
 from wasmq import admission
 from wasmq.errors import Refused
 from wasmq.handles import JobHandle
-from wasmq.job import Call, Job, Limits
+from wasmq.job import Access, Call, Job, Limits
+from wasmq.programs import check_program
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,12 +27,29 @@ if TYPE_CHECKING:
     from wasmq.store import Store
 
 
+class ProgramOptions(TypedDict, total=False):
+    """What may be said of the world that a WASI guest sees: the fields of `wasmq.job.Program`, less strictly typed."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    stdin: bytes
+    files: Mapping[str, bytes]
+    collect: Sequence[str]
+    dirs: Mapping[str, Access] | Sequence[str]
+    name: str
+    deterministic: bool
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds."""
+    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
+
+    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see.
+    """
 
     module: str
-    export: str
+    export: str | None = None
     args: Sequence[Any] = ()
+    program: ProgramOptions | None = None
     limits: Limits | None = None
     tenant: str = "default"
     priority: int = 0
@@ -100,8 +118,10 @@ class Submission:
         """Check everything that can be refused without a look at the queue."""
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
-        args = admission.check_call(module, request.export, request.args)
+        export = admission.check_export(module, request.export)
+        args = admission.check_call(module, export, request.args)
         caps = admission.check_limits(request.limits, self._limits)
+        program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
@@ -109,7 +129,7 @@ class Submission:
         return Job(
             # Sorts by time; the rest cannot be guessed.
             id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
-            call=Call(module.digest, request.export, args),
+            call=Call(module.digest, export, args, program),
             caps=caps,
             tenant=tenant,
             priority=priority,
@@ -117,7 +137,7 @@ class Submission:
             submitted_at=now,
             due=now + delay,
             order=0.0,
-            cost=min(self._fairness.expect(module.digest, request.export), float(caps.fuel)),
+            cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:

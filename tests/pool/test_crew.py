@@ -11,7 +11,7 @@ import pytest
 from watching import PATIENCE, until, workers
 
 from wasmq.clock import SystemClock
-from wasmq.config import SchedulerConfig
+from wasmq.config import Config, SchedulerConfig
 from wasmq.errors import WorkerUnavailable
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Sending
@@ -63,7 +63,7 @@ class Recorder:
 async def crew_of(count, recorder, **settings):
     """A crew that has started; in the end it is stopped and no process is left."""
     async with asyncio.timeout(PATIENCE), anyio.create_task_group() as tasks:
-        crew = Crew(SchedulerConfig(**settings), count, SystemClock(), recorder, tasks)
+        crew = Crew(Config(scheduler=SchedulerConfig(**settings)), count, SystemClock(), recorder, tasks)
         try:
             await crew.start()
             yield crew

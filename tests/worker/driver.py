@@ -30,6 +30,7 @@ from wasmq_worker.protocol import (
     Ended,
     Map,
     Outcomes,
+    Prices,
     Pulse,
     Ready,
     Rejected,
@@ -189,7 +190,7 @@ class Worker:
         self.socket.settimeout(PATIENCE)
         with theirs:
             self.process = spawn("wasmq_worker", theirs)
-        self.send(Setup(engine, quantum, instances, pulse))
+        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1)))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
             raise AssertionError(f"the first frame was {ready}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wasmq.pool.process import PYTHON_FLAGS, spawn
-from wasmq_worker.protocol import Assignment, Map, Ready, Setup, Signature, Splitter, Start, pack
+from wasmq_worker.protocol import Assignment, Map, Prices, Ready, Setup, Signature, Splitter, Start, pack
 
 from .driver import GUESTS, PATIENCE, bury, process_status, until_gone
 from .driver import spawn as spawn_here
@@ -201,7 +201,7 @@ def test_a_worker_dies_with_its_parent(compiler: Compiler, busy: bool) -> None:
     ours.settimeout(PATIENCE)
     with ours, theirs:
         parent, pidfd = _parent("wasmq_worker", theirs)
-        ours.sendall(pack(Setup("native", 100_000, 8, 0.01)))
+        ours.sendall(pack(Setup("native", 100_000, 8, 0.01, Prices(1_000, 1))))
         splitter = Splitter()
         while not (frames := splitter.feed(ours.recv(65_536))):
             pass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmq_worker.protocol import QUANTUM_BUCKETS, Cancel, Map, Setup, Start, Unmap, pack, pack_raw
+from wasmq_worker.protocol import QUANTUM_BUCKETS, Cancel, Map, Prices, Setup, Start, Unmap, pack, pack_raw
 
 from .driver import GUESTS, signatures
 
@@ -286,7 +286,7 @@ def test_half_a_frame_is_no_reason_to_wait_on(open_worker: Callable[..., Worker]
 
 @pytest.mark.parametrize(
     "stream",
-    [b"\xff\xff\xff\xff", pack_raw(b"\xc1"), pack(Setup("native", 1_000, 1, 1.0))],
+    [b"\xff\xff\xff\xff", pack_raw(b"\xc1"), pack(Setup("native", 1_000, 1, 1.0, Prices(1_000, 1)))],
     ids=["a length above the limit", "no frame", "a second Setup"],
 )
 def test_nonsense_from_above_ends_the_process(open_worker: Callable[..., Worker], stream: bytes) -> None:

@@ -11,7 +11,7 @@ import anyio
 from wasmq.errors import WorkerUnavailable
 from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
-from wasmq_worker.protocol import Pulse, Ready, Setup
+from wasmq_worker.protocol import Prices, Pulse, Ready, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import SchedulerConfig
+    from wasmq.config import Config
     from wasmq.pool.pool import Sending
     from wasmq.pool.process import Child
     from wasmq_worker.protocol import Upward
@@ -70,10 +70,9 @@ class _Worker:
 class Crew:
     """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone."""
 
-    def __init__(
-        self, config: SchedulerConfig, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup
-    ) -> None:
-        self._config = config
+    def __init__(self, config: Config, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup) -> None:
+        self._config = config.scheduler
+        self._prices = Prices(config.prices.call, config.prices.byte)
         self._size = workers
         self._clock = clock
         self._overseer = overseer
@@ -217,7 +216,7 @@ class Crew:
 
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config
-        worker.channel.send(Setup(config.engine, config.quantum, config.instances, PULSE))
+        worker.channel.send(Setup(config.engine, config.quantum, config.instances, PULSE, self._prices))
         if self._stopping:
             worker.end("stopped")
         return child

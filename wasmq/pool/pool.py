@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, Map, ProtocolError, Signature, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import msgspec
 
-    from wasmq.job import Job
+    from wasmq.job import Job, Program
     from wasmq.modules import Module
     from wasmq_worker.protocol import Ended
 
+_FRAME: Final = 16 * 2**20
+"""Bytes of what jobs bring that go into one frame, unless a single job brings more."""
 DEPTH: Final = 128
 """Jobs sent to a worker that have not had their first turn: a few milliseconds of short ones."""
 
@@ -109,7 +112,8 @@ class Pool:
                 continue
             number = min(shared, key=lambda n: len(shared[n].running))
             batches.setdefault(number, []).append(self._enter(number, shared[number], job, now, sendings))
-        sendings += [Sending(number, Start(batch)) for number, batch in batches.items()]
+        for number, batch in batches.items():
+            sendings += [Sending(number, Start(part)) for part in _parts(batch)]
         return sendings
 
     def underway(self, worker: int, tickets: Iterable[int]) -> None:
@@ -205,6 +209,7 @@ class Pool:
             caps.output,
             hash(job.tenant),
             self._weight(job.tenant),
+            None if call.program is None else _program(call.program, caps.files),
         )
 
     def mapped(self, number: int) -> Module | None:
@@ -226,6 +231,34 @@ class Pool:
         return max(0, min(DEPTH - len(worker.fresh), self._instances - len(worker.running)))
 
 
+def _parts(batch: list[Assignment]) -> Iterator[list[Assignment]]:
+    """Yield a batch in parts that a frame has room for."""
+    part: list[Assignment] = []
+    size = 0
+    for assignment in batch:
+        if assignment.program is not None:
+            weight = assignment.program.weight()
+            if part and size + weight > _FRAME:
+                yield part
+                part, size = [], 0
+            size += weight
+        part.append(assignment)
+    yield part
+
+
+def _program(program: Program, quota: int) -> protocol.Program:
+    return protocol.Program(
+        (program.name, *program.argv),
+        program.env,
+        program.stdin,
+        program.files,
+        {name: access == "ro" for name, access in program.dirs.items()},
+        program.collect,
+        quota,
+        program.deterministic,
+    )
+
+
 def _map_frame(number: int, module: Module) -> Map:
     return Map(
         number,
@@ -235,4 +268,6 @@ def _map_frame(number: int, module: Module) -> Map:
         module.memory,
         module.exported_memory,
         tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
+        module.initialise,
+        module.wasi,
     )

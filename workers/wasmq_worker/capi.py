@@ -13,7 +13,7 @@ import ctypes
 import importlib.util
 import platform
 import sys
-from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,18 @@ linker_delete = _bind("wasmtime_linker_delete", None, P)
 linker_instantiate_pre = _bind("wasmtime_linker_instantiate_pre", P, P, P, P)
 instance_pre_delete = _bind("wasmtime_instance_pre_delete", None, P)
 
+# Imports.
+valtype_new = _bind("wasm_valtype_new", P, c_uint8)
+valtypes_new = _bind("wasm_valtype_vec_new", None, P, c_size_t, P)
+functype_new = _bind("wasm_functype_new", P, P, P)
+functype_delete = _bind("wasm_functype_delete", None, P)
+linker_define = _bind("wasmtime_linker_define_func_unchecked", P, P, c_char_p, c_size_t, c_char_p, c_size_t, P, P, P, P)
+linker_define_async = _bind(
+    "wasmtime_linker_define_async_func", P, P, c_char_p, c_size_t, c_char_p, c_size_t, P, P, P, P
+)
+caller_context = _bind("wasmtime_caller_context", P, P)
+caller_export = _bind("wasmtime_caller_export_get", c_bool, P, c_char_p, c_size_t, P)
+
 # Instances.
 store_new = _bind("wasmtime_store_new", P, P, P, P)
 store_context = _bind("wasmtime_store_context", P, P)
@@ -129,12 +141,15 @@ export_nth = _bind("wasmtime_instance_export_nth", c_bool, P, P, c_size_t, P, P,
 call_async = _bind("wasmtime_func_call_async", P, P, P, P, c_size_t, P, c_size_t, P, P)
 future_poll = _bind("wasmtime_call_future_poll", c_bool, P)
 future_delete = _bind("wasmtime_call_future_delete", None, P)
+memory_data = _bind("wasmtime_memory_data", P, P, P)
 memory_data_size = _bind("wasmtime_memory_data_size", c_size_t, P, P)
 
 # Errors and traps.
 error_new = _bind("wasmtime_error_new", P, c_char_p)
 error_message = _bind("wasmtime_error_message", None, P, P)
 error_delete = _bind("wasmtime_error_delete", None, P)
+trap_new = _bind("wasmtime_trap_new", P, c_char_p, c_size_t)
+trap_new_code = _bind("wasmtime_trap_new_code", P, c_uint8)
 trap_message = _bind("wasm_trap_message", None, P, P)
 trap_code = _bind("wasmtime_trap_code", c_bool, P, P)
 trap_trace = _bind("wasm_trap_trace", None, P, P)
@@ -164,6 +179,14 @@ class MemoryCreator(ctypes.Structure):
     """`wasmtime_memory_creator_t`: who makes linear memories in place of the engine."""
 
     _fields_ = (("env", c_void_p), ("new_memory", NewMemory), ("finalizer", c_void_p))
+
+
+HostFunction = ctypes.CFUNCTYPE(c_size_t, P, P, P, c_size_t)
+"""`wasmtime_func_unchecked_callback_t`: environment, caller, values in and out, their number; returns a trap or 0."""
+AsyncHostFunction = ctypes.CFUNCTYPE(None, P, P, P, c_size_t, P, c_size_t, P, P)
+"""`wasmtime_func_async_callback_t`: environment, caller, arguments, results, where a trap goes, the continuation."""
+Continuation = ctypes.CFUNCTYPE(c_bool, P)
+"""Called with each poll of the guest's future until it returns that the host function is done."""
 
 
 def take_bytes(vector: Vector) -> bytes:

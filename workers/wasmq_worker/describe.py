@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmq_worker.binary import HEAPS, DescribeError, Reader
 from wasmq_worker.protocol import Described
+from wasmq_worker.wasi import FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,12 @@ def describe(wasm: bytes) -> Described:
     return _Module(wasm).described()
 
 
+def _offer(module: str, name: str) -> list[Any] | None:
+    """Return the type of the WASI function that an import asks for by name, None where there is none."""
+    function = FUNCTIONS.get(name) if module == "wasi_snapshot_preview1" else None
+    return None if function is None else ["func", function[0], function[1]]
+
+
 class _Module:
     """A module's sections, and what was read from them so far."""
 
@@ -106,6 +113,7 @@ class _Module:
             hashlib.sha256(self._wasm).hexdigest(),
             exports,
             imports,
+            [_offer(module, name) for module, name, _ in imports],
             not self._poolable(exported_memory >= 0),
             _START in self._sections,
             min(sum([memory[1] * memory[5] for memory in defined]), _MEMORY_MAX),

@@ -22,11 +22,15 @@ from wasmq_worker.engine import (
     check,
     one_line,
 )
+from wasmq_worker.guest import Guest
+from wasmq_worker.imports import WAITING, stage
 from wasmq_worker.memories import Account, Memories
-from wasmq_worker.protocol import Assignment, Ended, Map
+from wasmq_worker.protocol import Assignment, Ended, Map, Printed, Program
 
 if TYPE_CHECKING:
     from wasmq_worker.engine import Engine
+    from wasmq_worker.imports import Imports
+    from wasmq_worker.protocol import Prices
 
 # Where things lie in an instance's buffer, in bytes. All of it must stay in place while a future lives.
 _TRAP: Final = 0
@@ -56,6 +60,10 @@ _call_async = capi.call_async
 _store_delete = capi.store_delete
 
 _ENDLESS: Final = 2**31
+_INSTANTIATING, _INITIALISING, _CALLING = range(3)
+_NO_VALUES: Final = values.Layout((), ())
+_NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
+"""What a guest sees whose job says nothing of the world."""
 
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
@@ -86,8 +94,12 @@ class Buffers:
 class Module:
     """A mapped artifact, ready to be instantiated. Raises `EngineError` when the file is not such an artifact."""
 
-    def __init__(self, engine: Engine, memories: Memories, description: Map) -> None:
+    def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
         self.description = description
+        self.prices = prices
+        self.hosted = bool(description.wasi)
+        # The engine insists on this for a module that is linked with a function that may wait.
+        self.slow_start = description.start or not WAITING.isdisjoint(description.wasi)
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.calls = [
@@ -102,6 +114,7 @@ class Module:
         self._module = out.value
         self._linker = capi.linker_new(engine.pointer)
         try:
+            imports.fill(self._linker, description)
             check(capi.linker_instantiate_pre(self._linker, self._module, ctypes.addressof(out)))
         except EngineError:
             capi.linker_delete(self._linker)
@@ -119,7 +132,8 @@ class Module:
 class Instance:
     """One job being run. `begin`, then `turn` until it returns True and `finish`, or `stop` it between turns.
 
-    `polled` is the fuel of all slices that it has spent whole.
+    `polled` is the fuel of all slices that it has spent whole. `guest` is what its imports know of it, None without
+    imports.
     """
 
     __slots__ = (
@@ -128,15 +142,16 @@ class Instance:
         "_buffer",
         "_context",
         "_future",
-        "_instantiating",
         "_kept",
         "_layout",
         "_position",
         "_slice",
         "_slices",
+        "_step",
         "_store",
         "assignment",
         "deadline",
+        "guest",
         "module",
         "polled",
         "started",
@@ -150,10 +165,11 @@ class Instance:
         self.module = module
         module.live += 1
         self._position, self._layout = module.calls[assignment.signature]
+        self.guest: Guest | None = None
         self._account: Account | None = None
         self._store: int | None = None
         self._future: int | None = None
-        self._instantiating = True
+        self._step = _INSTANTIATING
 
     def begin(self, buffers: Buffers, quantum: int, now: float) -> Ended | None:
         """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
@@ -168,6 +184,14 @@ class Instance:
                 error=f"out of memory: the module starts with {description.memory} bytes of memory, "
                 f"the cap is {assignment.memory}",
             )
+        if module.hosted:
+            try:
+                self.guest = Guest(
+                    assignment.program or _NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
+                )
+            except ValueError as wrong:
+                return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
+            stage.guest = self.guest
         self._kept = kept = buffers.take(layout.params + layout.results)
         self._buffer, self._address = buffer, address = kept[0], kept[1]
         buffer[_TRAP : _TRAP + 16] = _NO_POINTERS
@@ -179,7 +203,7 @@ class Instance:
             self._account = module.memories.account = Account(assignment.memory)
             _store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
         _set_fuel(context, assignment.fuel)
-        if description.start:
+        if module.slow_start:
             _yield_every(context, self._slice)
             self._future = capi.instantiate_async(
                 module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
@@ -189,26 +213,35 @@ class Instance:
         (trap,) = _u64.unpack_from(buffer, _TRAP)
         if error or trap:
             return self._failed(trap, error, now)
-        self._instantiating = False
         _yield_every(context, self._slice)
-        self._call()
+        self._advance()
         return None
 
     def turn(self, until: float, *, alone: bool = False) -> bool:
         """Spend a quantum, in several slices if growth is counted; returns whether the call has come to its end.
 
         After `until` on the monotonic clock no further slice begins; `alone`, with nobody else waiting for a turn,
-        quantum follows quantum until then. Ask `finish` for the outcome at the end.
+        quantum follows quantum until then. Ask `finish` for the outcome at the end. When `guest.wake` is set the
+        instance is parked: it wants no turn before then.
         """
         slices = _ENDLESS if alone else self._slices
+        guest = self.guest
+        if guest is not None:
+            stage.guest = guest
         for _ in range(slices):
             if _future_poll(self._future):
-                if not self._instantiating or any(self._buffer[_TRAP : _TRAP + 16]):
+                if self._step == _CALLING or any(self._buffer[_TRAP : _TRAP + 16]):
                     return True
                 _future_delete(self._future)
                 self._future = None
-                self._instantiating = False
-                self._call()
+                self._advance()
+            elif guest is not None:
+                if guest.wake is not None:
+                    self.polled += guest.rest(self._context)
+                    return False
+                guest.renew(self._context)
+                self.polled += guest.over
+                guest.over = 0
             self.polled += self._slice
             if slices > 1 and monotonic() >= until:
                 break
@@ -229,6 +262,7 @@ class Instance:
             self._spent(),
             self._memory(),
             now - self.started,
+            printed=self._printed(),
         )
 
     def stop(self, status: str, error: str, now: float) -> Ended:
@@ -249,23 +283,33 @@ class Instance:
         if module.unmapped and not module.live:
             module.close()
 
-    def _call(self) -> None:
-        buffer, address, layout = self._buffer, self._address, self._layout
+    def _advance(self) -> None:
+        """Set up the next call: a reactor's own initialisation first, then what the job asks for."""
+        initialise = self.module.description.initialise
+        if self._step == _INSTANTIATING and initialise not in (-1, self._position):
+            self._step = _INITIALISING
+            self._call(initialise, _NO_VALUES)
+            return
+        self._step = _CALLING
+        layout = self._layout
+        if layout.params:
+            layout.write(self._buffer, _VALUES + layout.results * values.SIZE, self.assignment.args)
+        self._call(self._position, layout)
+
+    def _call(self, position: int, layout: values.Layout) -> None:
+        address = self._address
         _export_nth(
             self._context,
             address + _INSTANCE,
-            self._position,
+            position,
             address + _NAME,
             address + _NAME_LENGTH,
             address + _EXTERN,
         )
-        args_at = _VALUES + layout.results * values.SIZE
-        if layout.params:
-            layout.write(buffer, args_at, self.assignment.args)
         self._future = _call_async(
             self._context,
             address + _EXTERN_OF,
-            address + args_at,
+            address + _VALUES + layout.results * values.SIZE,
             layout.params,
             address + _VALUES,
             layout.results,
@@ -274,11 +318,26 @@ class Instance:
         )
 
     def _failed(self, trap: int, error: int | None, now: float) -> Ended:
+        guest = self.guest
+        if guest is not None and (guest.ended or guest.failure):
+            if trap:
+                capi.trap_delete(trap)
+            elif error:
+                capi.error_delete(error)
+            if guest.failure:
+                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap="host")
+            return self._exited(guest.exit_code, now)
         if not trap:
             message = one_line(capi.take_error(error)) if error else "unknown error"
             if self._refused():
                 return self._ended("out_of_memory", now, error=self._over_memory(message))
-            code = traps.UNCAUGHT if message == traps.THROWN else "instantiation" if self._instantiating else "other"
+            code = (
+                traps.UNCAUGHT
+                if message == traps.THROWN
+                else "instantiation"
+                if self._step == _INSTANTIATING
+                else "other"
+            )
             return self._ended("trapped", now, error=f"trapped: {message}", trap=code)
         code, message, backtrace = traps.take_trap(trap)
         if code == traps.OUT_OF_FUEL:
@@ -286,6 +345,23 @@ class Instance:
         if self._refused():
             return self._ended("out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace)
         return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
+
+    def _exited(self, code: int, now: float) -> Ended:
+        if code == 0 and not self._layout.results:
+            return self._ended("succeeded", now, exit_code=0)
+        return self._ended("exited", now, error=f"exited with code {code}", exit_code=code)
+
+    def _printed(self) -> Printed | None:
+        if self.guest is None:
+            return None
+        world, program = self.guest.world, self.assignment.program
+        return Printed(
+            bytes(world.stdout),
+            bytes(world.stderr),
+            world.stdout_truncated,
+            world.stderr_truncated,
+            world.collect(program.collect) if program is not None else {},
+        )
 
     def _refused(self) -> bool:
         """Return whether a growth was refused for the cap; of a pooled memory all we know is whether it is full."""
@@ -306,6 +382,7 @@ class Instance:
             fuel_used=self._spent(),
             memory_peak=self._memory(),
             ran=max(0.0, now - self.started),
+            printed=self._printed(),
             **rest,  # type: ignore[arg-type]
         )
 
@@ -321,7 +398,7 @@ class Instance:
         if self._account is not None:
             return self._account.used
         description = self.module.description
-        if self._store is None or description.exported_memory < 0 or self._instantiating:
+        if self._store is None or description.exported_memory < 0 or self._step == _INSTANTIATING:
             return description.memory if self._store is not None else 0
         address = self._address
         _export_nth(

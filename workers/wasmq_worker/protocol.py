@@ -45,6 +45,35 @@ class Signature(_Part, frozen=True):
     results: tuple[str, ...]
 
 
+class Prices(_Part, frozen=True):
+    """What a host call costs in fuel: each `call`, and each `byte` that it moves into or out of the guest or a file."""
+
+    call: int
+    byte: int
+
+
+class Program(_Part, frozen=True):
+    """What a guest sees of the world. `argv` begins with the program's own name; `stdin` and `files` are bytes.
+
+    `dirs` are directories that it is given under names of their own, True for those that it may only read; `collect`
+    names the files that are wanted at the end, a name that ends in "/" all files below it; `quota` is the bytes that
+    all files may have together. With `deterministic`, time and chance are the same each time.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+    dirs: dict[str, bool]
+    collect: tuple[str, ...]
+    quota: int
+    deterministic: bool
+
+    def weight(self) -> int:
+        """Return about how many bytes this takes in a frame."""
+        return len(self.stdin) + sum([len(name) + len(content) for name, content in self.files.items()])
+
+
 class Assignment(_Part, frozen=True):
     """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it."""
 
@@ -58,6 +87,7 @@ class Assignment(_Part, frozen=True):
     output: int
     share: int
     weight: float
+    program: Program | None = None
 
 
 class Setup(_Frame, frozen=True):
@@ -71,6 +101,7 @@ class Setup(_Frame, frozen=True):
     quantum: int
     instances: int
     pulse: float
+    prices: Prices
 
 
 class Map(_Frame, frozen=True):
@@ -78,7 +109,8 @@ class Map(_Frame, frozen=True):
 
     `counted` says that growth of its memories is counted by the worker itself instead of the engine's pool,
     `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
-    `exported_memory` the place of an exported memory among all exports, or -1.
+    `exported_memory` the place of an exported memory among all exports, or -1, `initialise` that of the function which
+    a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1.
     """
 
     module: int
@@ -88,6 +120,8 @@ class Map(_Frame, frozen=True):
     memory: int
     exported_memory: int
     signatures: tuple[Signature, ...]
+    initialise: int = -1
+    wasi: tuple[str, ...] = ()
 
 
 class Unmap(_Frame, frozen=True):
@@ -116,8 +150,26 @@ class Backtrace(_Part, frozen=True):
     offset: int | None
 
 
+class Printed(_Part, frozen=True):
+    """What a guest left behind: the output that was kept, whether there was more, and the files that were wanted."""
+
+    stdout: bytes
+    stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+    files: dict[str, bytes]
+
+    def weight(self) -> int:
+        """Return about how many bytes this takes in a frame."""
+        files = sum([len(name) + len(content) for name, content in self.files.items()])
+        return len(self.stdout) + len(self.stderr) + files
+
+
 class Ended(_Part, frozen=True):
-    """How one job ended: a status, the results, fuel, bytes, seconds, and for a failure one line and the trap."""
+    """How one job ended: a status, the results, fuel, bytes, seconds, and for a failure one line and the trap.
+
+    `exit_code` and `printed` are a WASI guest's.
+    """
 
     ticket: int
     status: str
@@ -128,6 +180,8 @@ class Ended(_Part, frozen=True):
     error: str | None = None
     trap: str | None = None
     backtrace: tuple[Backtrace, ...] = ()
+    exit_code: int | None = None
+    printed: Printed | None = None
 
 
 class Ready(_Frame, frozen=True):
@@ -181,11 +235,15 @@ class CompileRequest(_Frame, frozen=True):
 
 
 class Described(_Frame, frozen=True):
-    """Up: what a module is. `externs` and `imports` are plain data that `wasmq.types` gives names to."""
+    """Up: what a module is. `exports` and `imports` are plain data that `wasmq.types` gives names to.
+
+    `offers` has for each import the type of the WASI function of that name, None where there is none.
+    """
 
     digest: str
     exports: list[Any]
     imports: list[Any]
+    offers: list[Any]
     counted: bool
     start: bool
     memory: int

@@ -59,6 +59,19 @@ class Shares:
             share.tag = max(share.tag, self._virtual)
             self._push(share)
 
+    def rejoin(self, instance: Instance) -> None:
+        """Let an instance that was parked wait for a turn again."""
+        assignment = instance.assignment
+        share = self._shares.get(assignment.share)
+        if share is None:
+            share = self._shares[assignment.share] = _Share(assignment.share, self._virtual)
+            share.weight = assignment.weight
+        share.ring[assignment.ticket] = instance
+        self.waiting += 1
+        if not share.queued:
+            share.tag = max(share.tag, self._virtual)
+            self._push(share)
+
     def take(self) -> tuple[Instance, bool]:
         """Return the instance whose turn it is, and whether it is its first. One must be waiting.
 

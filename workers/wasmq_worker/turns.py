@@ -8,6 +8,7 @@ from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Final, assert_never
 
 from wasmq_worker.engine import Engine, EngineError
+from wasmq_worker.imports import Imports
 from wasmq_worker.instance import Buffers, Instance, Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
@@ -41,6 +42,9 @@ TELL_EVERY: Final = 500e-6
 TELL_AFTER: Final = 64
 """Outcomes that are told together while there is more work."""
 
+HEAVY: Final = 16 * 2**20
+"""Bytes of output and files that go into one frame, unless a single job has more."""
+
 
 class Turns:
     """Runs the jobs of one worker until the channel closes."""
@@ -55,13 +59,17 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
+        self._imports = Imports()
         self._modules: dict[int, Module] = {}
         self._unmappable: dict[int, str] = {}
         self._shares = Shares(setup.quantum)
         self._buffers = Buffers()
         self._live: dict[int, Instance] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._sleepers: list[tuple[float, int]] = []
+        self._parked: set[int] = set()
         self._ended: list[Ended] = []
+        self._weight = 0
         self._underway: list[int] = []
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
@@ -89,6 +97,8 @@ class Turns:
                     self._tell()
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
+            if self._sleepers and self._sleepers[0][0] <= now:
+                self._wake(now)
             if shares.waiting:
                 now = self._turn(now)
 
@@ -120,13 +130,34 @@ class Turns:
         if took > TURN:
             # Since the last look at the channel little else has run. What others took of the core does not count.
             fuel = max(fuel, int(min(took, thread_time() - self._busy) * self._nominal))
-        shares.charge(instance, fuel, first=first, more=ended is None)
+        guest = instance.guest
+        parked = ended is None and guest is not None and guest.wake is not None
+        shares.charge(instance, fuel, first=first, more=ended is None and not parked)
         if ended is not None:
             self._drop(instance, ended)
-        elif first:
+            return after
+        if first:
             self._expect(instance)
             self._underway.append(instance.assignment.ticket)
+        if parked:
+            self._park(instance)
         return after
+
+    def _park(self, instance: Instance) -> None:
+        """Note when a parked instance wants to go on; until then it costs nobody a turn."""
+        assert instance.guest is not None
+        assert instance.guest.wake is not None
+        ticket = instance.assignment.ticket
+        self._parked.add(ticket)
+        if instance.guest.wake < instance.deadline:
+            heapq.heappush(self._sleepers, (instance.guest.wake, ticket))
+
+    def _wake(self, now: float) -> None:
+        while self._sleepers and self._sleepers[0][0] <= now:
+            _, ticket = heapq.heappop(self._sleepers)
+            if ticket in self._parked:
+                self._parked.discard(ticket)
+                self._shares.rejoin(self._live[ticket])
 
     def _expect(self, instance: Instance) -> None:
         """Note the deadline of an instance, and forget those of instances that are gone before they are the most."""
@@ -138,6 +169,11 @@ class Turns:
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
         del self._live[instance.assignment.ticket]
+        if ended.printed is not None:
+            weight = ended.printed.weight()
+            if self._weight + weight > HEAVY:
+                self._tell()
+            self._weight += weight
         self._ended.append(ended)
         if len(self._ended) >= TELL_AFTER:
             self._tell()
@@ -171,7 +207,11 @@ class Turns:
         self._shares.add(instance)
 
     def _stop(self, instance: Instance, status: str, error: str, now: float) -> None:
-        self._shares.remove(instance)
+        ticket = instance.assignment.ticket
+        if ticket in self._parked:
+            self._parked.discard(ticket)
+        else:
+            self._shares.remove(instance)
         self._drop(instance, instance.stop(status, error, now))
 
     def _map(self, frame: Map) -> None:
@@ -179,7 +219,7 @@ class Turns:
             self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
         engine = self._counting if frame.counted and self._counting is not None else self._engine
         try:
-            self._modules[frame.module] = Module(engine, self._memories, frame)
+            self._modules[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
 
@@ -201,6 +241,8 @@ class Turns:
         until = pulsed + self._setup.pulse
         if self._deadlines:
             until = min(until, self._deadlines[0][0])
+        if self._sleepers:
+            until = min(until, self._sleepers[0][0])
         return max(0.0, until - now)
 
     def _tell(self) -> None:
@@ -208,6 +250,7 @@ class Turns:
         if self._ended:
             self._channel.send(Outcomes(self._ended))
             self._ended = []
+            self._weight = 0
         if self._underway:
             underway = [ticket for ticket in self._underway if ticket in self._live]
             if underway:

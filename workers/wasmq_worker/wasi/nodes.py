@@ -11,9 +11,12 @@ from wasmq_worker.wasi.rights import FileType
 
 
 class Node:
-    """One file, directory or symbolic link. Times are nanoseconds since 1970; reading does not change `accessed`."""
+    """One file, directory or symbolic link. Times are nanoseconds since 1970; reading does not change `accessed`.
 
-    __slots__ = ("__weakref__", "accessed", "changed", "inode", "links", "modified", "opened")
+    A `frozen` node is never changed, nor are the names in a frozen directory.
+    """
+
+    __slots__ = ("__weakref__", "accessed", "changed", "frozen", "inode", "links", "modified", "opened")
 
     type: FileType
 
@@ -21,6 +24,7 @@ class Node:
         self.inode = inode
         self.links = 0
         self.opened = 0
+        self.frozen = False
         self.accessed = self.modified = self.changed = now
 
     @property

@@ -103,6 +103,8 @@ class Tree:
             raise Failed(Errno.NOENT)
         if old.parent is None or new.parent is None:
             raise Failed(Errno.BUSY)
+        _refuse_frozen(old.parent)
+        _refuse_frozen(new.parent)
         if isinstance(node, Directory):
             self._refuse_inside(node, new.parent)
         elif old.slashed or (new.slashed and not isinstance(new.node, Directory)):
@@ -126,6 +128,15 @@ class Tree:
         now = self._now()
         new.parent.add(new.name, old.parent.take(old.name, now), now)
 
+    def freeze(self, directory: Directory) -> None:
+        """Let nothing in a directory be changed from now on: what would raises `Failed(ROFS)`."""
+        nodes: list[Node] = [directory]
+        while nodes:
+            node = nodes.pop()
+            node.frozen = True
+            if isinstance(node, Directory):
+                nodes += [below for _, below in node.entries.values()]
+
     def opened(self, node: Node) -> None:
         """Keep a node, with or without a name, until it is `closed` as often."""
         node.opened += 1
@@ -141,6 +152,7 @@ class Tree:
 
     def write(self, file: File, position: int, data: bytes | memoryview) -> int:
         """Write what the quota leaves room for and return how many bytes that is; `Failed(NOSPC)` when it is none."""
+        _refuse_frozen(file)
         size = file.size
         most = max(size, size + self.quota - self.size)
         count = min(len(data), most - position)
@@ -162,6 +174,7 @@ class Tree:
 
     def resize(self, file: File, size: int) -> None:
         """Cut a file, or lengthen it with zeros. Raises `Failed(NOSPC)`."""
+        _refuse_frozen(file)
         more = size - file.size
         if more > 0:
             self._room_for_bytes(more)
@@ -190,6 +203,7 @@ class Tree:
 
     def touch(self, node: Node, accessed: int | None, modified: int | None) -> None:
         """Set the times that are given, in nanoseconds since 1970."""
+        _refuse_frozen(node)
         if accessed is not None:
             node.accessed = accessed
         if modified is not None:
@@ -226,6 +240,7 @@ class Tree:
     def _add(self, place: Place, node: Node) -> None:
         if place.node is not None or place.parent is None:
             raise Failed(Errno.EXIST)
+        _refuse_frozen(place.parent)
         if place.parent.links == 0:
             raise Failed(Errno.NOENT)
         if self.entries >= self.max_entries:
@@ -234,6 +249,7 @@ class Tree:
         self.entries += 1
 
     def _remove(self, parent: Directory, name: bytes) -> None:
+        _refuse_frozen(parent)
         node = parent.take(name, self._now())
         self.entries -= 1
         self._drop_if_gone(node)
@@ -241,3 +257,8 @@ class Tree:
     def _drop_if_gone(self, node: Node) -> None:
         if node.links == 0 and node.opened == 0:
             self.size -= node.size
+
+
+def _refuse_frozen(node: Node) -> None:
+    if node.frozen:
+        raise Failed(Errno.ROFS)

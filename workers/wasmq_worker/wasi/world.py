@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wasmq_worker.wasi import environment
@@ -28,6 +29,9 @@ class World:
     Raises ValueError, in one line, for arguments that no guest could be given: a NUL byte, an environment name that is
     empty or contains "=", a file name that leads outside, or files that do not fit the quota.
 
+    Every guest finds the root of its files preopened as "." and as "/". `dirs` names directories that are preopened
+    before them under names of their own, True for those in which nothing may be changed.
+
     `moved` is what the guest's calls have cost so far, in bytes: each byte copied into or out of its memory, 8 for each
     buffer named in a vector, and what the file system did besides (zeros filled in, links followed, names listed).
     """
@@ -39,6 +43,7 @@ class World:
         env: Mapping[str, str],
         stdin: bytes,
         files: Mapping[str, bytes],
+        dirs: Mapping[str, bool] = MappingProxyType({}),
         output_cap: int,
         quota: int,
         max_entries: int,
@@ -53,6 +58,10 @@ class World:
         self.tree = Tree(quota, max_entries, self.clock.wall)
         for name, content in files.items():
             self._place(name, content)
+        preopened = [(name, self._directory(name)) for name in dirs]
+        for (_, directory), read_only in zip(preopened, dirs.values(), strict=True):
+            if read_only:
+                self.tree.freeze(directory)
         self.tree.work = 0
         allowance = Allowance(output_cap)
         self._stdout, self._stderr = Output(allowance), Output(allowance)
@@ -62,6 +71,7 @@ class World:
                 Input(stdin),
                 self._stdout,
                 self._stderr,
+                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
                 # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
                 # the one, absolute paths to the other.
                 OpenDirectory(self.tree.root, b"."),
@@ -105,32 +115,59 @@ class World:
         return self._random(count)
 
     def collect(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Return the files with these names, by name; one that is not there, or is no file, is left out."""
-        found = {}
+        """Return the files with these names, by name; one that is not there, or is no file, is left out.
+
+        A name that ends in "/" stands for all files below that directory, whose names follow it.
+        """
+        found: dict[str, bytes] = {}
         for name in names:
             try:
-                place = self.tree.find(self.tree.root, name.encode().lstrip(b"/"), follow=True)
+                path = name.encode().lstrip(b"/")
+                place = self.tree.find(self.tree.root, path or b".", follow=True)
             except (Failed, UnicodeEncodeError):
                 continue
             if isinstance(place.node, File) and not place.slashed:
                 found[name] = bytes(place.node.content)
+            elif isinstance(place.node, Directory) and (name.endswith("/") or not path):
+                self._collect_below(place.node, name, found)
         return found
+
+    def _collect_below(self, directory: Directory, prefix: str, found: dict[str, bytes]) -> None:
+        below = [(prefix, directory)]
+        while below:
+            prefix, directory = below.pop()
+            for name, (_, node) in directory.entries.items():
+                path = prefix + name.decode("utf-8", "replace")
+                if isinstance(node, File):
+                    found[path] = bytes(node.content)
+                elif isinstance(node, Directory):
+                    below.append((path + "/", node))
 
     def _place(self, name: str, content: bytes) -> None:
         """Put one of the job's own files where its name says, with the directories on the way."""
-        path = _text("a file name", name).lstrip(b"/")
-        parts = path.split(b"/")
-        directory: Directory = self.tree.root
+        above, _, last = _text("a file name", name).lstrip(b"/").rpartition(b"/")
         try:
-            for part in parts[:-1]:
-                place = self.tree.find(directory, part or b".", follow=False)
-                below = self.tree.make_directory(place) if place.node is None else place.node
-                if not isinstance(below, Directory):
-                    raise ValueError(f"file {name!r}: {part.decode()!r} is a file as well")
-                directory = below
-            self.tree.make_file(self.tree.find(directory, parts[-1], follow=False), content)
+            directory = self._reach(name, above)
+            self.tree.make_file(self.tree.find(directory, last, follow=False), content)
         except Failed as failed:
             raise ValueError(f"file {name!r} cannot be placed: {failed}") from None
+
+    def _directory(self, name: str) -> Directory:
+        """Return a directory by its name, made if it is not there yet."""
+        try:
+            return self._reach(name, _text("a directory name", name).strip(b"/"))
+        except Failed as failed:
+            raise ValueError(f"directory {name!r} cannot be made: {failed}") from None
+
+    def _reach(self, name: str, path: bytes) -> Directory:
+        directory: Directory = self.tree.root
+        for part in path.split(b"/") if path else ():
+            place = self.tree.find(directory, part or b".", follow=False)
+            below = self.tree.make_directory(place) if place.node is None else place.node
+            if not isinstance(below, Directory):
+                raise ValueError(f"file {name!r}: {part.decode()!r} is a file as well")
+            directory = below
+        return directory
 
 
 def _text(what: str, value: str | bytes) -> bytes:

@@ -1,0 +1,88 @@
+"""What a worker says of a job's end, turned into the job's outcome. Pure; nothing is believed beyond its limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from wasmq.job import Frame, Outcome, Status, Trap
+from wasmq.modules import COMMAND
+from wasmq.types import printable
+
+if TYPE_CHECKING:
+    from wasmq.job import Job
+    from wasmq_worker.protocol import Backtrace, Ended, Printed
+
+# What a worker may say of a job. "lost" is not among it: nobody but the scheduler loses jobs.
+_FROM_WORKERS = frozenset(Status.__args__) - {"lost"}  # type: ignore[attr-defined]
+_SHOWN_FILES = 4
+
+
+def outcome_of(job: Job, ended: Ended) -> Outcome:
+    """Return the outcome of a job that a worker says has ended; who ran it, where and when is not filled in."""
+    status = ended.status if ended.status in _FROM_WORKERS else "trapped"
+    trap = None
+    if ended.trap is not None:
+        trap = Trap(code=ended.trap, backtrace=tuple([_frame(line) for line in ended.backtrace]))
+    outcome = Outcome(
+        status=status,  # type: ignore[arg-type]
+        values=ended.values,
+        fuel_used=min(max(ended.fuel_used, 0), job.caps.fuel),
+        memory_peak=max(ended.memory_peak, 0),
+        error=ended.error,
+        trap=trap,
+        ran=ended.ran,
+    )
+    if ended.printed is None and job.call.program is None and ended.exit_code is None:
+        return outcome
+    return _with_program(job, outcome, ended)
+
+
+def _with_program(job: Job, outcome: Outcome, ended: Ended) -> Outcome:
+    """Return the outcome with what a WASI guest left behind."""
+    program = job.call.program
+    exit_code = ended.exit_code
+    if exit_code is None and outcome.status == "succeeded" and job.call.export == COMMAND:
+        exit_code = 0
+    wanted = program.collect if program is not None else ()
+    changes = {"exit_code": exit_code} | _left(ended.printed, job, wanted)
+    files = changes.get("files", {})
+    absent = [name for name in wanted if not _is_there(name, files)]
+    if outcome.status == "succeeded" and absent:
+        names = ", ".join([repr(printable(name, 60)) for name in absent[:_SHOWN_FILES]])
+        more = f" and {len(absent) - _SHOWN_FILES} more" if len(absent) > _SHOWN_FILES else ""
+        changes |= {"status": "exited", "error": f"it ended well, but did not produce the wanted files {names}{more}"}
+    return msgspec.structs.replace(outcome, **changes)
+
+
+def _left(printed: Printed | None, job: Job, wanted: tuple[str, ...]) -> dict[str, object]:
+    if printed is None:
+        return {}
+    cap = job.caps.output
+    stdout, stderr = printed.stdout[:cap], printed.stderr[: max(0, cap - len(printed.stdout))]
+    files, room = {}, job.caps.files
+    for name, content in printed.files.items():
+        room -= len(content)
+        if room >= 0 and any(_stands_for(pattern, name) for pattern in wanted):
+            files[name] = content
+    return {
+        "stdout": stdout,
+        "stderr": stderr,
+        "stdout_truncated": printed.stdout_truncated or len(stdout) < len(printed.stdout),
+        "stderr_truncated": printed.stderr_truncated or len(stderr) < len(printed.stderr),
+        "files": files,
+    }
+
+
+def _stands_for(wanted: str, name: str) -> bool:
+    return name == wanted or (wanted.endswith("/") and name.startswith(wanted))
+
+
+def _is_there(wanted: str, files: object) -> bool:
+    """Return whether a file that was asked for came; a directory that is asked for may be empty."""
+    return wanted.endswith("/") or wanted in files  # type: ignore[operator]
+
+
+def _frame(line: Backtrace) -> Frame:
+    return Frame(function=line.function, name=line.name, offset=line.offset)
