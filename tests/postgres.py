@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: the one that WASMQ_TEST_POSTGRES names, or a private one from this machine's binaries."""
+"""A PostgreSQL server for tests: the one that WASMQ_TEST_POSTGRES names, or one from this machine's binaries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cluster:
         self._binaries = binaries
         # A server does not run as root; a socket's path must be short.
         self._user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        self.directory = Path(tempfile.mkdtemp(prefix="wq-", dir="/tmp"))  # noqa: S108
+        self.directory = Path(tempfile.mkdtemp(prefix="wq-", dir="/tmp"))
         self._data = self.directory / "data"
         if self._user:
             account = pwd.getpwnam("postgres")
@@ -59,21 +59,20 @@ class Cluster:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _do(self, program: str, *arguments: object) -> None:
-        done = subprocess.run(
-            [self._binaries / program, *map(str, arguments)],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            # Not a pipe: the server would keep it open.
-            stdout=(output := tempfile.TemporaryFile()),
-            stderr=output,
-            timeout=_FAST,
-            check=False,
-            **self._user,  # type: ignore[arg-type]
-        )
-        output.seek(0)
-        said = output.read().decode()
-        output.close()
-        assert done.returncode == 0, f"{program}: {said}"
+        # Not into a pipe: the server would keep it open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [self._binaries / program, *map(str, arguments)],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=_FAST,
+                check=False,
+                **self._user,
+            )
+            output.seek(0)
+            assert done.returncode == 0, f"{program}: {output.read().decode()}"
 
 
 def _binaries() -> Path | None:
@@ -86,7 +85,7 @@ def _binaries() -> Path | None:
 
 @functools.cache
 def private_cluster() -> Cluster:
-    """The private server of this run, started at the first call. Skips the test, or fails it in CI, without binaries."""
+    """The private server of this run, started at the first call. Without binaries the test is skipped, in CI fails."""
     binaries = _binaries()
     if binaries is None:
         missing("no initdb on the path or under /usr/lib/postgresql")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from wasmq.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from wasmq.pool.pool import Pool
     from wasmq.store import Store
 
+_STORE_AWAY = 0.5  # seconds between two tries to claim, each of which has the store's own patience
 _LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody rang
 
 
@@ -37,6 +40,8 @@ class Dispatcher:
         clock: Clock,
         work: Bell,
         hand_back: Callable[[Sequence[Job]], None],
+        is_loaded: Callable[[str], bool],
+        recall: Callable[[Sequence[Job]], None],
     ) -> None:
         self.claiming = False
         self._store = store
@@ -47,6 +52,8 @@ class Dispatcher:
         self._clock = clock
         self._work = work
         self._hand_back = hand_back
+        self._is_loaded = is_loaded
+        self._recall = recall
         self.done = anyio.Event()
         self._stopping = False
 
@@ -56,8 +63,14 @@ class Dispatcher:
         task_status.started()
         try:
             while not self._stopping:
-                await self._dispatch()
-                await self._work.wait(await self._pause())
+                try:
+                    await self._dispatch()
+                    pause = await self._pause()
+                    self.claiming = True
+                except StoreUnavailable:
+                    self.claiming = False
+                    pause = _STORE_AWAY
+                await self._work.wait(pause)
         finally:
             self.claiming = False
             self.done.set()
@@ -84,6 +97,10 @@ class Dispatcher:
             # The workers have died while the store was claiming.
             self._hand_back(jobs)
             return
+        unloaded = [job for job in jobs if not self._is_loaded(job.call.module)]
+        if unloaded:
+            self._recall(unloaded)
+            jobs = [job for job in jobs if self._is_loaded(job.call.module)]
         self._crew.send(self._pool.assign(jobs, self._clock.wall()))
         self._crew.want_solo(lambda: self._pool.alone)
 

@@ -7,6 +7,7 @@ seal over it that was made with the directory's own secret. Anything else is com
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,7 @@ import msgspec
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
+from wasmq.store import SharedStore
 from wasmq.types import Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from wasmq.config import ModulesConfig
     from wasmq.metrics import Metrics
+    from wasmq.store import Store
     from wasmq_worker.protocol import Described
 
 COMMAND = "_start"
@@ -37,6 +40,8 @@ INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +109,11 @@ class Module:
 
 
 class Library:
-    """The modules of one scheduler. `tasks` owns the process that compiles."""
+    """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others."""
 
-    def __init__(self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup) -> None:
+    def __init__(
+        self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup, store: Store | None = None
+    ) -> None:
         self._config = config
         self._metrics = metrics
         self._tasks = tasks
@@ -114,12 +121,17 @@ class Library:
         self._compiler = Compiler(config, engine)
         self._modules: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
+        self._store = store if isinstance(store, SharedStore) else None
+        self._shared: set[str] = set()
 
     def __getitem__(self, digest: str) -> Module:
         try:
             return self._modules[digest]
         except KeyError:
             raise UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here") from None
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._modules
 
     def all(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
@@ -138,9 +150,23 @@ class Library:
             )
         key = hashlib.sha256(data).hexdigest() if len(data) < 2**16 else await anyio.to_thread.run_sync(_digest, data)
         try:
-            return await self._once(key, lambda: self._make(key, data))
+            module = await self._once(key, lambda: self._make(key, data))
         except InvalidModule as error:
             raise InvalidModule(f"{name}{str(error).removeprefix('module')}") from None
+        if self._store is not None and module.digest not in self._shared:
+            await self._share(self._store, module.digest, data if key == module.digest else None)
+        return module
+
+    async def recall(self, digest: str) -> Module:
+        """Return a module by its digest: loaded, from the shelf, or from a store where another daemon has put it.
+
+        Raises `UnknownModule` when it is nowhere, `InvalidModule` when it cannot be compiled here.
+        """
+        if digest in self._modules:
+            return self._modules[digest]
+        if not _DIGEST.fullmatch(digest):
+            return self[digest]
+        return await self._once(digest, lambda: self._recall(digest))
 
     async def repair(self, digest: str) -> Module:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
@@ -174,6 +200,27 @@ class Library:
             return self._add(found)
         self._metrics.module_cached("miss")
         return self._add(await self._compile(data, key))
+
+    async def _recall(self, digest: str) -> Module:
+        found = await anyio.to_thread.run_sync(self._shelf.find, digest)
+        if found is not None and found[0].digest == digest:
+            self._metrics.module_cached("hit")
+            return self._add(found)
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+        if wasm is None or await anyio.to_thread.run_sync(_digest, wasm) != digest:
+            return self[digest]
+        self._metrics.module_cached("miss")
+        return self._add(await self._compile(wasm))
+
+    async def _share(self, store: SharedStore, digest: str, wasm: bytes | None) -> None:
+        """Put a module's bytes into the store, before any job can call it there."""
+        if wasm is None:  # it was loaded as text
+            wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is not None:
+            await store.put_module(digest, wasm)
+            self._shared.add(digest)
 
     async def _compile(self, data: bytes, key: str | None = None) -> tuple[Described, Path, int]:
         artifact = await self._compiler.compile(data, self._tasks)

@@ -24,11 +24,13 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
-from wasmq.store import Cancellation, JobRecord, Store, open_store
+from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler, Unloaded
+from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.submission import ProgramOptions, Request, Submission
 from wasmq.tasks import leave
+from wasmq.upkeep import Upkeep
 from wasmq.version import __version__
+from wasmq.watch import Watcher
 from wasmq.window import Window
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ class Scheduler:
             self._stopped = True
             self._ended.set()
             self._tasks = None
+            with anyio.CancelScope(shield=True):
+                await self._store.close()
             await leave(group, error)
             raise
         return self
@@ -118,7 +122,7 @@ class Scheduler:
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
         await self._store.open()
-        self._library = Library(self.config.modules, settings.engine, self.metrics, tasks)
+        self._library = Library(self.config.modules, settings.engine, self.metrics, tasks, self._store)
         self._pool = Pool(
             instances=settings.instances,
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
@@ -150,6 +154,8 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
+            is_loaded=self._library.__contains__,
+            recall=lambda jobs: self._settler.add([Unloaded(job) for job in jobs]),
         )
         self._submission = Submission(
             limits=self.config.limits,
@@ -164,10 +170,36 @@ class Scheduler:
             cancel=self.cancel,
             work=self._work,
         )
+        self._upkeep = Upkeep(
+            store=self._store,
+            lease=self.config.store.lease,
+            fairness=self._fairness,
+            gate=self._gate,
+            settler=self._settler,
+            clock=self._clock,
+            work=self._work,
+        )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
-        await self._crew.start()
-        for loop in (self._settler, self._dispatcher, LagMeter(self.metrics, self._clock)):
+        for loop in self._store.loops():
             await tasks.start(loop.run)
+        await self._crew.start()
+        for loop in (self._settler, self._dispatcher, self._upkeep, LagMeter(self.metrics, self._clock)):
+            await tasks.start(loop.run)
+        if isinstance(self._store, SharedStore):
+            await tasks.start(self._watcher(self._store).run)
+
+    def _watcher(self, store: SharedStore) -> Watcher:
+        return Watcher(
+            store=store,
+            handles=self._handles,
+            runs_here=self._pool.holds,
+            ended=self._settler.finished_elsewhere,
+            cancel=self._cancel_here,
+            # Longer than a `put` can take.
+            patience=3 * self.config.store.timeout,
+            clock=self._clock,
+            work=self._work,
+        )
 
     # Load and submit.
 
@@ -326,10 +358,14 @@ class Scheduler:
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
         found = await self._cancel_queued(ids, outcome)
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
-        self._settler.unwanted(running)
-        self._crew.send(self._pool.cancel(running))
-        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(running)])
+        self._cancel_here(running)
         return found
+
+    def _cancel_here(self, ids: Sequence[str]) -> None:
+        """Cancel jobs that run here."""
+        self._settler.unwanted(ids)
+        self._crew.send(self._pool.cancel(ids))
+        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(ids)])
 
     async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
         """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
@@ -401,6 +437,7 @@ class Scheduler:
             return
         self._stopped = True
         self._gate.close()
+        self._upkeep.stop()
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):

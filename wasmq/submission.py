@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused
+from wasmq.errors import Refused, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.programs import check_program
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -91,6 +92,8 @@ class Submission:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
         entered: dict[str, int] = {}
         try:
+            if self._store.durable:
+                await self._recall({request.module for request in requests})
             jobs = [self._prepare(request) for request in requests]
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
@@ -139,6 +142,13 @@ class Submission:
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
+
+    async def _recall(self, digests: Iterable[str]) -> None:
+        """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        for digest in digests:
+            if digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []

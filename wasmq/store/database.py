@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
@@ -17,7 +17,7 @@ from wasmq.store.scripts import migrations
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = asyncpg.Connection
 _T = TypeVar("_T")
 
 _CONNECTIONS: Final = 8  # of one daemon, besides the one that listens

@@ -1,7 +1,7 @@
 """The hint loops: daemons tell each other that something happened, never what, and never rely on it.
 
-A `NOTIFY` takes a lock of the whole server when its transaction commits, so it is sent by itself, with nothing in it but
-who sent it, and at most once in 50 ms. Whoever misses one looks anyway, a second later.
+A `NOTIFY` takes a lock of the whole server when its transaction commits, so it is sent by itself, with nothing in it
+but who sent it, and at most once in 50 ms. Whoever misses one looks anyway, a second later.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Hints:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Send until closed."""
         task_status.started()
-        while not self._closed:
+        while True:
             await self._bell.wait()
             if self._closed:
                 return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def settle_keys(connection: Connection, sql: Mapping[str, str], jobs: Sequence[Job]) -> list[Job]:
-    """Take the keys of jobs, inside a transaction; returns for each the job that has its key: itself, or an earlier one.
+    """Take the keys of jobs, inside a transaction; returns for each the job that has its key: itself or an earlier one.
 
     Raises `KeyConflict` when that one is another call.
     """

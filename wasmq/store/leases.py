@@ -58,9 +58,7 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew now. Raises `StoreUnavailable`."""
-        (row,) = await self._database.fetch(
-            self._sql["renew"], self._owner, self._name, _TERM * self._seconds
-        )
+        (row,) = await self._database.fetch(self._sql["renew"], self._owner, self._name, _TERM * self._seconds)
         if row["fresh"] and self._held:
             # Its jobs are others' now; what it says of them will be refused, and it goes on with new ones.
             self._log.warning("store.lease_lapsed", store=self._database.place, lease=self._seconds)

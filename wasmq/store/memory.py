@@ -160,30 +160,6 @@ class MemoryStore:
         entry = self._jobs.get(id)
         return entry.record() if entry is not None else None
 
-    async def list(
-        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
-    ) -> list[JobRecord]:
-        """See `Store.list`."""
-        found: list[JobRecord] = []
-        behind = after is None
-        for job_id in reversed(self._jobs):
-            if not behind:
-                behind = job_id == after
-                continue
-            entry = self._jobs[job_id]
-            if tenant is not None and entry.job.tenant != tenant:
-                continue
-            if (
-                status is not None
-                and status != entry.state
-                and (entry.outcome is None or status != entry.outcome.status)
-            ):
-                continue
-            found.append(entry.record())
-            if len(found) >= limit:
-                break
-        return found
-
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`."""
         self._wake(now)
@@ -191,20 +167,13 @@ class MemoryStore:
             heapq.heappop(self._delayed)
         return self._delayed[0][0] if self._delayed else None
 
-    async def orphans(self, now: float) -> list[Job]:  # noqa: ARG002 - as the protocol has it
+    async def orphans(self, now: float) -> list[Job]:
         """Nobody else can have left anything here."""
         return []
 
     async def tend(self) -> None:
         """See `Store.tend`; here only age makes it necessary."""
         self._prune(self._clock.wall())
-
-    async def put_module(self, digest: str, wasm: bytes) -> None:
-        """Keep nothing: who has the jobs has the modules."""
-
-    async def get_module(self, digest: str) -> bytes | None:
-        """See `Store.get_module`."""
-        return None
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
@@ -260,6 +229,30 @@ class MemoryStore:
         if len(self._delayed) > 2 * self._queued + _COMPACT_ABOVE:
             self._delayed = [item for item in self._delayed if item[2].state == "queued"]
             heapq.heapify(self._delayed)
+
+    async def list(  # last: it hides the type of that name
+        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
+    ) -> list[JobRecord]:
+        """See `Store.list`."""
+        found: list[JobRecord] = []
+        behind = after is None
+        for job_id in reversed(self._jobs):
+            if not behind:
+                behind = job_id == after
+                continue
+            entry = self._jobs[job_id]
+            if tenant is not None and entry.job.tenant != tenant:
+                continue
+            if (
+                status is not None
+                and status != entry.state
+                and (entry.outcome is None or status != entry.outcome.status)
+            ):
+                continue
+            found.append(entry.record())
+            if len(found) >= limit:
+                break
+        return found
 
 
 def _next_attempt(job: Job) -> Job:

@@ -1,9 +1,9 @@
 """Jobs in a PostgreSQL database that any number of daemons share.
 
-Which clock counts: leases go by the database's own, so that no daemon's clock can end another one's lease. `due` and the
-`now` that a claim is given are the wall clocks of the daemons that put and claim. A job without a delay is ready when it
-is put, whatever any clock says; a delayed one starts early or late by as much as the two clocks differ, which `open`
-warns of when it is more than a second.
+Which clock counts: leases go by the database's own, so that no daemon's clock can end another one's lease. `due` is by
+the wall clock of the daemon that puts a job, `now` by that of the daemon that claims. A job without a delay is ready
+when it is put, whatever any clock says; a delayed one starts early or late by as much as the two clocks differ, which
+`open` warns of when it is more than a second.
 """
 
 from __future__ import annotations
@@ -164,14 +164,15 @@ class PostgresStore:
         self._claims += 1
         number = self._claims
         try:
-            return await connection.fetch(self._sql["claim"], limit, self._owner, number)
+            rows: list[Record] = await connection.fetch(self._sql["claim"], limit, self._owner, number)
         except BaseException:
             self._lease.lost_claims[number] = anyio.current_time()
             raise
+        return rows
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`. Counts only what this daemon still owns."""
-        first = {}
+        first: dict[tuple[str, int], Finished] = {}
         for end in ends:
             first.setdefault((end.id, end.attempt), end)
         values = [
@@ -239,9 +240,7 @@ class PostgresStore:
             if queued:
                 now = self._clock.wall()
                 encoded = encode_outcome(outcome)
-                await connection.execute(
-                    self._sql["cancel_queued"], queued, outcome.status, now, self._owner, encoded
-                )
+                await connection.execute(self._sql["cancel_queued"], queued, outcome.status, now, self._owner, encoded)
             if running:
                 await connection.execute(self._sql["cancel_running"], running)
             rest = [job_id for job_id in ids if job_id not in found]
@@ -258,15 +257,6 @@ class PostgresStore:
             return None
         rows = await self._database.fetch(self._sql["get"], id)
         return _record(rows[0]) if rows else None
-
-    async def list(
-        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
-    ) -> list[JobRecord]:
-        """See `Store.list`."""
-        if not (tenant is None or tenant.isprintable()) or not (after is None or _is_id(after)):
-            return []
-        rows = await self._database.fetch(self._sql["list"], tenant, status, after, limit)
-        return [_record(row) for row in rows]
 
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`. What others delay is noticed by the next `tend`."""
@@ -300,7 +290,7 @@ class PostgresStore:
 
     # Keep in order.
 
-    async def orphans(self, now: float) -> list[Job]:  # noqa: ARG002 - leases go by the database's clock
+    async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`: jobs of daemons whose leases have lapsed."""
 
         async def work(connection: Connection, _: int) -> tuple[list[Record], list[Record]]:
@@ -375,6 +365,15 @@ class PostgresStore:
     def _hint(self) -> None:
         if self._lease.others:
             self._hints.give()
+
+    async def list(  # last: it hides the type of that name
+        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
+    ) -> list[JobRecord]:
+        """See `Store.list`."""
+        if not (tenant is None or tenant.isprintable()) or not (after is None or _is_id(after)):
+            return []
+        rows = await self._database.fetch(self._sql["list"], tenant, status, after, limit)
+        return [_record(row) for row in rows]
 
 
 def _job(row: Record) -> Job:

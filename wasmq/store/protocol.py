@@ -14,7 +14,7 @@ from wasmq.errors import KeyConflict
 from wasmq.job import Job, Outcome, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anyio.abc import TaskStatus
 
@@ -56,7 +56,7 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
 class Glance(msgspec.Struct, frozen=True, gc=False):
     """A look at the whole queue: jobs that wait by tenant, and how far the virtual time has come, in fuel."""
 
-    waiting: Mapping[str, int]
+    waiting: dict[str, int]
     virtual: float
 
 
@@ -128,12 +128,6 @@ class Store(Protocol):
         """Return a job, or None when there is none with this id (any more)."""
         ...
 
-    async def list(
-        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
-    ) -> list[JobRecord]:
-        """Return jobs, newest first, beginning behind the job `after`."""
-        ...
-
     async def next_due(self, now: float) -> float | None:
         """Return when the next delayed job becomes due, or None when none waits for its time."""
         ...
@@ -146,14 +140,6 @@ class Store(Protocol):
         """Do what can wait: forget finished jobs beyond the history, count jobs for `counts` and `oldest_ready`."""
         ...
 
-    async def put_module(self, digest: str, wasm: bytes) -> None:
-        """Keep a module's bytes for the jobs that call it, where the store outlives the process."""
-        ...
-
-    async def get_module(self, digest: str) -> bytes | None:
-        """Return a module's bytes, or None when the store does not have them. Check them against the digest."""
-        ...
-
     def counts(self) -> dict[str, int]:
         """Return how many jobs are queued and running; a store that others use too says what `tend` last found."""
         ...
@@ -162,13 +148,19 @@ class Store(Protocol):
         """Return for how many seconds the job that waits longest could have started; 0 when none waits."""
         ...
 
+    async def list(  # last: it hides the type of that name
+        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
+    ) -> list[JobRecord]:
+        """Return jobs, newest first, beginning behind the job `after`."""
+        ...
+
 
 @runtime_checkable
 class SharedStore(Store, Protocol):
     """A store that other daemons take jobs from too, and put jobs into.
 
-    A claimed job belongs to the daemon that claimed it, until that one finishes or releases it, or loses its lease: then
-    `orphans` gives it to another, and `finish` refuses what the first one says of it.
+    A claimed job belongs to the daemon that claimed it, until that one finishes or releases it, or loses its lease:
+    then `orphans` gives it to another, and `finish` refuses what the first one says of it.
     """
 
     changed: Bell
@@ -184,4 +176,12 @@ class SharedStore(Store, Protocol):
 
     async def wishes(self) -> list[str]:
         """Return the jobs that run here and that some daemon wants cancelled."""
+        ...
+
+    async def put_module(self, digest: str, wasm: bytes) -> None:
+        """Keep a module's bytes for every daemon that runs jobs which call it."""
+        ...
+
+    async def get_module(self, digest: str) -> bytes | None:
+        """Return a module's bytes, or None when the store does not have them. Check them against the digest."""
         ...

@@ -22,6 +22,23 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due: float
 
 
+# An outcome has many fields, and most have their default: only the others are written, by name.
+_Outcome = msgspec.defstruct(
+    "_Outcome",
+    [
+        (
+            (field.name, field.type)
+            if field.required
+            else (field.name, field.type, msgspec.field(default_factory=field.default_factory))
+            if field.default is msgspec.NODEFAULT
+            else (field.name, field.type, field.default)
+        )
+        for field in msgspec.structs.fields(Outcome)
+    ],
+    omit_defaults=True,
+    gc=False,
+)
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_body = msgspec.msgpack.Decoder(_Body).decode
 _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
@@ -53,7 +70,7 @@ def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: i
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as bytes."""
-    return _encode(outcome)
+    return _encode(_Outcome(*msgspec.structs.astuple(outcome)))
 
 
 def decode_outcome(body: bytes) -> Outcome:
