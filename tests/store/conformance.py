@@ -34,7 +34,7 @@ def make_job(name: str, clock: Clock, **fields: Any) -> Job:
     delay = fields.pop("delay", 0.0)
     plain: dict[str, Any] = {
         "call": Call("m" * 64, "f", (1, 0.5, b"x" * 16)),
-        "caps": Caps(1_000, 65_536, 1.0, 100),
+        "caps": Caps(1_000, 65_536, 1.0, 100, 1_000),
         "tenant": "default",
         "priority": 0,
         "key": None,
@@ -70,7 +70,7 @@ class StoreContract:
             "a",
             clock,
             call=Call("d" * 64, "Fläche", (2**31 - 1, -(2**63), 0.1, b"\0\xff" * 8)),
-            caps=Caps(2**63 - 1, 2**32, 0.125, 1),
+            caps=Caps(2**63 - 1, 2**32, 0.125, 1, 0),
             tenant="Müller",
             priority=-7,
             key="Schlüssel",
@@ -240,7 +240,7 @@ class StoreContract:
         await store.tend()
         assert store.counts() == {"queued": 2, "running": 0}
 
-    @pytest.mark.parametrize("change", [{"call": Call("m" * 64, "g")}, {"caps": Caps(1, 1, 1.0, 1)}], ids=list)
+    @pytest.mark.parametrize("change", [{"call": Call("m" * 64, "g")}, {"caps": Caps(1, 1, 1.0, 1, 1)}], ids=list)
     async def test_a_key_used_for_another_call_is_a_conflict(self, store, clock, change):
         """Nothing of the batch is queued then, in whatever place the conflict stands."""
         await store.put([make_job("a", clock, key="k")])

@@ -182,15 +182,15 @@ class PostgresStore:
             [encode_outcome(end.outcome) for end in first.values()],
         ]
 
-        async def work(connection: Connection, tries: int) -> set[str]:
+        async def work(connection: Connection, tries: int) -> set[tuple[str, int]]:
             rows = await connection.fetch(self._sql["finish"], *values, self._owner, self._clock.wall())
             if tries:
                 rows += await connection.fetch(self._sql["recorded"], values[0], values[1], self._owner)
-            return {row["id"] for row in rows}
+            return {(row["id"], row["attempt"]) for row in rows}
 
         recorded = await self._database.run(work)
         self._hint()
-        return [end.id in recorded and first[end.id, end.attempt] is end for end in ends]
+        return [(end.id, end.attempt) in recorded and first[end.id, end.attempt] is end for end in ends]
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """See `Store.release`."""

@@ -9,4 +9,4 @@ WITH ended AS (
 )
 INSERT INTO wasmq_finished (id, tenant, key, status, finished_at, attempt, returned, owner, body, outcome)
 SELECT id, tenant, key, status, $6, attempt, returned, $5, body, outcome FROM gone ORDER BY n
-RETURNING id
+RETURNING id, attempt
