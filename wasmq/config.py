@@ -65,8 +65,8 @@ class SchedulerConfig(_Section, frozen=True):
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Worker processes; None is one per core that this process may use."""
-    store: str = "memory://"
-    """Where jobs live, as a URL."""
+    store: str | None = None
+    """Where jobs live, as a URL; None is memory:// for an embedded scheduler, sqlite:///wasmq.db for the daemon."""
     engine: EngineName = "native"
     """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
     quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000

@@ -112,9 +112,10 @@ class SchedulerClosed(Refused):
 
 
 class StoreUnavailable(Refused):
-    """Raised when the store's server has not answered for `[store] timeout` seconds; what was accepted is safe there.
+    """Raised when the store cannot do something now: its disk is full, its server has been away for `[store] timeout`.
 
-    Whether the job of that `submit` was stored is not known: give it a key, and submitting it again is safe.
+    What was accepted is safe there. Whether the job of a `submit` that raised it was stored on a server is not known:
+    with a key, submitting it again is safe.
     """
 
 

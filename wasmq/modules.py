@@ -7,7 +7,6 @@ seal over it that was made with the directory's own secret. Anything else is com
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,8 +39,6 @@ INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
-
-_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +154,16 @@ class Library:
             await self._share(self._store, module.digest, data if key == module.digest else None)
         return module
 
-    async def recall(self, digest: str) -> Module:
-        """Return a module by its digest: loaded, from the shelf, or from a store where another daemon has put it.
+    async def open(self) -> None:
+        """Make sure that there is a place for modules that outlives this process. Raises `ConfigError`."""
+        await anyio.to_thread.run_sync(self._shelf.open_lasting)
 
-        Raises `UnknownModule` when it is nowhere, `InvalidModule` when it cannot be compiled here.
+    async def recall(self, digest: str) -> Module:
+        """Return a module that is loaded, that another life of this directory has kept, or that a shared store has.
+
+        Raises `UnknownModule` when it is not there either, or `InvalidModule`.
         """
-        if digest in self._modules:
-            return self._modules[digest]
-        if not _DIGEST.fullmatch(digest):
-            return self[digest]
-        return await self._once(digest, lambda: self._recall(digest))
+        return await self._once(digest, lambda: self._fetch(digest))
 
     async def repair(self, digest: str) -> Module:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
@@ -201,18 +198,19 @@ class Library:
         self._metrics.module_cached("miss")
         return self._add(await self._compile(data, key))
 
-    async def _recall(self, digest: str) -> Module:
-        found = await anyio.to_thread.run_sync(self._shelf.find, digest)
-        if found is not None and found[0].digest == digest:
+    async def _fetch(self, digest: str) -> Module:
+        if (found := await anyio.to_thread.run_sync(self._shelf.find, digest)) is not None:
             self._metrics.module_cached("hit")
             return self._add(found)
         wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
         if wasm is None and self._store is not None:
             wasm = await self._store.get_module(digest)
-        if wasm is None or await anyio.to_thread.run_sync(_digest, wasm) != digest:
-            return self[digest]
+            if wasm is not None and await anyio.to_thread.run_sync(_digest, wasm) != digest:
+                raise UnknownModule(f"module {printable(digest, 80)}: the store has other bytes than its digest says")
+        if wasm is None:
+            raise UnknownModule(f"module {printable(digest, 80)} is not in {self._shelf.directory}")
         self._metrics.module_cached("miss")
-        return self._add(await self._compile(wasm))
+        return self._add(await self._compile(wasm, digest))
 
     async def _share(self, store: SharedStore, digest: str, wasm: bytes | None) -> None:
         """Put a module's bytes into the store, before any job can call it there."""

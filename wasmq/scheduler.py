@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
+import msgspec
 
 from wasmq import admission
 from wasmq.bell import Bell
@@ -24,10 +25,11 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler, Unloaded
+from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
+from wasmq.store.urls import MEMORY, modules_beside
 from wasmq.submission import ProgramOptions, Request, Submission
-from wasmq.tasks import leave
+from wasmq.tasks import apart, leave
 from wasmq.upkeep import Upkeep
 from wasmq.version import __version__
 from wasmq.watch import Watcher
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName
+    from wasmq.config import EngineName, ModulesConfig
     from wasmq.handles import JobHandle
-    from wasmq.job import Limits, State, Status
+    from wasmq.job import Job, Limits, State, Status
 
 _MAX_TENANTS = 100_000
 
@@ -84,12 +86,14 @@ class Scheduler:
         self._workers = settings.workers or len(os.sched_getaffinity(0))
         self._tenants = {**self.config.tenants, **(tenants or {})}
         self._clock = clock or SystemClock()
-        self._store: Store = open_store(settings.store, self.config.store, self._clock)
+        self._url = settings.store or MEMORY
+        self._store: Store = open_store(self._url, self.config.store, self._clock)
         self._fairness = Fairness(unknown_cost=settings.quantum)
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
         self._work = Bell()
         self._tasks: TaskGroup | None = None
+        self._upkeep: Upkeep | None = None
         self._stopped = False
         self._ended = anyio.Event()
         self.metrics = Metrics(
@@ -121,8 +125,10 @@ class Scheduler:
 
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
-        await self._store.open()
-        self._library = Library(self.config.modules, settings.engine, self.metrics, tasks, self._store)
+        queued = await self._store.open()
+        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks, self._store)
+        if self._store.durable:
+            await self._library.open()
         self._pool = Pool(
             instances=settings.instances,
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
@@ -153,9 +159,10 @@ class Scheduler:
             gate=self._gate,
             clock=self._clock,
             work=self._work,
+            library=self._library,
+            tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
-            is_loaded=self._library.__contains__,
-            recall=lambda jobs: self._settler.add([Unloaded(job) for job in jobs]),
+            lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
         )
         self._submission = Submission(
             limits=self.config.limits,
@@ -169,9 +176,21 @@ class Scheduler:
             handles=self._handles,
             cancel=self.cancel,
             work=self._work,
+            abandoned=lambda ids: self._settler.add([CancelWish(job_id) for job_id in ids]),
+            tasks=tasks,
         )
+        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
+        await self._crew.start()
+        self._resume(queued, await self._store.orphans(self._clock.wall()))
+        for loop in (self._settler, self._dispatcher, LagMeter(self.metrics, self._clock)):
+            await tasks.start(loop.run)
+        if isinstance(self._store, SharedStore):
+            await self._share(self._store, tasks)
+
+    async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
+        """Start what it takes to get along with other daemons."""
         self._upkeep = Upkeep(
-            store=self._store,
+            store=store,
             lease=self.config.store.lease,
             fairness=self._fairness,
             gate=self._gate,
@@ -179,17 +198,7 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
         )
-        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
-        for loop in self._store.loops():
-            await tasks.start(loop.run)
-        await self._crew.start()
-        for loop in (self._settler, self._dispatcher, self._upkeep, LagMeter(self.metrics, self._clock)):
-            await tasks.start(loop.run)
-        if isinstance(self._store, SharedStore):
-            await tasks.start(self._watcher(self._store).run)
-
-    def _watcher(self, store: SharedStore) -> Watcher:
-        return Watcher(
+        watcher = Watcher(
             store=store,
             handles=self._handles,
             runs_here=self._pool.holds,
@@ -200,6 +209,25 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
         )
+        for loop in (*store.loops(), self._upkeep, watcher):
+            await tasks.start(loop.run)
+
+    def _modules_config(self) -> ModulesConfig:
+        """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
+        modules = self.config.modules
+        beside = modules_beside(self._url)
+        if modules.directory is not None or beside is None:
+            return modules
+        return msgspec.structs.replace(modules, directory=str(beside))
+
+    def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
+        """Take up what an earlier life of the store has left: jobs that wait, and jobs that died with it."""
+        self._fairness.resume(
+            [(job.tenant, self._tenant(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
+        )
+        for job in queued:
+            self._gate.readmit(job.tenant, 1)
+        self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
     # Load and submit.
 
@@ -349,7 +377,11 @@ class Scheduler:
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         self._check_started()
-        (found,) = await self._cancel_many([id])
+        if self._store.durable and self._tasks is not None and not self._stopped:
+            # What the store has begun to record must be told to its end.
+            (found,) = await apart(self._tasks, lambda: self._cancel_many([id]))
+        else:
+            (found,) = await self._cancel_many([id])
         if found == "unknown":
             raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
         return found != "finished"
@@ -365,7 +397,8 @@ class Scheduler:
         """Cancel jobs that run here."""
         self._settler.unwanted(ids)
         self._crew.send(self._pool.cancel(ids))
-        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(ids)])
+        waiting = [*self._pool.drop_alone(ids), *self._dispatcher.drop(ids)]
+        self._settler.add([HandedBack(job) for job in waiting])
 
     async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
         """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
@@ -437,7 +470,8 @@ class Scheduler:
             return
         self._stopped = True
         self._gate.close()
-        self._upkeep.stop()
+        if self._upkeep is not None:
+            self._upkeep.stop()
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):
@@ -454,16 +488,18 @@ class Scheduler:
 
     async def _end(self) -> None:
         """End the workers and settle what they leave."""
-        self._settler.stopping = True
-        self._crew.stop()
-        await self._crew.wait()
-        self._settler.add([HandedBack(job) for job in self._pool.disband()])
-        await self._settler.stop()
-        if not self._store.durable:
-            outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-            await self._cancel_queued(list(self._handles), outcome)
-        await self._library.close()
-        await self._store.close()
+        try:
+            self._settler.stopping = True
+            self._crew.stop()
+            await self._crew.wait()
+            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            await self._settler.stop()
+            if not self._store.durable:
+                outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
+                await self._cancel_queued(list(self._handles), outcome)
+            await self._library.close()
+        finally:
+            await self._store.close()
 
     def _abandon(self) -> None:
         """Tell everyone who still waits for a job that no outcome will come."""

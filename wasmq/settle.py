@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 import msgspec
@@ -61,22 +61,17 @@ class Beyond(msgspec.Struct, frozen=True, gc=False):
     problem: str
 
 
-class Unloaded(msgspec.Struct, frozen=True, gc=False):
-    """A job was claimed whose module this scheduler has not loaded: another one has, or an earlier one did."""
-
-    job: Job
-
-
 class CancelWish(msgspec.Struct, frozen=True, gc=False):
     """Somebody stopped waiting for a job, which is to be cancelled."""
 
     id: str
 
 
-News: TypeAlias = Ran | Died | HandedBack | Unloaded | Beyond | CancelWish
+News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
-_STORE_AWAY: Final = 0.5  # seconds between two tries to tell the store, each of which has its own patience
+_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
 class Settler:
@@ -149,20 +144,24 @@ class Settler:
     async def _settle_all(self) -> None:
         while self._news:
             news, self._news = self._news, []
-            await self._settle(news)
+            try:
+                await self._settle(news)
+            except StoreUnavailable as error:
+                # Only a scheduler that stops gives up.
+                self._log.error("store.not_told", news=len(news), error=str(error))
 
     async def finish_queued(self, job: Job, outcome: Outcome) -> None:
         """Tell of a job that the store has finished while it was queued."""
         self._gate.leave(job.tenant, 1)
-        self._account(job, 0.0)
+        self._fairness.settled(job.tenant, job.cost, 0.0)
         self._tell(job, outcome)
 
     def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
-        """Hand over the outcome of a job that another daemon has finished, told and counted."""
-        self._account(job, outcome.fuel_used)
+        """Hand over the outcome of a job that another daemon has finished, and counted."""
         self._unwanted.discard(job.id)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
+            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
             handle.settle(outcome)
 
     async def _settle(self, news: list[News]) -> None:
@@ -174,7 +173,7 @@ class Settler:
             match item:
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
-                case Died() | HandedBack() | Unloaded() if item.job.id in self._unwanted:
+                case Died() | HandedBack() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
@@ -188,16 +187,14 @@ class Settler:
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
-                case Unloaded() if not self.stopping:
-                    self._tasks.start_soon(self._recall, item)
-                case Unloaded():
-                    unharmed.append(item.job)
                 case Beyond():
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
                     wishes.append(item.id)
-        await self._release(again, charged=True)
-        await self._release(unharmed, charged=False)
+        if again:
+            await self._release(again, charged=True)
+        if unharmed:
+            await self._release(unharmed, charged=False)
         if ends:
             await self._record(ends)
         if wishes:
@@ -209,37 +206,16 @@ class Settler:
         started = self._clock.monotonic()
         finished = [Finished(job.id, job.attempt, outcome) for job, outcome in ends]
         recorded = await self._insist(lambda: self._store.finish(finished))
-        if recorded is None:
-            return
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
             if not is_recorded:
                 self._unwanted.discard(job.id)
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
-            self._account(job, outcome.fuel_used)
+            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
             if outcome.status in ("succeeded", "trapped"):
                 self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
             self._tell(job, outcome)
-
-    def _account(self, job: Job, used: float) -> None:
-        """Correct the tags of a job's tenant; those of a job that was tagged by another scheduler are that one's."""
-        if job.id in self._handles:
-            self._fairness.settled(job.tenant, job.cost, used)
-
-    async def _insist(self, do: Callable[[], Awaitable[_T]]) -> _T | None:
-        """Tell the store until it has been told: what became of jobs must not get lost because it is away for a while.
-
-        Returns None when this scheduler stops meanwhile: then the jobs run again elsewhere, or when the store is back.
-        """
-        while True:
-            try:
-                return await do()
-            except StoreUnavailable as error:
-                if self.stopping:
-                    self._log.error("store.not_told", error=str(error))
-                    return None
-            await anyio.sleep(_STORE_AWAY)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
@@ -266,12 +242,31 @@ class Settler:
             )
 
     async def _release(self, jobs: list[Job], *, charged: bool) -> None:
-        if not jobs:
-            return
         for job in jobs:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
         await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
+
+    async def _insist(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Have the store record something, again and again while it cannot: what is in hand is not thrown away.
+
+        Raises `StoreUnavailable` when a scheduler that is stopping has tried often enough: on a durable store those
+        jobs count as running still, and run again at the next start.
+        """
+        pause = _PAUSE
+        tries = 0
+        started = self._clock.monotonic()
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable as error:
+                tries += 1
+                self._log.warning("store.unavailable", error=str(error), tries=tries)
+                long = self._clock.monotonic() - started > _LAST_SECONDS
+                if self.stopping and (tries >= _LAST_TRIES or long):
+                    raise
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _repair(self, back: HandedBack, reason: str) -> None:
         """Compile a module again that a worker could not map, and let the job go on, or end it."""
@@ -282,18 +277,6 @@ class Settler:
             if self._library[digest] is back.module:
                 problem = await self._compile_again(digest, reason)
         self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
-
-    async def _recall(self, unloaded: Unloaded) -> None:
-        """Load a job's module by its digest, and let the job go on, or end it."""
-        job = unloaded.job
-        try:
-            await self._library.recall(job.call.module)
-        except StoreUnavailable:
-            self.add([HandedBack(job)])
-        except (WasmqError, OSError) as error:
-            self.add([Beyond(job, f"lost: its module cannot be loaded: {error}")])
-        else:
-            self.add([HandedBack(job)])
 
     async def _compile_again(self, digest: str, reason: str) -> str | None:
         """Return why a module cannot be compiled again, or None when it has been."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wasmq.engines import engine_version
+from wasmq.errors import ConfigError
 from wasmq_worker.protocol import ENGINE_REVISION, Described
 
 if TYPE_CHECKING:
@@ -96,10 +97,25 @@ class Shelf:
             return None
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
+    def open_lasting(self) -> None:
+        """Open the directory and take no other in its place. Raises `ConfigError` when it cannot be written."""
+        try:
+            self._key = self._prepare()
+        except OSError as error:
+            raise ConfigError(
+                f"modules.directory: {self._root}: {error.strerror or error}; jobs that outlive the process need their "
+                "modules kept"
+            ) from None
+
     def close(self) -> None:
         """Remove a private directory."""
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
+
+    @property
+    def directory(self) -> Path:
+        """Where the modules are."""
+        return self._root
 
     @property
     def _artifacts(self) -> Path:

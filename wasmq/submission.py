@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused, UnknownModule
+from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.programs import check_program
+from wasmq.tasks import apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from anyio.abc import TaskGroup
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -59,7 +63,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Submission:
-    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do."""
+    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
+
+    `abandoned` is told of jobs that were accepted when their caller was gone already.
+    """
 
     def __init__(
         self,
@@ -75,6 +82,8 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         work: Bell,
+        abandoned: Callable[[Sequence[str]], None],
+        tasks: TaskGroup,
     ) -> None:
         self._limits = limits
         self._library = library
@@ -87,6 +96,8 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._work = work
+        self._abandoned = abandoned
+        self._tasks = tasks
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
@@ -98,7 +109,9 @@ class Submission:
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
-            return await self._accept(jobs)
+            if not self._store.durable:
+                return await self._accept(jobs)
+            return await self._accept_apart(jobs)
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
@@ -108,14 +121,25 @@ class Submission:
         handle = self._handles.get(job_id)
         if handle is not None:
             return handle
-        record = await self._store.get(job_id)
+        # Known before the store is asked: the outcome may come meanwhile.
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel)
+        try:
+            record = await self._store.get(job_id)
+        except BaseException:
+            self._forget(handle, StoreUnavailable(f"job {job_id} could not be looked up"))
+            raise
         if record is None:
+            self._forget(handle, UnknownJob(f"no job {job_id!r}: it never was, or its history has been pruned"))
             return None
-        handle = JobHandle(job_id, self._cancel)
-        if record.outcome is not None:
+        if record.outcome is not None and handle.outcome is None:
+            self._handles.pop(job_id, None)
             handle.settle(record.outcome)
-            return handle
-        return self._handles.setdefault(job_id, handle)
+        return handle
+
+    def _forget(self, handle: JobHandle, error: Exception) -> None:
+        if handle.outcome is None:
+            self._handles.pop(handle.id, None)
+            handle.abandon(error)
 
     def _prepare(self, request: Request) -> Job:
         """Check everything that can be refused without a look at the queue."""
@@ -150,6 +174,30 @@ class Submission:
                 with suppress(UnknownModule):
                     await self._library.recall(digest)
 
+    async def _accept_apart(self, jobs: Sequence[Job]) -> list[JobHandle]:
+        """Accept jobs in a task of their own: once the store has begun to record them there is no way back.
+
+        Whoever is cancelled meanwhile has no handle of the jobs and so no use for them: they are cancelled.
+        """
+        accepted = False
+        waiting = True
+
+        async def accept() -> list[JobHandle]:
+            nonlocal accepted
+            handles = await self._accept(jobs)
+            accepted = True
+            if not waiting:
+                self._abandoned([job.id for job in jobs])
+            return handles
+
+        try:
+            return await apart(self._tasks, accept)
+        except asyncio.CancelledError:
+            waiting = False
+            if accepted:
+                self._abandoned([job.id for job in jobs])
+            raise
+
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []
         handles = []
@@ -173,6 +221,8 @@ class Submission:
             earlier = await self.handle(kept.id)
             if earlier is not None:
                 handles[place] = earlier
+            else:
+                handles[place].abandon(UnknownJob(f"job {kept.id} has just left the history; use its key again"))
         self._work.ring()
         return handles
 

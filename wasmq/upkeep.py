@@ -9,7 +9,6 @@ import anyio
 
 from wasmq.errors import StoreUnavailable
 from wasmq.settle import Died
-from wasmq.store import SharedStore
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.settle import Settler
-    from wasmq.store import Store
+    from wasmq.store import SharedStore
 
 _EVERY: Final = 1.0  # seconds between two rounds, at most
 _ROUNDS: Final = 10  # in one lease, at least: a lease that lapsed is to be noticed well before the next would have
@@ -27,12 +26,12 @@ _SHARE: Final = 0.05  # of the time may go into rounds
 
 
 class Upkeep:
-    """Keeps a store in order, and what this scheduler knows of it. `work` is rung when jobs wait."""
+    """Keeps a store that daemons share in order, and what this one knows of it. `work` is rung when jobs wait."""
 
     def __init__(
         self,
         *,
-        store: Store,
+        store: SharedStore,
         lease: float,
         fairness: Fairness,
         gate: Gate,
@@ -72,9 +71,8 @@ class Upkeep:
         jobs = await self._store.orphans(self._clock.wall())
         self._settler.add([Died(job, "its daemon stopped without a word") for job in jobs])
         await self._store.tend()
-        if isinstance(self._store, SharedStore):
-            glance = await self._store.look(self._fairness.virtual)
-            self._fairness.started(glance.virtual)
-            self._gate.recount(glance.waiting)
-            if glance.waiting:
-                self._work.ring()
+        glance = await self._store.look(self._fairness.virtual)
+        self._fairness.started(glance.virtual)
+        self._gate.recount(glance.waiting)
+        if glance.waiting:
+            self._work.ring()

@@ -40,8 +40,19 @@ async def open_another(config, clock):
     return store
 
 
+async def open_after(store, config, clock, crash):
+    """A store in the same schema after another one was closed, or has not been heard of until its lease lapsed."""
+    if crash:
+        await store._database.execute("UPDATE wasmq_daemons SET lapses_at = '-infinity'")
+        await store._database.close()
+    else:
+        await store.close()
+    after = open_store(store._database._url, config, clock)
+    return after, await after.open()
+
+
 @pytest.mark.usefixtures("postgres_server")
-class TestPostgresMachine(store_machine(open_another).TestCase):
+class TestPostgresMachine(store_machine(open_another, open_after).TestCase):
     """Anything in any order."""
 
     settings = settings(max_examples=15, stateful_step_count=30, deadline=None)

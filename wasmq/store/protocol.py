@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from wasmq.bell import Bell
 
-
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
 is told; one that had finished; none."""
@@ -78,8 +77,8 @@ def check_same(job: Job, earlier: Job) -> None:
 class Store(Protocol):
     """The jobs of one queue.
 
-    Every operation raises `StoreUnavailable` when the store is away for longer than it was waited for; it may be tried
-    again, and what had been done of it after all is not done twice.
+    Every operation raises `StoreUnavailable` when the store cannot do it now; it may be tried again, and what was done
+    of it after all is not done twice.
     """
 
     durable: bool
@@ -96,8 +95,8 @@ class Store(Protocol):
         """Let go; what was put is kept if the store is durable."""
         ...
 
-    def loops(self) -> Sequence[Loop]:
-        """Return what has to run while the store is open. It ends by itself when the store is closed."""
+    async def orphans(self, now: float) -> list[Job]:
+        """Take over the running jobs whose process is gone, each once: what becomes of them is now up to the caller."""
         ...
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
@@ -128,30 +127,22 @@ class Store(Protocol):
         """Return a job, or None when there is none with this id (any more)."""
         ...
 
+    async def list(
+        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
+    ) -> list[JobRecord]:
+        """Return jobs, newest first, beginning behind the job `after`."""
+        ...
+
     async def next_due(self, now: float) -> float | None:
         """Return when the next delayed job becomes due, or None when none waits for its time."""
         ...
 
-    async def orphans(self, now: float) -> list[Job]:
-        """Take over the running jobs whose process is gone, each once: what becomes of them is now up to the caller."""
-        ...
-
-    async def tend(self) -> None:
-        """Do what can wait: forget finished jobs beyond the history, count jobs for `counts` and `oldest_ready`."""
-        ...
-
     def counts(self) -> dict[str, int]:
-        """Return how many jobs are queued and running; a store that others use too says what `tend` last found."""
+        """Return how many jobs are queued and running."""
         ...
 
     def oldest_ready(self, now: float) -> float:
         """Return for how many seconds the job that waits longest could have started; 0 when none waits."""
-        ...
-
-    async def list(  # last: it hides the type of that name
-        self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
-    ) -> list[JobRecord]:
-        """Return jobs, newest first, beginning behind the job `after`."""
         ...
 
 
@@ -165,6 +156,14 @@ class SharedStore(Store, Protocol):
 
     changed: Bell
     """Rung when another daemon did something that may concern this one; only a hint, so look now and then anyway."""
+
+    def loops(self) -> Sequence[Loop]:
+        """Return what has to run while the store is open. It ends by itself when the store is closed."""
+        ...
+
+    async def tend(self) -> None:
+        """Forget finished jobs beyond the history, and look again at what `counts` and `oldest_ready` say."""
+        ...
 
     async def look(self, virtual: float) -> Glance:
         """Say how far the virtual time is here, and look at the whole queue."""
