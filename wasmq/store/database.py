@@ -188,18 +188,20 @@ class Database:
                 await connection.execute("UPDATE wasmq_schema SET version = $1", len(scripts))
 
     def _refuse(self, error: BaseException) -> NoReturn:
-        user = urlsplit(self._url).username or os.environ.get("PGUSER") or "this user"
         match error:
             case asyncpg.InvalidAuthorizationSpecificationError():
-                why = f"user {user!r} is refused ({_line(error)}); correct the user or the password (URL or PGPASSWORD)"
+                why = f"the user is refused ({_line(error)}); correct the user or the password (URL or PGPASSWORD)"
             case asyncpg.InvalidCatalogNameError():
                 why = "there is no such database; create it (createdb), or correct the URL"
             case asyncpg.InsufficientPrivilegeError():
-                why = f"user {user!r} lacks a right ({_line(error)}); make it the owner of the database or schema"
+                why = f"the user lacks a right ({_line(error)}); make it the owner of the database or schema"
             case asyncpg.ReadOnlySQLTransactionError():
                 why = "the server only takes reads (a standby?); name the primary"
             case asyncpg.PostgresConnectionError() | asyncpg.CannotConnectNowError() | OSError() | TimeoutError():
                 why = f"no PostgreSQL server answers there ({_line(error)}); start it, or correct the URL"
+            case ValueError():
+                # What it says may have a piece of the URL in it, password and all.
+                why = "its URL cannot be read; write postgresql://user@host:port/database"
             case _:
                 why = f"it cannot be used ({_line(error)})"
         raise ConfigError(f"scheduler.store: {self.place}: {why}") from None
