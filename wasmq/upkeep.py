@@ -57,6 +57,8 @@ class Upkeep:
                 try:
                     await self.round()
                 except StoreUnavailable:
+                    # An idle dispatcher would not notice, and still count as claiming.
+                    self._work.ring()
                     spent = 0.0
                 else:
                     spent = self._clock.monotonic() - started

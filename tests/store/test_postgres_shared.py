@@ -69,7 +69,7 @@ async def test_only_the_owner_finishes(open_more, clock):
 
 
 async def test_a_lapsed_lease_gives_the_jobs_to_another(open_more, clock, postgres_url):
-    """With the attempt counted; what the first one says of them then changes nothing, and it goes on with other jobs."""
+    """The attempt stays counted; what the first one says then changes nothing, and it goes on with other jobs."""
     one, two = await open_more(), await open_more()
     await one.put([make_job("a", clock), make_job("b", clock, order=1.0)])
     (job,) = await one.claim(1, clock.now)

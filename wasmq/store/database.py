@@ -40,6 +40,7 @@ _TRANSIENT: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut in the wrong moment
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -73,7 +74,7 @@ class Database:
         try:
             self._pool = await asyncpg.create_pool(
                 self._url,
-                min_size=1,
+                min_size=0,  # or the pool itself would try, and log, to have so many while the server is away
                 max_size=_CONNECTIONS,
                 timeout=_CONNECT,
                 command_timeout=self._patience,
@@ -113,7 +114,11 @@ class Database:
         while True:
             try:
                 async with self._acquire() as connection:
-                    result = await work(connection, tries)
+                    try:
+                        result = await work(connection, tries)
+                    except asyncpg.InternalClientError:
+                        connection.terminate()
+                        raise
             except _TRANSIENT as error:
                 if isinstance(error, ValueError):  # asyncpg's way to say that an argument does not fit
                     raise
