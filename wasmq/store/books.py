@@ -200,8 +200,11 @@ class Books:
         try:
             earlier = self._earlier(operations)
             results = [self._decide(operation, earlier) for operation in operations]
-            if self._new or self._changed:
-                self._write()
+            ended_at = max([op.now for op in operations if isinstance(op, Finish | Cancel)], default=None)
+            slack = min(self._config.history // _SLACK, _STEP)
+            self._pruned = ended_at is not None and self._overdue(ended_at, slack=slack)
+            if self._new or self._changed or self._pruned:
+                self._write(ended_at)
         except BaseException:
             self._roll_back()
             self._last, self._last_ended = last, last_ended
@@ -366,7 +369,7 @@ class Books:
 
     # Write.
 
-    def _write(self) -> None:
+    def _write(self, now: float | None) -> None:
         connection = self._connection
         connection.execute("BEGIN")
         if self._new:
@@ -404,11 +407,8 @@ class Books:
             )
         if self._ends:
             self._write_ends()
-            now = self._ends[-1].at
-            slack = min(self._config.history // _SLACK, _STEP)
-            if self._overdue(now, slack=slack):
-                self._prune(now, _STEP + 2 * len(self._ends))
-                self._pruned = True
+        if self._pruned and now is not None:
+            self._prune(now, _STEP + 2 * len(self._ends))
         connection.execute("COMMIT")
 
     def _write_ends(self) -> None:

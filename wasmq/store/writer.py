@@ -26,7 +26,7 @@ class Writer:
     """Hands operations to `commit` in a thread of its own, in their order; their results come back to the event loop.
 
     `commit` returns for each operation its result, or the exception that it is to raise. `tidy` is called when there
-    is nothing to do; it returns whether there is more to tidy up.
+    has been nothing to do for some seconds; it returns whether there is more to tidy up.
     """
 
     def __init__(self, commit: Callable[[Sequence[Operation]], list[Any]], tidy: Callable[[], bool]) -> None:
@@ -66,13 +66,13 @@ class Writer:
             self._pending = []
 
     def _run(self) -> None:
-        more = True
+        more = False
         while not self._ending or self._backlog:
             batch = self._take(0.0 if more else _TICK)
             if batch:
                 results = self._results([operation for operation, _ in batch])
                 self._loop.call_soon_threadsafe(_answer, [future for _, future in batch], results)
-                more = True
+                more = False
             elif not self._ending:
                 more = self._tidy()
         self._loop.call_soon_threadsafe(self._done.set_result, None)
