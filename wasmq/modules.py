@@ -7,6 +7,7 @@ seal over it that was made with the directory's own secret. Anything else is com
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -39,6 +40,8 @@ INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,8 @@ class Library:
 
         Raises `UnknownModule` when it is not there either, or `InvalidModule`.
         """
+        if not _DIGEST.fullmatch(digest):
+            return self[digest]
         return await self._once(digest, lambda: self._fetch(digest))
 
     async def repair(self, digest: str) -> Module:
@@ -199,7 +204,8 @@ class Library:
         return self._add(await self._compile(data, key))
 
     async def _fetch(self, digest: str) -> Module:
-        if (found := await anyio.to_thread.run_sync(self._shelf.find, digest)) is not None:
+        found = await anyio.to_thread.run_sync(self._shelf.find, digest)
+        if found is not None and found[0].digest == digest:  # else it is the digest of a text
             self._metrics.module_cached("hit")
             return self._add(found)
         wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)

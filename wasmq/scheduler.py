@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
@@ -14,7 +15,7 @@ from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
+from wasmq.errors import Refused, SchedulerClosed, UnknownJob, UnknownModule, error_for
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
@@ -242,6 +243,14 @@ class Scheduler:
         except Refused as error:
             self.metrics.rejected(error.reason)
             raise
+
+    async def recall(self, digests: Iterable[str]) -> None:
+        """Load modules that an earlier life of the store has kept, or another daemon; what is nowhere stays unknown."""
+        self._check_running()
+        for digest in digests:
+            if self._store.durable and digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     def modules(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
