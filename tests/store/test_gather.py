@@ -17,10 +17,11 @@ class _Started:
 async def test_calls_ride_together():
     """The first goes alone, those that come meanwhile go together, and none is larger than allowed."""
     batches = []
-    go = asyncio.Event()
+    begun, go = asyncio.Event(), asyncio.Event()
 
     async def work(items):
         batches.append(list(items))
+        begun.set()
         await go.wait()
 
     gather = Gather(work, most=4)
@@ -28,8 +29,7 @@ async def test_calls_ride_together():
         group.create_task(gather.run(task_status=_Started()))
         await asyncio.sleep(0)
         callers = [group.create_task(gather.add([0]))]
-        while not batches:
-            await asyncio.sleep(0)
+        await begun.wait()
         callers += [group.create_task(gather.add([number, number])) for number in range(1, 5)]
         callers.append(group.create_task(gather.add(range(9))))
         await asyncio.sleep(0)
