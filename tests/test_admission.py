@@ -176,7 +176,7 @@ def test_an_import_that_nobody_offers_is_named():
 
 def test_no_limits_are_the_defaults():
     """What a job does not ask for comes from the configuration, all of it finite."""
-    caps = Caps(1_000, 65_536, 1.0, 100)
+    caps = Caps(1_000, 65_536, 1.0, 100, 16 * 2**20)
     assert admission.check_limits(None, LIMITS) == caps
     assert admission.check_limits(Limits(), LIMITS) == caps
 
@@ -185,9 +185,9 @@ def test_limits_are_taken_one_by_one():
     """Sizes may be text; up to the ceiling and including it everything is allowed."""
     asked = Limits(fuel=10_000, memory="1MiB", timeout=5, output="1kB")
     caps = admission.check_limits(asked, LIMITS)
-    assert caps == Caps(10_000, 2**20, 5.0, 1_000)
+    assert caps == Caps(10_000, 2**20, 5.0, 1_000, 16 * 2**20)
     assert type(caps.timeout) is float
-    assert admission.check_limits(Limits(fuel=1), LIMITS) == Caps(1, 65_536, 1.0, 100)
+    assert admission.check_limits(Limits(fuel=1), LIMITS) == Caps(1, 65_536, 1.0, 100, 16 * 2**20)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ async def test_submit_and_await(make_scheduler, guests):
         record = await scheduler.job(job.id)
         assert (record.state, record.attempts, record.outcome) == ("finished", 1, outcome)
         assert (record.job.tenant, record.job.priority, record.job.key) == ("acme", 3, "invoice-17")
-        assert record.job.caps == wasmq.job.Caps(10_000, 2**20, 5.0, 65_536)
+        assert record.job.caps == wasmq.job.Caps(10_000, 2**20, 5.0, 65_536, 16 * 2**20)
 
 
 async def test_awaiting_never_raises_for_what_the_guest_did(make_scheduler, guests):

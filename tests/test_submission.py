@@ -206,7 +206,7 @@ async def test_limits_are_checked_before_anything_is_queued(make_scheduler, conf
         job = await scheduler.submit(mul, "mul", 2, 4)
         caps = (await scheduler.job(job.id)).job.caps
         limits = config.limits
-        assert caps == wasmq.job.Caps(limits.fuel, limits.memory, limits.timeout, limits.output)
+        assert caps == wasmq.job.Caps(limits.fuel, limits.memory, limits.timeout, limits.output, limits.files)
 
 
 async def test_what_cannot_be_called_is_refused(make_scheduler, guests):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.modules import COMMAND
-from wasmq.types import FunctionType, printable
+from wasmq.types import COMMAND, FunctionType, printable
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory: int
     timeout: float
     output: int
-    files: int
+    files: int = 0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -20,7 +20,7 @@ from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.store import SharedStore
-from wasmq.types import Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from wasmq.store import Store
     from wasmq_worker.protocol import Described
 
-COMMAND = "_start"
-"""What a WASI command exports to be run."""
-INITIALISE = "_initialize"
-"""What a WASI reactor exports to be called once, before anything else."""
 PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
 """Value types that a call can carry in or out."""
 
@@ -52,14 +48,14 @@ class Module:
     kind: Literal["module", "component"]
     exports: tuple[Extern, ...]
     imports: tuple[Import, ...]
-    offers: tuple[FunctionType | None, ...] = field(repr=False)
-    """For each import the type of the WASI function of that name, None where there is none."""
     size: int
     artifact: Path
     counted: bool
     start: bool
     memory: int
     exported_memory: int
+    offers: tuple[FunctionType | None, ...] = field(default=(), repr=False)
+    """For each import the type of the WASI function of that name, None where there is none; empty is none for all."""
     functions: dict[str, FunctionType] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -87,7 +83,7 @@ class Module:
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
         derive(self, "signatures", tuple((position, function) for position, _, function in passable))
-        supply = list(zip(self.imports, self.offers, strict=True))
+        supply = list(zip(self.imports, self.offers or [None] * len(self.imports), strict=True))
         derive(self, "wasi", tuple(dict.fromkeys(wanted.name for wanted, offer in supply if wanted.type == offer)))
         derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if wanted.type != offer))
         is_reactor = COMMAND not in self.functions and self.functions.get(INITIALISE) == FunctionType((), ())

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wasmq.job import Frame, Outcome, Status, Trap
-from wasmq.modules import COMMAND
-from wasmq.types import printable
+from wasmq.types import COMMAND, printable
 
 if TYPE_CHECKING:
     from wasmq.job import Job

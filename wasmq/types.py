@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "COMMAND",
+    "INITIALISE",
     "Extern",
     "ExternType",
     "FunctionType",
@@ -23,6 +25,11 @@ __all__ = [
     "TagType",
     "printable",
 ]
+
+COMMAND = "_start"
+"""What a WASI command exports to be run."""
+INITIALISE = "_initialize"
+"""What a WASI reactor exports to be called once, before anything else."""
 
 _SHOWN_VALUES = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -32,10 +32,13 @@ limits = st.builds(
         memory=Size(min(low)),
         timeout=min(timeouts),
         output=Size(min(most)),
-        max=LimitCeilings(fuel=max(fuel), memory=Size(max(low)), timeout=max(timeouts), output=Size(max(most))),
+        files=Size(1),
+        max=LimitCeilings(
+            fuel=max(fuel), memory=Size(max(low)), timeout=max(timeouts), output=Size(max(most)), files=Size(2**20)
+        ),
     ),
     st.tuples(st.integers(1, 2**32), st.integers(1, 2**32)),
-    st.tuples(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1)),
+    st.tuples(st.integers(1, 2**25), st.integers(1, 2**25)),
     st.tuples(seconds, seconds),
     st.tuples(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1)),
 )

@@ -16,7 +16,7 @@ BY_STATUS = {
     "out_of_fuel": 152,
     "out_of_memory": 137,
     "timed_out": 124,
-    "exited": 70,
+    "exited": 66,  # without an exit code of its own it ended well, but a file that was wanted is missing
     "cancelled": 130,
     "lost": 70,
 }

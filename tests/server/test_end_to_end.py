@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,3 +132,29 @@ async def test_what_is_no_module_is_refused(daemon):
     async with daemon() as client:
         response = await client.put("/v1/modules", content=b"\0asm\x01\0\0\0junk")
         assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-module")
+
+
+async def test_a_program_by_http(daemon):
+    """A WASI command gets arguments, environment, input and files by HTTP, and its output and files come back."""
+    async with daemon() as client:
+        hello = await load(client, "wasi/hello.wasm")
+        assert {each["module"] for each in hello["imports"]} == {"wasi_snapshot_preview1"}
+        job = await run(
+            client,
+            module=hello["digest"],
+            argv=["-n"],
+            env={"NAME": "x"},
+            stdin=base64.b64encode(b"abc").decode(),
+            name="hello",
+        )
+        outcome = job["outcome"]
+        printed = base64.b64decode(outcome["stdout"]).decode().splitlines()
+        assert printed == ["argument 0: hello", "argument 1: -n", "NAME=x", "ABC"]
+        assert (outcome["status"], outcome["exit_code"], job["export"]) == ("exited", 2, "_start")
+        files = await load(client, "wasi/files.wasm")
+        brought = {"in.txt": base64.b64encode(b"a b").decode()}
+        job = await run(client, module=files["digest"], files=brought, collect=["out.txt"])
+        assert job["outcome"]["files"] == {"out.txt": base64.b64encode(b"b a").decode()}
+        response = await client.post("/v1/jobs", json={"module": files["digest"], "files": {"../x": ""}})
+        assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-arguments")
+        assert "tries to leave" in response.json()["detail"]

@@ -64,6 +64,8 @@ def _field(info: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_field(info.item_type), max_size=4)
         case inspect.VarTupleType():
             return st.lists(_field(info.item_type), max_size=4).map(tuple)
+        case inspect.DictType():
+            return st.dictionaries(_field(info.key_type), _field(info.value_type), max_size=3)
         case inspect.StructType():
             return frames_of(info.cls)
     raise NotImplementedError(info)

@@ -36,10 +36,12 @@ app = App(
 )
 # Written here and not as docstrings, which could only be read by importing every command for `wasmq --help`.
 _COMMANDS = {
-    "run": """Run one job here and now and print its value.
+    "run": """Run one job here and now and print its value, or, without an export, run a WASI program.
 
-    The exit status is 0 when it succeeded, 134 when it trapped, 124 timed out, 137 out of memory, 152 out of fuel,
-    130 cancelled; 2 for a wrong call, 65 for an invalid module, 66 for a file that cannot be read, 77 refused.""",
+    A program's arguments follow "--"; it reads this command's standard input, and its output and exit status are this
+    command's own. Else the exit status is 0 when it succeeded, 134 when it trapped, 124 timed out, 137 out of
+    memory, 152 out of fuel, 130 cancelled; 2 for a wrong call, 65 for an invalid module, 66 for a file that cannot be
+    read, 77 refused.""",
     "inspect": "Show a module's kind, digest, size and memories, and its exports and imports with their types.",
     "serve": """Run the daemon until SIGTERM or Ctrl-C.
 
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = _DEBUG in words[:end]
     words = [word for index, word in enumerate(words) if word != _DEBUG or index > end]
     try:
-        status: int | None = app(words)
+        status: int | None = app(_spelled_out(words))
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
@@ -79,6 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(_line(error))
         return Exit.USAGE if isinstance(error, CycloptsError) else exit_for_error(error)
     return Exit.SUCCEEDED if status is None else status
+
+
+def _spelled_out(words: list[str]) -> list[str]:
+    """Return the words of `wasmq run FILE -- ARG…` with each argument as the option that it is short for."""
+    if words[:1] != ["run"] or "--" not in words:
+        return words
+    end = words.index("--")
+    return words[:end] + [f"--argv={word}" for word in words[end + 1 :]]
 
 
 def _cause(error: BaseException) -> BaseException:

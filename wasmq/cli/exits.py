@@ -69,7 +69,8 @@ def exit_for_outcome(outcome: Outcome) -> int:
         case "cancelled":
             return Exit.CANCELLED
         case "exited":
-            return Exit.INTERNAL if outcome.exit_code is None else outcome.exit_code
+            # A job that ended well without the files that were wanted; a status of the shell's has eight bits.
+            return min(outcome.exit_code or Exit.NO_INPUT, 255)
         case "lost":
             return Exit.INTERNAL
     assert_never(outcome.status)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import anyio
+import anyio.to_thread
 import msgspec
 from cyclopts import Parameter
 
 from wasmq import logs
+from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
-from wasmq.cli.inspect import load_module, unreadable
+from wasmq.cli.inspect import unreadable
 from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_value, json_value, parse_arguments
 from wasmq.errors import UnknownExport
 from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
+from wasmq.submission import ProgramOptions, Request
+from wasmq.types import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from wasmq.config import Config
     from wasmq.handles import JobHandle
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_READ = "fd_read"
 _LISTED = 12  # exports named in one line
 
 
@@ -47,13 +53,37 @@ def run(
     memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
     timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
     output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
+    files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
+    argv: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(), show_default=False, help="An argument of a program; what follows -- is short for these."
+        ),
+    ] = (),
+    stdin: Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")] = None,
+    env: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
+    ] = (),
+    directories: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--dir",
+            negative=(),
+            show_default=False,
+            help="A directory whose files a program gets, HOST::GUEST; what it changes is written back, not with :ro.",
+        ),
+    ] = (),
+    deterministic: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
+    ] = False,
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
-    """Run one job and print its value; returns the exit status that belongs to its outcome."""
+    """Run one job and print its value, or what it wrote; returns the exit status that belongs to its outcome."""
     logs.configure("error")
     # A job of one's own: neither the daemon's queue nor its worker processes have a part in it.
     flags = {
@@ -65,38 +95,54 @@ def run(
     settings = effective_config(config, flags)
     with unreadable(file):
         file.stat()  # before a worker process is started for nothing
-    if export is None:
-        raise UsageError(_choices(file, anyio.run(load_module, settings, file)))
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
-    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output)
-    outcome = anyio.run(_run, settings, file, export, args, limits)
+    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
+    mounted = [parse_directory(text) for text in directories]
+    wanted = _Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits)
+    outcome = anyio.run(_run, settings, wanted)
     if json:
         print_json(_report(outcome))
-    elif outcome.status == "succeeded" and outcome.values:
-        print_line(" ".join([format_value(value) for value in outcome.values]))
-    if outcome.status != "succeeded":
-        complain(f"{outcome.error or outcome.status.replace('_', ' ')} ({file}, {export})")
+    else:
+        _print(outcome)
+    if outcome.status != "succeeded" and not outcome.exit_code:
+        complain(f"{outcome.error or outcome.status.replace('_', ' ')} ({wanted.named})")
     return exit_for_outcome(outcome)
 
 
-async def _run(config: Config, file: Path, export: str, args: Sequence[str], limits: Limits) -> Outcome:
+class _Wanted(NamedTuple):
+    """What the command line asks for."""
+
+    file: Path
+    export: str | None
+    args: tuple[str, ...]
+    argv: tuple[str, ...]
+    stdin: str | None
+    env: tuple[str, ...]
+    directories: list[Mounted]
+    deterministic: bool
+    limits: Limits
+
+    @property
+    def named(self) -> str:
+        return str(self.file) if self.export is None else f"{self.file}, {self.export}"
+
+
+async def _run(config: Config, wanted: _Wanted) -> Outcome:
+    file = wanted.file
     job: JobHandle | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(spin, f"running {export} of {file}; Ctrl-C cancels it")
+        tasks.start_soon(spin, f"running {wanted.named}; Ctrl-C cancels it")
         async with Scheduler(config=config) as scheduler:
             with anyio.CancelScope() as scope:
                 tasks.start_soon(_cancel_on_interrupt, scope)
                 with unreadable(file):
                     module = await scheduler.load(file)
-                try:
-                    function = module.function(export)
-                except UnknownExport as error:
-                    raise UnknownExport(f"{file}: {error}") from None
-                values = parse_arguments(args, function.params, export)
-                job = await scheduler.submit(module, export, *values, limits=limits)
+                request, before = await _request(config, module, wanted)
+                (job,) = await scheduler.submit_many([request])
                 outcome = await job
+                write_back(wanted.directories, before, outcome.files)
             if scope.cancelled_caught:
                 if job is None:
                     outcome = Outcome(status="cancelled", error="cancelled before it was queued")
@@ -105,6 +151,66 @@ async def _run(config: Config, file: Path, export: str, args: Sequence[str], lim
                     outcome = await job
         tasks.cancel_scope.cancel()
     return outcome
+
+
+async def _request(config: Config, module: Module, wanted: _Wanted) -> tuple[Request, dict[str, bytes]]:
+    """Return the job that the command line asks for, and the files that come with it."""
+    file, export, args = wanted.file, wanted.export, wanted.args
+    program: ProgramOptions = {"deterministic": wanted.deterministic}
+    values: Sequence[Any] = ()
+    if export is None:
+        if COMMAND not in module.functions:
+            raise UsageError(_choices(file, module))
+        program |= {"argv": wanted.argv, "name": file.name}
+    else:
+        try:
+            function = module.function(export)
+        except UnknownExport as error:
+            hint = f"; for an argument of the program itself write -- {export}" if COMMAND in module.functions else ""
+            raise UnknownExport(f"{file}: {error}{hint}") from None
+        # After -- come the arguments of whatever is run: that lets a negative number be one.
+        values = parse_arguments((*args, *wanted.argv), function.params, export)
+    before = mount(wanted.directories, config.limits.max.input)
+    program |= {
+        "env": dict(_variable(text) for text in wanted.env),
+        "files": before,
+        "dirs": {mounted.guest: mounted.access for mounted in wanted.directories if mounted.guest != "."},
+        "collect": [f"{mounted.guest}/" if mounted.guest != "." else "/" for mounted in wanted.directories],
+        "stdin": await anyio.to_thread.run_sync(
+            _read_input, wanted.stdin, module, config.limits.max.input, abandon_on_cancel=True
+        ),
+    }
+    return Request(module=module.digest, export=export, args=values, program=program, limits=wanted.limits), before
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--env {text}: write NAME=VALUE")
+    return name, value
+
+
+def _read_input(source: str | None, module: Module, most: int) -> bytes:
+    """Return the program's standard input; without `--stdin` this command's own, if the program could read it."""
+    if source is None and (_READ not in module.wasi or sys.stdin is None or sys.stdin.isatty()):
+        return b""
+    if source is None or source == "-":
+        return sys.stdin.buffer.read(most + 1)
+    path = Path(source)
+    with unreadable(path), path.open("rb") as stream:
+        return stream.read(most + 1)
+
+
+def _print(outcome: Outcome) -> None:
+    """Write what the guest wrote, and the values that it returned."""
+    sys.stdout.buffer.write(outcome.stdout)
+    sys.stdout.flush()
+    sys.stderr.buffer.write(outcome.stderr)
+    sys.stderr.flush()
+    if outcome.stdout_truncated or outcome.stderr_truncated:
+        complain("more was written than is kept; raise --output to see it")
+    if outcome.status == "succeeded" and outcome.values:
+        print_line(" ".join([format_value(value) for value in outcome.values]))
 
 
 async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:

@@ -2,7 +2,8 @@
 
 Integers are JSON numbers, exact to 64 bits, and are accepted as decimal strings too, because many JSON readers keep
 only 53 bits. NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity"; a v128 is 32 hex digits, its
-16 bytes in memory order; stdout and stderr are base64.
+16 bytes in memory order; stdin, stdout, stderr and the content of files
+are base64.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Limits, Outcome, State, Status, Trap, Value
+from wasmq.job import Access, Limits, Outcome, State, Status, Trap, Value
 from wasmq.types import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmq.store import JobRecord
+    from wasmq.submission import ProgramOptions
 
 __all__ = [
     "MAX_KEY",
@@ -93,23 +95,56 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         int | str | None, msgspec.Meta(description='Bytes kept of stdout and stderr together, or text such as "64KiB".')
     ] = None
 
+    files: Annotated[
+        int | str | None,
+        msgspec.Meta(description='Bytes that the job\'s files may have together, or text such as "16MiB".'),
+    ] = None
+
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
         fuel = int(self.fuel) if isinstance(self.fuel, str) else self.fuel
-        return Limits(fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output)
+        return Limits(fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output, files=self.files)
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One call to be queued."""
+    """One call to be queued, or without an export the run of a WASI command."""
 
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
-    export: str
+    export: str | None = None
     args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    argv: Annotated[tuple[str, ...], msgspec.Meta(description="Arguments that follow the program's name.")] = ()
+    env: dict[str, str] = {}
+    stdin: bytes = b""
+    files: Annotated[
+        dict[str, bytes], msgspec.Meta(description="Content by path, put into the job's scratch directory.")
+    ] = {}
+    collect: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description='Paths of files to bring back; one that ends in "/" is all files below it.'),
+    ] = ()
+    dirs: Annotated[
+        dict[str, Access], msgspec.Meta(description="Directories that the guest gets under names of their own.")
+    ] = {}
+    name: Annotated[str, msgspec.Meta(description="The program's name, its first argument.")] = "program"
+    deterministic: Annotated[bool, msgspec.Meta(description="The same clock and random numbers in each run.")] = False
     limits: LimitsRequest = LimitsRequest()
     tenant: _Name = "default"
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+
+    def program(self) -> ProgramOptions:
+        """Return what a WASI guest is to see."""
+        return {
+            "argv": self.argv,
+            "env": self.env,
+            "stdin": self.stdin,
+            "files": self.files,
+            "collect": self.collect,
+            "dirs": self.dirs,
+            "name": self.name if self.name != "program" else "",
+            "deterministic": self.deterministic,
+        }
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +157,9 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     memory_peak: int
     stdout: bytes
     stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+    files: dict[str, bytes]
     exit_code: int | None
     error: str | None
     trap: Trap | None
@@ -225,6 +263,9 @@ def _outcome_body(outcome: Outcome) -> OutcomeBody:
         memory_peak=outcome.memory_peak,
         stdout=outcome.stdout,
         stderr=outcome.stderr,
+        stdout_truncated=outcome.stdout_truncated,
+        stderr_truncated=outcome.stderr_truncated,
+        files=outcome.files,
         exit_code=outcome.exit_code,
         error=outcome.error,
         trap=outcome.trap,

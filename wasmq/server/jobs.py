@@ -9,6 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.types import ASGIApp
 
 from wasmq import submission as core
+from wasmq.admission import check_export
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
 from wasmq.server.context import Context, context_of, encode, json_response, query_of
@@ -105,10 +106,12 @@ async def _submit(context: Context, requests: list[core.Request]) -> list[bytes]
 
 def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
     module = context.scheduler.module(wanted.module)
+    export = check_export(module, wanted.export)
     return core.Request(
         module=wanted.module,
-        export=wanted.export,
-        args=arguments(module.function(wanted.export).params, wanted.args, where),
+        export=export,
+        args=arguments(module.function(export).params, wanted.args, where),
+        program=wanted.program(),
         limits=wanted.limits.limits(),
         tenant=wanted.tenant,
         priority=wanted.priority,

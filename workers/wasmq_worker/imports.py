@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 WASI: Final = b"wasi_snapshot_preview1"
 WAITING: Final = frozenset({"poll_oneoff"})
 """The functions that may have to wait."""
+MEMORYLESS: Final = frozenset({"proc_exit", "proc_raise", "sched_yield"})
+"""The functions that do not touch the guest's memory, of which it then needs none."""
 
 _OUT_OF_FUEL: Final = 11  # wasmtime/trap.h
 _MEMORY: Final = b"memory"
@@ -68,6 +70,10 @@ def memory_of(caller: int, context: int) -> memoryview:
     size = _memory_size(context, _memory_at)
     view: memoryview = _view(_memory_data(context, _memory_at), size, _WRITABLE)
     return view
+
+
+def _no_memory(_caller: int, _context: int) -> memoryview:
+    return memoryview(b"")
 
 
 class Imports:
@@ -123,12 +129,13 @@ def _direct(name: str, function: Callable[..., int], params: tuple[str, ...], re
     """Return the callback for a function that never waits."""
     unpack = Struct("<" + "".join({"i32": "I12x", "i64": "Q8x"}[kind] for kind in params)).unpack
     size = _RAW * len(params)
+    memory_for = _no_memory if name in MEMORYLESS else memory_of
 
     def call(_env: int | None, caller: int, slots: int, _count: int) -> int:
         guest = stage.guest
         try:
             context = _caller_context(caller)
-            errno = function(guest.world, memory_of(caller, context), *unpack(_string_at(slots, size)))
+            errno = function(guest.world, memory_for(caller, context), *unpack(_string_at(slots, size)))
             guest.pay(context)
         except BaseException as error:
             return end(guest, name, error)

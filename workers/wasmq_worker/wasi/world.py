@@ -32,8 +32,11 @@ class World:
     Every guest finds the root of its files preopened as "." and as "/". `dirs` names directories that are preopened
     before them under names of their own, True for those in which nothing may be changed.
 
+    `streams` are standard input, output and error; `preopens` the directories that a guest has from the start, by name.
+
     `moved` is what the guest's calls have cost so far, in bytes: each byte copied into or out of its memory, 8 for each
-    buffer named in a vector, and what the file system did besides (zeros filled in, links followed, names listed).
+    buffer named in a vector and for each item of a list, and what the file system did besides (zeros filled in, links
+    followed, names listed).
     """
 
     def __init__(
@@ -64,13 +67,12 @@ class World:
                 self.tree.freeze(directory)
         self.tree.work = 0
         allowance = Allowance(output_cap)
-        self._stdout, self._stderr = Output(allowance), Output(allowance)
+        self.streams = (Input(stdin), Output(allowance), Output(allowance))
+        self.preopens: dict[str, Directory] = {**dict(preopened), "/": self.tree.root}
         self.descriptors = Table(
             self.tree,
             (
-                Input(stdin),
-                self._stdout,
-                self._stderr,
+                *self.streams,
                 *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
                 # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
                 # the one, absolute paths to the other.
@@ -91,22 +93,22 @@ class World:
     @property
     def stdout(self) -> bytearray:
         """What was kept of standard output."""
-        return self._stdout.kept
+        return self.streams[1].kept
 
     @property
     def stderr(self) -> bytearray:
         """What was kept of standard error."""
-        return self._stderr.kept
+        return self.streams[2].kept
 
     @property
     def stdout_truncated(self) -> bool:
         """Whether more was written to standard output than was kept."""
-        return self._stdout.truncated
+        return self.streams[1].truncated
 
     @property
     def stderr_truncated(self) -> bool:
         """Whether more was written to standard error than was kept."""
-        return self._stderr.truncated
+        return self.streams[2].truncated
 
     def random(self, count: int) -> bytes:
         """Return random bytes; with `deterministic` the same ones each time."""
@@ -128,7 +130,7 @@ class World:
                 continue
             if isinstance(place.node, File) and not place.slashed:
                 found[name] = bytes(place.node.content)
-            elif isinstance(place.node, Directory) and (name.endswith("/") or not path):
+            elif isinstance(place.node, Directory) and name.endswith("/"):
                 self._collect_below(place.node, name, found)
         return found
 
