@@ -11,6 +11,7 @@ from watching import ENDLESS, running, sample, until, until_running
 import wasmq
 from wasmq.config import Config, ModulesConfig
 from wasmq.errors import ConfigError, StoreUnavailable, UnknownModule
+from wasmq.store.books import Put
 
 SPIN = """(module
   (func (export "spin") (loop $again (br $again)))
@@ -142,27 +143,31 @@ async def test_cancelling_a_submit_cancels_what_it_submitted(resume, monkeypatch
     """Whoever stops waiting for `submit` has no handle: the job that was accepted meanwhile does not run."""
     async with resume() as scheduler:
         module = await scheduler.load(SPIN)
-        put = scheduler._store.put
-        accepted = asyncio.Event()
-        release = asyncio.Event()
+        await (await scheduler.submit(module, "mul", 2, 4, key="k"))
+        add = scheduler._store._writer.add
+        under_way = asyncio.Event()
 
-        async def slow(jobs):
-            stored = await put(jobs)
-            accepted.set()
-            await release.wait()
-            return stored
+        def seen(operation):
+            if isinstance(operation, Put):
+                under_way.set()
+            return add(operation)
 
-        monkeypatch.setattr(scheduler._store, "put", slow)
-        task = asyncio.create_task(scheduler.submit(module, "spin", limits=ENDLESS))
-        await accepted.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        (record,) = await scheduler.jobs()
-        release.set()
-        assert (await scheduler.wait(record.job.id)).outcome.status == "cancelled"
-        assert scheduler._handles == {}
-        monkeypatch.setattr(scheduler._store, "put", put)
+        monkeypatch.setattr(scheduler._store._writer, "add", seen)
+        # One that is accepted, and two that are not: a key used before, for the same call and for another one.
+        for options in ({}, {"key": "k", "export": "mul", "args": (2, 4)}, {"key": "k"}):
+            request = {"export": "spin", "args": (), "limits": ENDLESS} | options
+            task = asyncio.create_task(scheduler.submit_many([wasmq.Request(module=module.digest, **request)]))
+            await under_way.wait()
+            under_way.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await until(lambda: scheduler._gate._queued == 0 and not scheduler._handles)
+        records = await scheduler.jobs()
+        assert [(await scheduler.wait(record.job.id)).outcome.status for record in records] == [
+            "cancelled",
+            "succeeded",
+        ]
         assert (await scheduler.run(module, "mul", 2, 4)).value == 8
 
 

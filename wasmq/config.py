@@ -145,7 +145,7 @@ class ModulesConfig(_Section, frozen=True):
     """`[modules]`: where compiled modules are kept, and what compiling one may cost."""
 
     directory: str | None = None
-    """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
+    """None is beside the store's file, or without one wasmq/ in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
     max_size: Size = Size(64 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000

@@ -26,7 +26,7 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
-from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, HandedBack, Settler
+from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY, modules_beside
 from wasmq.submission import ProgramOptions, Request, Submission
@@ -177,8 +177,7 @@ class Scheduler:
             handles=self._handles,
             cancel=self.cancel,
             work=self._work,
-            abandoned=lambda ids: self._settler.add([CancelWish(job_id) for job_id in ids]),
-            tasks=tasks,
+            doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()

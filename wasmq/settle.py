@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wasmq.handles import JobHandle
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
-    from wasmq.store import Store
+    from wasmq.store import Cancellation, Store
 
 
 class Ran(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +67,13 @@ class CancelWish(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
-News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish
+class Doubtful(msgspec.Struct, frozen=True, gc=False):
+    """Whoever submitted a job went away while the store was taking it: it is not wanted, if it was taken at all."""
+
+    job: Job
+
+
+News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
@@ -89,7 +95,7 @@ class Settler:
         handles: dict[str, JobHandle],
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
-        cancel: Callable[[Sequence[str]], Awaitable[object]],
+        cancel: Callable[[Sequence[str]], Awaitable[list[Cancellation]]],
         work: Bell,
         tasks: TaskGroup,
     ) -> None:
@@ -169,6 +175,7 @@ class Settler:
         again: list[Job] = []
         unharmed: list[Job] = []
         wishes: list[str] = []
+        doubtful: list[Job] = []
         for item in news:
             match item:
                 case Ran():
@@ -191,6 +198,8 @@ class Settler:
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
                     wishes.append(item.id)
+                case Doubtful():
+                    doubtful.append(item.job)
         if again:
             await self._release(again, charged=True)
         if unharmed:
@@ -199,6 +208,8 @@ class Settler:
             await self._record(ends)
         if wishes:
             await self._insist(lambda: self._cancel(wishes))
+        if doubtful:
+            await self._clear_up(doubtful)
         self._work.ring()
         self.idle.ring()
 
@@ -246,6 +257,14 @@ class Settler:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
         await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
+
+    async def _clear_up(self, jobs: list[Job]) -> None:
+        found = await self._insist(lambda: self._cancel([job.id for job in jobs]))
+        for job, what in zip(jobs, found, strict=True):
+            if what == "unknown":
+                self._handles.pop(job.id, None)
+                self._gate.leave(job.tenant, 1)
+                self._fairness.settled(job.tenant, job.cost, 0.0)
 
     async def _insist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Have the store record something, again and again while it cannot: what is in hand is not thrown away.

@@ -15,12 +15,9 @@ from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.programs import check_program
-from wasmq.tasks import apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-
-    from anyio.abc import TaskGroup
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -65,7 +62,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Submission:
     """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
 
-    `abandoned` is told of jobs that were accepted when their caller was gone already.
+    `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
     """
 
     def __init__(
@@ -82,8 +79,7 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         work: Bell,
-        abandoned: Callable[[Sequence[str]], None],
-        tasks: TaskGroup,
+        doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self._limits = limits
         self._library = library
@@ -96,8 +92,7 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._work = work
-        self._abandoned = abandoned
-        self._tasks = tasks
+        self._doubtful = doubtful
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
@@ -109,9 +104,7 @@ class Submission:
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
-            if not self._store.durable:
-                return await self._accept(jobs)
-            return await self._accept_apart(jobs)
+            return await self._accept(jobs)
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
@@ -174,30 +167,6 @@ class Submission:
                 with suppress(UnknownModule):
                     await self._library.recall(digest)
 
-    async def _accept_apart(self, jobs: Sequence[Job]) -> list[JobHandle]:
-        """Accept jobs in a task of their own: once the store has begun to record them there is no way back.
-
-        Whoever is cancelled meanwhile has no handle of the jobs and so no use for them: they are cancelled.
-        """
-        accepted = False
-        waiting = True
-
-        async def accept() -> list[JobHandle]:
-            nonlocal accepted
-            handles = await self._accept(jobs)
-            accepted = True
-            if not waiting:
-                self._abandoned([job.id for job in jobs])
-            return handles
-
-        try:
-            return await apart(self._tasks, accept)
-        except asyncio.CancelledError:
-            waiting = False
-            if accepted:
-                self._abandoned([job.id for job in jobs])
-            raise
-
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
         tagged = []
         handles = []
@@ -209,6 +178,10 @@ class Submission:
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
+        except asyncio.CancelledError:
+            # They are accepted or not, and nobody has a handle of them any more.
+            self._doubtful(tagged)
+            raise
         except BaseException:
             for job in tagged:
                 self._withdraw(job)

@@ -11,6 +11,7 @@ from wasmq.errors import (
     InvalidModule,
     JobError,
     Refused,
+    StoreUnavailable,
     UnknownExport,
     UnknownJob,
     UnsatisfiedImport,
@@ -87,7 +88,7 @@ def exit_for_error(error: BaseException) -> int:
             return Exit.INVALID_MODULE
         case Unreadable():
             return Exit.NO_INPUT
-        case Unavailable():
+        case Unavailable() | StoreUnavailable():
             return Exit.UNAVAILABLE
         case Refused():
             return Exit.REFUSED
