@@ -241,7 +241,11 @@ def test_the_locks_fit_what_is_declared(name: str) -> None:
     project, groups = settings["project"], settings["dependency-groups"]
     wanted = {
         "build": groups["build"],
-        "dev": [*groups["build"], *(each for each in groups["dev"] if isinstance(each, str))],
+        "dev": [
+            *groups["build"],
+            *(each for each in groups["dev"] if isinstance(each, str)),
+            *project["optional-dependencies"]["postgres"],
+        ],
         "run": [*project["dependencies"], *project["optional-dependencies"]["serve"]],
     }
     locked: dict[str, list[str]] = {}

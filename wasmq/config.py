@@ -148,12 +148,16 @@ class HostConfig(_Section, frozen=True):
 
 
 class StoreConfig(_Section, frozen=True):
-    """`[store]`: how long finished jobs can be asked for."""
+    """`[store]`: how long finished jobs can be asked for, and how long is waited for whom."""
 
     history: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Finished jobs kept."""
     history_age: _Seconds = 86_400.0
     """Seconds that a finished job is kept."""
+    lease: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 15.0
+    """Seconds after which the jobs of a daemon that died run again in another one that shares its store."""
+    timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] = 10.0
+    """Seconds that something is tried while the store's server is away; then it is refused."""
 
 
 class ServerConfig(_Section, frozen=True):

@@ -70,7 +70,9 @@ class Dispatcher:
                 try:
                     await self._dispatch()
                     pause = await self._pause()
+                    self.claiming = True
                 except StoreUnavailable as error:
+                    self.claiming = False
                     self._log.warning("store.unavailable", error=str(error))
                     pause = _TRY_AGAIN
                 await self._work.wait(pause)

@@ -50,10 +50,6 @@ class ConfigError(WasmqError):
     """Raised when a configuration file, variable or argument has an unknown key or an impossible value."""
 
 
-class StoreUnavailable(WasmqError):
-    """Raised when the store cannot record or read something now, as on a full disk; nothing of it has happened."""
-
-
 class WorkerUnavailable(WasmqError):
     """Raised when a worker process cannot be started at all, or keeps dying before it is ready."""
 
@@ -113,6 +109,14 @@ class KeyConflict(Refused):
 
 class SchedulerClosed(Refused):
     """Raised when a job is submitted to a scheduler that has not started, is stopping, or has stopped."""
+
+
+class StoreUnavailable(Refused):
+    """Raised when the store cannot do something now: its disk is full, its server has been away for `[store] timeout`.
+
+    What was accepted is safe there. Whether the job of a `submit` that raised it was stored on a server is not known:
+    with a key, submitting it again is safe.
+    """
 
 
 class UnknownJob(WasmqError):

@@ -65,7 +65,7 @@ class Fairness:
         """Correct a tenant's tags by what its job really used in place of the `cost` it was expected to."""
         account = self._accounts.get(tenant)
         if account is not None:
-            account.waiting -= 1
+            account.waiting = max(0, account.waiting - 1)  # others tag jobs too, where they share a store
             account.finish += (used - cost) / account.weight
 
     def learn(self, module: str, export: str, used: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,20 +22,24 @@ from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
+from wasmq.store import SharedStore
 from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from anyio.abc import TaskGroup
 
     from wasmq.config import ModulesConfig
     from wasmq.metrics import Metrics
+    from wasmq.store import Store
     from wasmq_worker.protocol import Described
 
 _Text = Annotated[str, msgspec.Meta(max_length=100_000)]
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +168,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class Library:
-    """The modules of one scheduler. `tasks` owns the process that compiles."""
+    """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others."""
 
-    def __init__(self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup) -> None:
+    def __init__(
+        self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup, store: Store | None = None
+    ) -> None:
         self._config = config
         self._metrics = metrics
         self._tasks = tasks
@@ -174,6 +181,8 @@ class Library:
         self._modules: dict[str, Module] = {}
         self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
+        self._store = store if isinstance(store, SharedStore) else None
+        self._shared: set[str] = set()
 
     def __getitem__(self, digest: str) -> Module:
         try:
@@ -201,9 +210,12 @@ class Library:
             )
         key = hashlib.sha256(data).hexdigest() if len(data) < 2**16 else await anyio.to_thread.run_sync(_digest, data)
         try:
-            return await self._once(key, lambda: self._make(key, data))
+            module = await self._once(key, lambda: self._make(key, data))
         except InvalidModule as error:
             raise InvalidModule(f"{name}{str(error).removeprefix('module')}") from None
+        if self._store is not None and module.digest not in self._shared:
+            await self._share(self._store, module.digest, data if key == module.digest else None)
+        return module
 
     def counted(self, digest: str) -> Module:
         """Return a module as linked jobs run it: with an artifact for the engine that counts memory itself.
@@ -217,6 +229,15 @@ class Library:
             return self._counted[digest]
         except KeyError:
             raise UnknownModule(f"module {digest[:12]} was not compiled for linking") from None
+
+    def has(self, digests: Sequence[str]) -> bool:
+        """Return whether all modules of a call are ready to be run: several are linked with each other."""
+        if len(digests) == 1:
+            return digests[0] in self._modules
+        return all(
+            digest in self._counted or ((module := self._modules.get(digest)) is not None and module.counted)
+            for digest in digests
+        )
 
     async def count(self, digest: str) -> None:
         """See to it that a module can be linked: compile it for that if it is not on the shelf. Raises `InvalidModule`.
@@ -232,10 +253,12 @@ class Library:
         await anyio.to_thread.run_sync(self._shelf.open_lasting)
 
     async def recall(self, digest: str) -> Module:
-        """Return a module that is loaded, or that another life of this directory has kept.
+        """Return a module that is loaded, that another life of this directory has kept, or that a shared store has.
 
         Raises `UnknownModule` when it is not there either, or `InvalidModule`.
         """
+        if not _DIGEST.fullmatch(digest):
+            return self[digest]
         return await self._once(digest, lambda: self._fetch(digest))
 
     async def repair(self, broken: Module) -> None:
@@ -299,14 +322,27 @@ class Library:
         return wasm
 
     async def _fetch(self, digest: str) -> Module:
-        if (found := await anyio.to_thread.run_sync(self._shelf.find, digest)) is not None:
+        found = await anyio.to_thread.run_sync(self._shelf.find, digest)
+        if found is not None and found[0].digest == digest:  # else it is the digest of a text
             self._metrics.module_cached("hit")
             return self._add(found)
         wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+            if wasm is not None and await anyio.to_thread.run_sync(_digest, wasm) != digest:
+                raise UnknownModule(f"module {printable(digest, 80)}: the store has other bytes than its digest says")
         if wasm is None:
             raise UnknownModule(f"module {printable(digest, 80)} is not in {self._shelf.directory}")
         self._metrics.module_cached("miss")
         return self._add(await self._compile(wasm, digest))
+
+    async def _share(self, store: SharedStore, digest: str, wasm: bytes | None) -> None:
+        """Put a module's bytes into the store, before any job can call it there."""
+        if wasm is None:  # it was loaded as text
+            wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is not None:
+            await store.put_module(digest, wasm)
+            self._shared.add(digest)
 
     async def _compile(self, data: bytes, key: str | None = None) -> tuple[Described, Path, int]:
         artifact = await self._compiler.compile(data, self._tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
@@ -14,7 +15,7 @@ from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
+from wasmq.errors import Refused, SchedulerClosed, UnknownJob, UnknownModule, error_for
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
@@ -28,11 +29,13 @@ from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
-from wasmq.store import Cancellation, JobRecord, Store, open_store
+from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY, modules_beside
 from wasmq.submission import ProgramOptions, Request, Submission
 from wasmq.tasks import apart, leave
+from wasmq.upkeep import Upkeep
 from wasmq.version import __version__
+from wasmq.watch import Watcher
 from wasmq.window import Window
 
 if TYPE_CHECKING:
@@ -96,6 +99,7 @@ class Scheduler:
         self._handles: dict[str, JobHandle] = {}
         self._work = Bell()
         self._tasks: TaskGroup | None = None
+        self._upkeep: Upkeep | None = None
         self._stopped = False
         self._ended = anyio.Event()
         self.metrics = Metrics(
@@ -128,7 +132,7 @@ class Scheduler:
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
         queued = await self._store.open()
-        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks)
+        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks, self._store)
         if self._store.durable:
             await self._library.open()
         self._pool = Pool(
@@ -198,6 +202,33 @@ class Scheduler:
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
             await tasks.start(loop.run)
+        if isinstance(self._store, SharedStore):
+            await self._share(self._store, tasks)
+
+    async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
+        """Start what it takes to get along with other daemons."""
+        self._upkeep = Upkeep(
+            store=store,
+            lease=self.config.store.lease,
+            fairness=self._fairness,
+            gate=self._gate,
+            settler=self._settler,
+            clock=self._clock,
+            work=self._work,
+        )
+        watcher = Watcher(
+            store=store,
+            handles=self._handles,
+            runs_here=self._pool.holds,
+            ended=self._settler.finished_elsewhere,
+            cancel=self._cancel_here,
+            # Longer than a `put` can take.
+            patience=3 * self.config.store.timeout,
+            clock=self._clock,
+            work=self._work,
+        )
+        for loop in (*store.loops(), self._upkeep, watcher):
+            await tasks.start(loop.run)
 
     def _modules_config(self) -> ModulesConfig:
         """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
@@ -262,6 +293,14 @@ class Scheduler:
         except Refused as error:
             self.metrics.rejected(error.reason)
             raise
+
+    async def recall(self, digests: Iterable[str]) -> None:
+        """Load modules that an earlier life of the store has kept, or another daemon; what is nowhere stays unknown."""
+        self._check_running()
+        for digest in digests:
+            if self._store.durable and digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     def modules(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
@@ -428,11 +467,15 @@ class Scheduler:
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
         found = await self._cancel_queued(ids, outcome, known)
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
-        self._settler.unwanted(running)
-        self._crew.send(self._pool.cancel(running))
-        waiting = [*self._pool.drop_alone(running), *self._dispatcher.drop(running)]
-        self._settler.add([HandedBack(job) for job in waiting])
+        self._cancel_here(running)
         return found
+
+    def _cancel_here(self, ids: Sequence[str]) -> None:
+        """Cancel jobs that run here."""
+        self._settler.unwanted(ids)
+        self._crew.send(self._pool.cancel(ids))
+        waiting = [*self._pool.drop_alone(ids), *self._dispatcher.drop(ids)]
+        self._settler.add([HandedBack(job) for job in waiting])
 
     async def _cancel_queued(
         self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
@@ -509,6 +552,8 @@ class Scheduler:
             return
         self._stopped = True
         self._gate.close()
+        if self._upkeep is not None:
+            self._upkeep.stop()
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):

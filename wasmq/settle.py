@@ -77,7 +77,7 @@ News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
-_LAST_TRIES = 5  # by a scheduler that is stopping
+_LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
 class Settler:
@@ -150,13 +150,25 @@ class Settler:
     async def _settle_all(self) -> None:
         while self._news:
             news, self._news = self._news, []
-            await self._settle(news)
+            try:
+                await self._settle(news)
+            except StoreUnavailable as error:
+                # Only a scheduler that stops gives up.
+                self._log.error("store.not_told", news=len(news), error=str(error))
 
     async def finish_queued(self, job: Job, outcome: Outcome) -> None:
         """Tell of a job that the store has finished while it was queued."""
         self._gate.leave(job.tenant, 1)
         self._fairness.settled(job.tenant, job.cost, 0.0)
         self._tell(job, outcome)
+
+    def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
+        """Hand over the outcome of a job that another daemon has finished, and counted."""
+        self._unwanted.discard(job.id)
+        handle = self._handles.pop(job.id, None)
+        if handle is not None:
+            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            handle.settle(outcome)
 
     async def _settle(self, news: list[News]) -> None:
         ends: list[tuple[Job, Outcome]] = []
@@ -208,6 +220,7 @@ class Settler:
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
             if not is_recorded:
+                self._unwanted.discard(job.id)
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
             self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
@@ -261,13 +274,15 @@ class Settler:
         """
         pause = _PAUSE
         tries = 0
+        started = self._clock.monotonic()
         while True:
             try:
                 return await work()
             except StoreUnavailable as error:
                 tries += 1
                 self._log.warning("store.unavailable", error=str(error), tries=tries)
-                if self.stopping and tries >= _LAST_TRIES:
+                long = self._clock.monotonic() - started > _LAST_SECONDS
+                if self.stopping and (tries >= _LAST_TRIES or long):
                     raise
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

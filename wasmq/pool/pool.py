@@ -178,6 +178,10 @@ class Pool:
                 tickets.setdefault(place[0], []).append(place[1])
         return [Sending(worker, Cancel(batch)) for worker, batch in tickets.items()]
 
+    def holds(self, job_id: str) -> bool:
+        """Return whether a job is with a worker."""
+        return job_id in self._tickets
+
     def drop_alone(self, ids: Iterable[str]) -> list[Job]:
         """Strike off those of the jobs that wait for a worker of their own, and return them."""
         if not self._alone:

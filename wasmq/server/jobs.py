@@ -33,6 +33,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
     query_of(request, ())
     wanted = decode(_DECODER, await request.body())
     key = request.headers.get("idempotency-key")
+    await context.scheduler.recall({each.module for each in (wanted if isinstance(wanted, list) else [wanted])})
     if isinstance(wanted, JobRequest):
         [body] = await _submit(context, [_checked(context, wanted, key=_one_key(wanted.key, key))])
         return json_response(body, 202)

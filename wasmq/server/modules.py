@@ -165,6 +165,7 @@ async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
     """Return one module."""
     query_of(request, ())
     scheduler = context_of(request.app).scheduler
+    await scheduler.recall([request.path_params["digest"]])
     return json_response(module_body(scheduler.module(request.path_params["digest"])))
 
 

@@ -64,7 +64,7 @@ def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[
     kind = next(kind for kind in type(error).__mro__ if kind in STATUSES)
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
     problem = Problem(f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], str(error))
-    return _response(problem, {"Retry-After": "1"} if kind is errors.QueueFull else None)
+    return _response(problem, {"Retry-After": "1"} if kind in (errors.QueueFull, errors.StoreUnavailable) else None)
 
 
 def _from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -31,9 +33,15 @@ def open_store(url: str, config: StoreConfig, clock: Clock) -> Store:
         from wasmq.store.sqlite import SQLiteStore
 
         return SQLiteStore(path, config, clock)
+    if url.startswith(("postgresql://", "postgres://")):
+        if importlib.util.find_spec("asyncpg") is None:
+            raise ConfigError("scheduler.store: a store on PostgreSQL needs asyncpg: pip install 'wasmq[postgres]'")
+        from wasmq.store.postgres import PostgresStore
+
+        return PostgresStore(url, config, clock)
     raise ConfigError(
-        f"scheduler.store: {url!r} names no store; write 'memory://', 'sqlite:///relative.db' or "
-        "'sqlite:////absolute.db'"
+        f"scheduler.store: {without_password(url)!r} names no store; write 'memory://', 'sqlite:///relative.db', "
+        "'sqlite:////absolute.db' or 'postgresql://user@host/database'"
     )
 
 
@@ -41,6 +49,11 @@ def modules_beside(url: str) -> Path | None:
     """Return where modules are kept that must last as long as the store's jobs; None where the store says nothing."""
     path = _path(url)
     return None if path is None else path.with_name(f"{path.name}-modules")
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown."""
+    return re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1@", url)
 
 
 def _path(url: str) -> Path | None:
