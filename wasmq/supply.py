@@ -32,6 +32,7 @@ class Supply(NamedTuple):
     """What became of one import: its `source`, or None and the `problem` with it.
 
     `part` and `position` say of a linked one which part of the job exports it, and at which place among its exports.
+    `is_open` says that no link has taken the name, so that others may still satisfy it.
     """
 
     wanted: Import
@@ -39,6 +40,7 @@ class Supply(NamedTuple):
     problem: str | None = None
     part: int = -1
     position: int = -1
+    is_open: bool = False
 
 
 class Part(NamedTuple):
@@ -135,9 +137,9 @@ def _supplies(
         elif offer == wanted.type:
             found.append(Supply(wanted, "wasi"))
         elif offer is not None:
-            found.append(Supply(wanted, None, _another_type(name, wanted.type, offer)))
+            found.append(Supply(wanted, None, _another_type(name, wanted.type, offer), is_open=True))
         else:
-            found.append(Supply(wanted, None, f"nobody offers the import {name} {wanted.type}"))
+            found.append(Supply(wanted, None, f"nobody offers the import {name} {wanted.type}", is_open=True))
     return tuple(found)
 
 

@@ -296,7 +296,7 @@ class Instance:
         return Ended(
             self.assignment.ticket,
             "succeeded",
-            self._layout.read(buffer, self._address, _VALUES),
+            self._layout.read(buffer, _VALUES, self._address),
             self._spent(),
             self._memory(),
             now - self.started,

@@ -73,10 +73,10 @@ class Layout:
             if arg != arg and isinstance(arg, float):
                 _u32.pack_into(buffer, offset + place * SIZE + 8, _narrow(arg))
 
-    def read(self, buffer: bytearray, address: int, offset: int) -> tuple[Value, ...]:
-        """Return the results that lie at `offset` of a buffer at `address`, once: references are given back.
+    def read(self, buffer: bytearray | bytes, offset: int, address: int | None = None) -> tuple[Value, ...]:
+        """Return the results that lie at `offset`. A reference is None when it is null, else a `Reference`.
 
-        A reference is None when it is null, else a `Reference`.
+        With the buffer's `address` references are given back, so read them only once.
         """
         values = self._unpack.unpack_from(buffer, offset)
         if not self._singles_out and not self._references:
@@ -88,7 +88,8 @@ class Layout:
         for place in self._references:
             kind, store = _reference.unpack_from(buffer, offset + place * SIZE)
             found[place] = Reference(_MARKERS.get(kind, "anyref")) if store else None
-            capi.val_unroot(address + offset + place * SIZE)
+            if address is not None:
+                capi.val_unroot(address + offset + place * SIZE)
         return tuple(found)
 
 
