@@ -153,6 +153,19 @@ async def test_memories_made_between_other_jobs_turns_count_for_their_own_job(ma
             assert (outcome.value, outcome.memory_peak) == (3, 3 * PAGE)
 
 
+async def test_tables_are_bounded_over_all_instances(make_scheduler):
+    """A linked job has room for more tables than one module alone, but not for any number."""
+    tables = '(module (func (export "f")) {} (memory {}))'
+    async with running(make_scheduler) as scheduler:
+        user = await scheduler.load('(module (import "m0" "f" (func $f)) (func (export "g") (call $f)))')
+        modules = [await scheduler.load(tables.format("(table 1 funcref) " * 8, number)) for number in range(5)]
+        statuses = []
+        for count in (4, 5):
+            link = {f"m{place}": module for place, module in enumerate(modules[:count])}
+            statuses.append((await (await scheduler.submit(user, "g", link=link))).status)
+    assert statuses == ["succeeded", "trapped"]
+
+
 async def test_a_linked_module_asks_wasi_with_its_own_memory(make_scheduler):
     """WASI writes where the module that calls it has its memory, and both print into one output."""
     hello = """(module
