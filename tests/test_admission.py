@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from wasmq import admission
 from wasmq.config import LimitCeilings, LimitsConfig, Size
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
+from wasmq.host import HostFunctions
 from wasmq.job import Caps, Limits
 from wasmq.modules import Module
 from wasmq.types import Extern, FunctionType, Import, MemoryType
@@ -36,6 +37,7 @@ def module_of(*exports, imports=()):
         kind="module",
         exports=exports,
         imports=imports,
+        offers=(None,) * len(imports),
         size=1,
         artifact=Path("/nowhere"),
         counted=False,
@@ -180,7 +182,7 @@ def test_an_import_that_nobody_offers_is_named():
     imports = (Import("env", "log", function("i32")), Import("env", "time", function()))
     module = module_of(Extern("f", function()), imports=imports)
     with pytest.raises(UnsatisfiedImport, match=r"offers the import env\.log \(func \(param i32\)\) \(and 1 more\)$"):
-        admission.check_call(module, "f", ())
+        admission.check_imports(module, (), HostFunctions(0), "default", ())
 
 
 def test_no_limits_are_the_defaults():

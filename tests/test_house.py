@@ -36,7 +36,7 @@ PURE = [
 HARMLESS = frozenset(
     {
         *("__future__", "bisect", "collections", "enum", "functools", "heapq", "itertools", "math", "operator"),
-        *("re", "string", "struct", "typing", "msgspec"),
+        *("base64", "binascii", "re", "string", "struct", "typing", "msgspec"),
     }
 )
 CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "sleep", "time", "time_ns", "utcnow", "wall"})

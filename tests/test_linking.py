@@ -7,6 +7,7 @@ import pytest
 from watching import running
 
 import wasmq
+from wasmq.submission import Request
 from wasmq.supply import MAX_LINKS
 
 ENGINES = ["native", "interpreter"]
@@ -60,6 +61,19 @@ async def test_two_jobs_never_see_each_others_bytes(make_scheduler):
         jobs = [await scheduler.submit(user, "swap", number, link={"env": shared}) for number in range(1, 101)]
         for number, outcome in enumerate(await asyncio.gather(*jobs), 1):
             assert outcome.values == (0, number)
+
+
+async def test_jobs_of_one_batch_have_links_of_their_own(make_scheduler):
+    """The same call with different links, submitted together: each runs with its own."""
+    answers = [f'(module (func (export "f") (result i32) (i32.const {number})))' for number in range(5)]
+    async with running(make_scheduler) as scheduler:
+        user = await scheduler.load(
+            '(module (import "m" "f" (func $f (result i32))) (func (export "g") (result i32) (call $f)))'
+        )
+        modules = [await scheduler.load(text) for text in answers]
+        requests = [Request(module=user.digest, export="g", link={"m": module}) for module in modules]
+        outcomes = [await handle for handle in await scheduler.submit_many(requests)]
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3, 4]
 
 
 async def test_what_is_not_named_is_not_reachable(make_scheduler):

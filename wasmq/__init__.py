@@ -31,16 +31,21 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
+from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
+from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
     "BudgetExhausted",
     "Cancelled",
+    "Case",
     "Config",
     "ConfigError",
+    "Err",
     "Exited",
+    "HostCall",
     "InvalidArguments",
     "InvalidLimit",
     "InvalidModule",
@@ -53,6 +58,7 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
@@ -61,6 +67,7 @@ __all__ = [
     "Request",
     "Scheduler",
     "SchedulerClosed",
+    "Some",
     "Tenant",
     "TimedOut",
     "Trap",
@@ -72,5 +79,9 @@ __all__ = [
     "WasmqError",
     "WorkerUnavailable",
     "__version__",
+    "f32",
+    "f64",
+    "i32",
+    "i64",
     "load_config",
 ]

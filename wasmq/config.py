@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "EngineName",
+    "HostConfig",
+    "HostFunctionConfig",
     "LimitCeilings",
     "LimitsConfig",
     "LogsConfig",
@@ -43,6 +45,7 @@ _OTHER_VARIABLES = frozenset({"WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
 _TEST_PREFIX = "WASMQ_TEST_"
 MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so the most that one job can have
 
+MAX_HOST_BYTES = 16 * 2**20
 MAX_CARRIED = 60 * 2**20  # bytes of files and output that one frame between the processes has room for
 
 
@@ -71,8 +74,8 @@ class SchedulerConfig(_Section, frozen=True):
     """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
     quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000
     """Fuel that an instance may spend before the next one gets its turn."""
-    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 1_000
-    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended."""
+    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 4_000
+    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended, 400 bytes unused."""
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
@@ -93,6 +96,7 @@ class LimitCeilings(_Section, frozen=True):
     files: Size = Size(32 * 2**20)
     input: Size = Size(16 * 2**20)
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
+    host_calls: _Count = 1_000_000
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -103,6 +107,7 @@ class LimitsConfig(_Section, frozen=True):
     timeout: _Seconds = 10.0
     output: Size = Size(2**20)
     files: Size = Size(16 * 2**20)
+    host_calls: _Count = 10_000
     max: LimitCeilings = LimitCeilings()
 
 
@@ -112,7 +117,34 @@ class PricesConfig(_Section, frozen=True):
     call: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 1_000
     """Fuel for one call of a WASI function."""
     byte: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 1
-    """Fuel for each byte that such a call moves: written, read, or copied into the guest's memory."""
+    """Fuel for each byte that such a call, or one of a host function, moves: written, read, or copied into memory."""
+    host: Annotated[int, msgspec.Meta(ge=0, le=10**15)] = 10_000
+    """Fuel for one call of a host function that has no price of its own."""
+
+
+class HostFunctionConfig(_Section, frozen=True):
+    """`[host.functions]`: one function, by its import path "package.module:name"; the rest as in `host_function`."""
+
+    path: str
+    price: int | None = None
+    max_calls: int | None = None
+    tenants: tuple[str, ...] = ()
+    inline: bool = False
+    params: tuple[str, ...] | None = None
+    results: tuple[str, ...] | None = None
+
+
+class HostConfig(_Section, frozen=True):
+    """`[host]`: the functions of this program that guests may call, and how many such calls run at once."""
+
+    concurrency: _Count = 1_000
+    """Coroutines; more of them wait."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 16
+    """Threads for plain functions; more calls of them wait."""
+    max_bytes: Size = Size(2**20)
+    """Bytes that one call may carry each way."""
+    functions: dict[str, str | HostFunctionConfig] = {}
+    """Import name such as "env.lookup" → import path, or a `HostFunctionConfig`."""
 
 
 class StoreConfig(_Section, frozen=True):
@@ -142,11 +174,11 @@ class ModulesConfig(_Section, frozen=True):
 
     directory: str | None = None
     """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
-    max_size: Size = Size(64 * 2**20)
+    max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000
     """Modules that one scheduler holds."""
-    compile_timeout: _Seconds = 60.0
+    compile_timeout: _Seconds = 300.0
     compile_memory: Size = Size(4 * 2**30)
     cache_size: Size = Size(8 * 2**30)
     """Bytes of artifacts kept on disk; the ones unused longest go first."""
@@ -168,11 +200,15 @@ class MetricsConfig(_Section, frozen=True):
 
 
 class Tenant(_Section, frozen=True):
-    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting."""
+    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting.
+
+    `grant` names host functions that its jobs may import, such as "env.lookup".
+    """
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
     max_queued: _Count | None = None
     """None is the scheduler's own `max_queued`."""
+    grant: tuple[str, ...] = ()
 
 
 class Config(_Section, frozen=True):
@@ -181,6 +217,7 @@ class Config(_Section, frozen=True):
     scheduler: SchedulerConfig = SchedulerConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
+    host: HostConfig = HostConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
@@ -201,7 +238,9 @@ class Config(_Section, frozen=True):
                 raise ValueError(
                     f"limits.max: {names} cannot be above {MAX_CARRIED >> 20}MiB, which is what one job can carry"
                 )
-        for name in ("fuel", "memory", "timeout", "output", "files"):
+        if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
+            raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

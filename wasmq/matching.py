@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
+from wasmq import wit
 from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def fits(offered: ExternType, wanted: ExternType, *, grown: bool = False) -> boo
             return _lists_fit(offered.params, wanted.params)
         case FunctionType() | MemoryType() | TableType() | GlobalType() | TagType():
             return False
+        case wit.Func() | wit.Definition() | wit.Resource() | wit.OtherItem():
+            return False  # a component's: it is never linked
     assert_never(wanted)
 
 

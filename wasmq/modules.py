@@ -11,12 +11,13 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
@@ -25,13 +26,15 @@ from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
 
     from wasmq.config import ModulesConfig
     from wasmq.metrics import Metrics
     from wasmq_worker.protocol import Described
+
+_Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +51,14 @@ class Module:
     start: bool
     memory: int
     exported_memory: int
-    offers: tuple[FunctionType | None, ...] = field(default=(), repr=False)
-    """For each import the type of the WASI function of that name, None where there is none; empty is none for all."""
-    functions: dict[str, FunctionType] = field(init=False, repr=False)
+    offers: tuple[FunctionType | bool | str | None, ...] = field(default=(), repr=False)
+    """For each import the type of the WASI function of that name, None where there is none; empty is none for all.
+
+    Of a component: see `Component`.
+    """
+    fixed: int = 0
+    """Bytes of a component's memories that cannot grow."""
+    functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
     """The ones that can be called from outside: place among all exports, and type."""
@@ -60,7 +68,7 @@ class Module:
     """The WASI functions that satisfy an import."""
     initialise: int = field(init=False, repr=False)
     """The place among all exports of what a reactor wants called before anything else, or -1."""
-    missing: tuple[tuple[Import, FunctionType | None], ...] = field(init=False, repr=False)
+    missing: tuple[tuple[Import, object], ...] = field(init=False, repr=False)
     """The imports that WASI does not satisfy, and the type of a function that only has the same name."""
 
     def __post_init__(self) -> None:
@@ -84,16 +92,74 @@ class Module:
         )
         derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
 
-    def function(self, export: str) -> FunctionType:
+    @property
+    def command(self) -> str | None:
+        """The export that runs it as a WASI command, None when it is none."""
+        return COMMAND if COMMAND in self.functions else None
+
+    def resolve(self, export: str) -> str:
+        """Return an export's full name; one that is not there stays as it is."""
+        return export
+
+    def function(self, export: str) -> FunctionType | wit.Func:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
-        found: FunctionType | None = self.functions.get(export)
+        found = self.functions.get(export)
         if found is not None:
             return found
         for extern in self.exports:
             if extern.name == export:
                 raise UnknownExport(f"export {printable(export)!r} is not a function but {extern.type}")
-        names = ", ".join(printable(name, 40) for name in list(self.functions)[:8]) or "none"
-        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {names}")
+        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {_listed(self.functions)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Component(Module):
+    """A loaded component. What an instance exports is named `instance#name`.
+
+    `offers` has for each import True if WASI 0.2 satisfies it, None where there is nothing of that name, else the type
+    of what there is.
+    """
+
+    def __post_init__(self) -> None:
+        functions = {each.name: each.type for each in self.exports if isinstance(each.type, wit.Func)}
+        callable_ = [name for name, function in functions.items() if wit.obstacle(function) is None]
+        derive = object.__setattr__
+        derive(self, "functions", functions)
+        derive(self, "signatures", ())
+        derive(self, "wasi", ())
+        derive(self, "initialise", -1)
+        supply = zip(self.imports, self.offers, strict=True)
+        derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if offer is not True))
+        derive(self, "places", {name: place for place, name in enumerate(callable_)})
+
+    @property
+    def command(self) -> str | None:
+        """See `Module`."""
+        return next((name for name in self.functions if wit.is_command(name)), None)
+
+    def resolve(self, export: str) -> str:
+        """Return an export's full name, given that or its last part if no other has it. Raises `UnknownExport`."""
+        if export in self.functions:
+            return export
+        found = [name for name in self.functions if name.rpartition("#")[2] == export]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownExport(f"export {printable(export)!r} is in several instances: {_listed(found)}")
+        for extern in self.exports:
+            if extern.name == export:
+                raise UnknownExport(f"export {printable(export)!r} is not a function: {extern}")
+        raise UnknownExport(f"no export {printable(export)!r}; the component's functions: {_listed(self.functions)}")
+
+    def function(self, export: str) -> wit.Func:
+        """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
+        function = self.functions[self.resolve(export)]
+        assert isinstance(function, wit.Func)
+        return function
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join([printable(name, 80) for name in list(names)[:8]]) or "none"
 
 
 class Library:
@@ -232,25 +298,10 @@ class Library:
         if len(self._modules) >= self._config.max_loaded and described.digest not in self._modules:
             raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
         try:
-            exports = msgspec.convert(described.exports, tuple[Extern, ...])
-            imports = msgspec.convert(described.imports, tuple[Import, ...])
-            offers = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
-            supply = tuple(zip(imports, offers, strict=True))
-        except (msgspec.ValidationError, ValueError) as error:
+            module = _module(described, path, size)
+        except (msgspec.ValidationError, ValueError, RecursionError) as error:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
-        module = self._modules[described.digest] = Module(
-            digest=described.digest,
-            kind="module",
-            exports=exports,
-            imports=imports,
-            offers=tuple(offer for _, offer in supply),
-            size=size,
-            artifact=path,
-            counted=described.counted,
-            start=described.start,
-            memory=described.memory,
-            exported_memory=described.exported_memory,
-        )
+        self._modules[described.digest] = module
         return module
 
     @staticmethod
@@ -265,3 +316,33 @@ class Library:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _module(described: Described, path: Path, size: int) -> Module:
+    """Return a module by its description. Raises `ValueError` and the like when that is nonsense."""
+    exports = msgspec.convert(described.exports, tuple[Extern, ...])
+    imports = msgspec.convert(described.imports, tuple[Import, ...])
+    rest: dict[str, Any] = {
+        "digest": described.digest,
+        "exports": exports,
+        "imports": imports,
+        "size": size,
+        "artifact": path,
+        "counted": described.counted,
+        "start": described.start,
+        "memory": described.memory,
+        "exported_memory": described.exported_memory,
+    }
+    if described.kind != "component":
+        offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
+        made = Module(kind="module", offers=offers, **rest)
+    else:
+        for type_ in [*[each.type for each in exports], *[each.type for each in imports]]:
+            if not isinstance(type_, wit.Item):
+                raise ValueError("a core type in a component")
+            wit.check_size(type_)
+        offers = msgspec.convert(described.offers, tuple[bool | _Text | None, ...])
+        made = Component(kind="component", offers=offers, fixed=described.fixed, **rest)
+    if len(offers) != len(imports):
+        raise ValueError("not an offer for each import")
+    return made

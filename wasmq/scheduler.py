@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
 
@@ -18,6 +18,8 @@ from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
 from wasmq.gauges import SchedulerGauges
+from wasmq.host import HostFunctions, offer_configured
+from wasmq.host_calls import HostCalls
 from wasmq.job import Outcome
 from wasmq.lag import LagMeter
 from wasmq.metrics import Metrics
@@ -32,7 +34,7 @@ from wasmq.version import __version__
 from wasmq.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from wasmq.handles import JobHandle
     from wasmq.job import Limits, State, Status
 
+_F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
 
 
@@ -83,6 +86,8 @@ class Scheduler:
         self._tenants = {**self.config.tenants, **(tenants or {})}
         self._clock = clock or SystemClock()
         self._store: Store = open_store(settings.store, self.config.store, self._clock)
+        self._functions = HostFunctions(self.config.prices.host)
+        offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(unknown_cost=settings.quantum)
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
@@ -125,6 +130,7 @@ class Scheduler:
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
             counted=self._library.counted,
+            imports=self._functions.imports,
         )
         self._settler = Settler(
             store=self._store,
@@ -140,7 +146,17 @@ class Scheduler:
             work=self._work,
             tasks=tasks,
         )
-        foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work)
+        calls = HostCalls(self.config.host, self.metrics, self._clock, tasks, lambda frames: self._crew.send(frames))
+        foreman = Foreman(
+            pool=self._pool,
+            settler=self._settler,
+            library=self._library,
+            functions=self._functions,
+            calls=calls,
+            metrics=self.metrics,
+            clock=self._clock,
+            work=self._work,
+        )
         self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
             store=self._store,
@@ -155,6 +171,7 @@ class Scheduler:
         self._submission = Submission(
             limits=self.config.limits,
             library=self._library,
+            functions=self._functions,
             store=self._store,
             fairness=self._fairness,
             gate=self._gate,
@@ -167,10 +184,43 @@ class Scheduler:
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
-        for loop in (self._settler, self._dispatcher, LagMeter(self.metrics, self._clock)):
+        for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
             await tasks.start(loop.run)
 
-    # Load and submit.
+    # Offer, load and submit.
+
+    def host_function(
+        self,
+        module: str,
+        name: str,
+        *,
+        price: int | None = None,
+        max_calls: int | None = None,
+        tenants: str | Iterable[str] = (),
+        inline: bool = False,
+        params: Sequence[str] | None = None,
+        results: Sequence[str] | None = None,
+    ) -> Callable[[_F], _F]:
+        """Offer a function of this program to guests, which import it as `module` `name`: a decorator.
+
+        It runs in this process while the guest is parked: a coroutine as a task, a plain function in a thread, or with
+        `inline` on the event loop, which it must not block. What it takes and gives is read from its annotations
+        (docs/guests.md), or said by `params` and `results` such as ("i32", "bytes"). Only the jobs of `tenants` ("*"
+        are all), of tenants with a grant, and those submitted with one may import it. `price` is the fuel of one call,
+        by default `[prices] host`; `max_calls` the calls that one job may make of it. An exception in it ends the job.
+
+        Raises `TypeError` for annotations or options without a meaning, and `ValueError` for names offered already.
+        """
+        return self._functions.offer(
+            module,
+            name,
+            price=price,
+            max_calls=max_calls,
+            tenants=tenants,
+            inline=inline,
+            params=params,
+            results=results,
+        )
 
     async def load(self, source: str | os.PathLike[str] | bytes) -> Module:
         """Return the module in a file, in bytes, or in WebAssembly text, validated and compiled.
@@ -205,6 +255,7 @@ class Scheduler:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -212,7 +263,8 @@ class Scheduler:
 
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
-        satisfy imports, by the name that is imported from. What else is given says what a WASI guest sees: see
+        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
+        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
         `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
@@ -229,6 +281,7 @@ class Scheduler:
                     priority=priority,
                     key=key,
                     delay=delay,
+                    grant=grant,
                 ),
             ),
             wait=wait,
@@ -266,6 +319,7 @@ class Scheduler:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -275,7 +329,16 @@ class Scheduler:
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
         requests = (
-            Request(module=digest, export=export, args=args, link=link, limits=limits, tenant=tenant, priority=priority)
+            Request(
+                module=digest,
+                export=export,
+                args=args,
+                link=link,
+                limits=limits,
+                tenant=tenant,
+                priority=priority,
+                grant=grant,
+            )
             for args in calls
         )
         window = Window(self.submit_many, batch=self._gate.limit_of(tenant))

@@ -259,7 +259,7 @@ class Settler:
         job = ran.job
         engine, version = self._engine()
         return msgspec.structs.replace(
-            outcome_of(job, ran.ended),
+            outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export)),
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
             attempts=self._attempts(job),
             worker=ran.worker,

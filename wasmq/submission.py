@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wasmq.config import LimitsConfig, Tenant
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
+    from wasmq.host import HostFunctions
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.store import Store
@@ -46,7 +47,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
-    modules that satisfy imports, or their digests, by the name that is imported from.
+    modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
+    this job may import, beside those granted to its tenant.
     """
 
     module: str
@@ -59,6 +61,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     key: str | None = None
     delay: float = 0.0
+    grant: Sequence[str] = ()
 
 
 class Submission:
@@ -69,6 +72,7 @@ class Submission:
         *,
         limits: LimitsConfig,
         library: Library,
+        functions: HostFunctions,
         store: Store,
         fairness: Fairness,
         gate: Gate,
@@ -81,6 +85,7 @@ class Submission:
     ) -> None:
         self._limits = limits
         self._library = library
+        self._functions = functions
         self._store = store
         self._fairness = fairness
         self._gate = gate
@@ -125,7 +130,10 @@ class Submission:
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
         links = check_links(request.link, self._library.__getitem__)
-        args = admission.check_call(module, export, request.args, links)
+        if links or module.missing:
+            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            admission.check_imports(module, links, self._functions, tenant, granted)
+        args = admission.check_call(module, export, request.args)
         caps = admission.check_limits(request.limits, self._limits)
         program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
@@ -148,8 +156,8 @@ class Submission:
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         """Have the modules of linked jobs compiled for the engine that can run them together."""
-        linked = {job.call.module: job.call.links for job in jobs if job.call.links}
-        for digest in {*linked, *[digest for links in linked.values() for _, digest in links]}:
+        calls = [job.call for job in jobs if job.call.links]
+        for digest in {digest for call in calls for digest in (call.module, *[linked for _, linked in call.links])}:
             await self._library.count(digest)
 
     async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:

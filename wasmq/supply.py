@@ -1,4 +1,4 @@
-"""Who satisfies a job's imports: the modules it is linked with, WASI, or nobody. Pure.
+"""Who satisfies a job's imports: the modules it is linked with, WASI, or nobody but perhaps a host function. Pure.
 
 The names of a job's links are one flat namespace, seen by every module of the job. A name that is linked is satisfied
 by its module alone, so that nothing else slips in where that one lacks something.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from wasmq.errors import InvalidArguments, UnsatisfiedImport
+from wasmq.errors import InvalidArguments
 from wasmq.matching import fits
 from wasmq.types import printable
 
@@ -25,14 +25,13 @@ MAX_LINKS: Final = 32
 MAX_LINK_NAME: Final = 200
 _KEPT: Final = 1_024
 
-Source = Literal["link", "wasi"]
+Source = Literal["link", "wasi", "host"]
 
 
 class Supply(NamedTuple):
     """What became of one import: its `source`, or None and the `problem` with it.
 
     `part` and `position` say of a linked one which part of the job exports it, and at which place among its exports.
-    `is_open` says that no link has taken the name, so that others may still satisfy it.
     """
 
     wanted: Import
@@ -40,7 +39,6 @@ class Supply(NamedTuple):
     problem: str | None = None
     part: int = -1
     position: int = -1
-    is_open: bool = False
 
 
 class Part(NamedTuple):
@@ -110,16 +108,6 @@ def supply(main: Module, links: tuple[tuple[str, Module], ...] = ()) -> tuple[Su
     return arrange(main, links).parts[-1].supplies
 
 
-def refuse_missing(arrangement: Arrangement) -> None:
-    """Raise `UnsatisfiedImport` for the first import that nobody satisfies."""
-    if not arrangement.missing:
-        return
-    module, first = arrangement.missing[0]
-    others = len(arrangement.missing) - 1
-    more = f" (and {others} more)" if others else ""
-    raise UnsatisfiedImport(f"module {module.digest[:12]}: {first.problem}{more}")
-
-
 def _positions(module: Module) -> dict[str, int]:
     return {extern.name: position for position, extern in enumerate(module.exports)}
 
@@ -129,17 +117,18 @@ def _supplies(
 ) -> tuple[Supply, ...]:
     found = []
     for wanted, offer in zip(module.imports, module.offers, strict=True):
-        name = f"{printable(wanted.module)}.{printable(wanted.name)}"
+        mark = "#" if module.kind == "component" else "."
+        name = f"{printable(wanted.module)}{mark}{printable(wanted.name)}".removeprefix("#")
         linked = named.get(wanted.module)
         if linked is not None:
             part, positions = offered[linked]
             found.append(_from_link(wanted, name, linked, part, positions.get(wanted.name)))
-        elif offer == wanted.type:
+        elif offer is True or offer == wanted.type:
             found.append(Supply(wanted, "wasi"))
         elif offer is not None:
-            found.append(Supply(wanted, None, _another_type(name, wanted.type, offer), is_open=True))
+            found.append(Supply(wanted, None, _another_type(name, wanted.type, offer)))
         else:
-            found.append(Supply(wanted, None, f"nobody offers the import {name} {wanted.type}", is_open=True))
+            found.append(Supply(wanted, None, f"nobody offers the import {name} {wanted.type}"))
     return tuple(found)
 
 
@@ -153,7 +142,7 @@ def _from_link(wanted: Import, name: str, linked: Module, part: int, position: i
     return Supply(wanted, "link", None, part, position)
 
 
-def _another_type(name: str, wanted: ExternType, offer: ExternType) -> str:
+def _another_type(name: str, wanted: ExternType, offer: object) -> str:
     return f"the import {name} has another type: it wants {wanted}, there is {offer}"
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from wasmq import wit
+
 __all__ = [
     "COMMAND",
     "INITIALISE",
@@ -107,7 +109,7 @@ class TagType(_Type, frozen=True, tag="tag"):
         return f"(tag{_clause('param', self.params)})"
 
 
-ExternType: TypeAlias = FunctionType | MemoryType | TableType | GlobalType | TagType
+ExternType: TypeAlias = FunctionType | MemoryType | TableType | GlobalType | TagType | wit.Item
 """The type of anything that can be exported or imported."""
 
 
@@ -118,17 +120,24 @@ class Extern(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     type: ExternType
 
     def __str__(self) -> str:
+        if isinstance(self.type, wit.Item):
+            return wit.shown(printable(self.name), self.type)
         return f"(export {_quoted(self.name)} {self.type})"
 
 
 class Import(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """One import: the two names by which the module asks for it, and the type it must have."""
+    """One import: the two names by which the module asks for it, and the type it must have.
+
+    A component asks by the name of an interface, "" for what is in none, and a name in it.
+    """
 
     module: _Name
     name: _Name
     type: ExternType
 
     def __str__(self) -> str:
+        if isinstance(self.type, wit.Item):
+            return wit.shown(f"{printable(self.module)}#{printable(self.name)}".lstrip("#"), self.type)
         return f"(import {_quoted(self.module)} {_quoted(self.name)} {self.type})"
 
 

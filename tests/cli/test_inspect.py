@@ -8,6 +8,7 @@ import os
 import msgspec
 import pytest
 
+from wasmq.cli.app import main
 from wasmq.cli.inspect import load_module
 from wasmq.config import Config, ModulesConfig
 
@@ -114,3 +115,24 @@ def test_a_reader_that_goes_away_is_no_error(spawn):
 
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("params", ["i32", "i64"])
+def test_a_configured_host_function_is_named_with_its_grant(tmp_path, capsys, params):
+    """So one sees what a job would need to be granted; one of another type is shown with both."""
+    file, config = tmp_path / "asks.wat", tmp_path / "wasmq.toml"
+    file.write_text('(module (import "env" "neg" (func (param i32) (result i32))))')
+    config.write_text(
+        f'[host.functions]\n"env.neg" = {{ path = "operator:neg", params = ["{params}"], results = ["i32"] }}\n'
+    )
+    assert main(["inspect", str(file), "--config", str(config), "--json"]) == 0
+    [supply] = msgspec.json.decode(capsys.readouterr().out)["supply"]
+    if params == "i32":
+        assert supply == {"by": "host", "problem": None}
+        assert main(["inspect", str(file), "--config", str(config)]) == 0
+        assert "needs a grant of env.neg" in " ".join(capsys.readouterr().out.split())
+    else:
+        assert supply["by"] is None
+        assert supply["problem"].endswith(
+            "it wants (func (param i32) (result i32)), there is (func (param i64) (result i32))"
+        )

@@ -85,6 +85,19 @@ def test_a_port_that_is_taken_is_one_line(daemon, wasmq):
     assert port in done.stderr
 
 
+@pytest.mark.parametrize("path", ["nowhere.at.all:f", "os:nothing", "os"])
+def test_a_host_function_that_is_not_there_is_one_line(wasmq, tmp_path, path):
+    """Named by its key and its path, before a worker is started for nothing."""
+    file = tmp_path / "wasmq.toml"
+    file.write_text(f'[host.functions]\n"env.lookup" = "{path}"\n')
+    done = wasmq("serve", "--port", 0, "--config", file)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith('wasmq: host.functions."env.lookup": ')
+    assert path in line
+
+
 def test_without_the_extra_the_way_to_it_is_named(monkeypatch, capsys):
     """Where litestar is not installed the command says what to install; exit status 69."""
     monkeypatch.setitem(sys.modules, "litestar", None)

@@ -10,7 +10,7 @@ from wasmq.modules import Module
 from wasmq.pool import programs
 from wasmq.pool.programs import Programs
 from wasmq.types import Extern, FunctionType, Import
-from wasmq_worker.protocol import Link, Map, Part, Wire
+from wasmq_worker.protocol import HostImport, Link, Map, Part, Wire
 
 VOID = FunctionType((), ())
 
@@ -88,7 +88,7 @@ def test_what_is_mapped_is_not_mapped_again(library):
 def test_the_module_behind_a_number_is_found(library, modules):
     """So that one that cannot be mapped can be compiled again, for the engine it was compiled for."""
     program = library.of(LINKED)
-    found = [library.mapped(number) for number, _ in program.artifacts]
+    found = [library.mapped(number) for number, *_ in program.artifacts]
     assert [module.digest for module in found] == ["a", "b", "main"]
     assert all(module.counted for module in found)
     assert library.mapped(library.of(Call("main", "f")).number) is modules["main"]
@@ -129,3 +129,18 @@ def test_a_module_that_was_not_compiled_for_linking_is_an_error(modules):
 
     with pytest.raises(UnknownModule):
         Programs(modules.__getitem__, counted).of(LINKED)
+
+
+def test_host_functions_that_come_later_reach_the_workers(modules):
+    """A module that imports them is mapped again, under a number of its own, and only then."""
+    offered = {}
+    library = Programs(modules.__getitem__, modules.__getitem__, lambda module: offered.get(module.digest, ()))
+    before = library.of(Call("main", "f"))
+    offered["other"] = (HostImport(0, "env", "f", (), (), 0, 1),)
+    assert library.of(Call("main", "f")) is before
+    offered["main"] = offered["other"]
+    after = library.of(Call("main", "f"))
+    assert after.number != before.number
+    [frame] = after.frames({before.number})
+    assert (frame.module, frame.host) == (after.number, offered["main"])
+    assert library.of(Call("main", "f")) is after

@@ -120,6 +120,35 @@ async def test_what_the_scheduler_refuses_is_a_problem(daemon, change, status, k
         assert (response.status_code, response.json()["type"]) == (status, f"urn:wasmq:{kind}")
 
 
+LOOKUP = b"""(module
+  (import "env" "lookup" (func $lookup (param i32) (result i32)))
+  (func (export "look") (param i32) (result i32) (call $lookup (local.get 0))))"""
+
+
+async def test_a_host_function_is_for_tenants_that_were_granted_it(tmp_path):
+    """A job by HTTP can call it and spends its calls; its body can grant nothing; another tenant is refused."""
+    overrides = {
+        "modules.directory": str(tmp_path),
+        "scheduler.workers": 1,
+        "host.functions": {"env.lookup": {"path": "operator:neg", "params": ["i32"], "results": ["i32"]}},
+        "tenants.acme.grant": ["env.lookup"],
+    }
+    async with Scheduler(config=load_config(environ={}, overrides=overrides)) as scheduler:
+        transport = httpx.ASGITransport(app=build_app(scheduler))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            digest = (await client.put("/v1/modules", content=LOOKUP)).json()["digest"]
+            call = {"module": digest, "export": "look", "args": [7]}
+            job = await run(client, **call, tenant="acme", limits={"host_calls": 1})
+            assert job["outcome"]["value"] == -7
+            refused = await client.post("/v1/jobs", json=call)
+            assert (refused.status_code, refused.json()["type"]) == (422, "urn:wasmq:unsatisfied-import")
+            assert "not granted to tenant 'default'" in refused.json()["detail"]
+            unknown = await client.post("/v1/jobs", json=call | {"grant": ["env.lookup"]})
+            assert (unknown.status_code, unknown.json()["type"]) == (422, "urn:wasmq:invalid-body")
+            await client.put("/v1/tenants/default", json={"grant": ["env.lookup"]})
+            assert (await run(client, **call))["outcome"]["value"] == -7
+
+
 async def test_a_daemon_that_runs_is_live_and_ready(daemon):
     """The probes answer for the real loops."""
     async with daemon() as client:

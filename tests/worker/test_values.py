@@ -38,7 +38,7 @@ def test_an_f32_nan_keeps_its_bits(sign, payload):
     buffer, address, _anchor = buffer_of(2)
     layout.write(buffer, 0, (7, number))
     assert struct.unpack_from("<I", buffer, SIZE + 8) == (bits,)
-    integer, came = layout.read(buffer, 0, address)
+    integer, came = layout.read(buffer, address, 0)
     assert (integer, bits_of(came)) == (7, bits_of(number))
 
 
@@ -49,7 +49,7 @@ def test_an_f64_keeps_its_bits(bits):
     layout = Layout(("f64",), ("f64",))
     buffer, address, _anchor = buffer_of(1)
     layout.write(buffer, 0, (number,))
-    assert bits_of(layout.read(buffer, 0, address)[0]) == bits
+    assert bits_of(layout.read(buffer, address, 0)[0]) == bits
 
 
 def test_a_payload_that_has_no_room_is_still_a_nan():
@@ -59,7 +59,7 @@ def test_a_payload_that_has_no_room_is_still_a_nan():
     buffer, address, _anchor = buffer_of(1)
     layout.write(buffer, 0, (number,))
     assert struct.unpack_from("<I", buffer, 8) == (0x7FC0_0000,)
-    assert math.isnan(layout.read(buffer, 0, address)[0])
+    assert math.isnan(layout.read(buffer, address, 0)[0])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith("ref")])
@@ -71,7 +71,7 @@ def test_null_goes_in_and_comes_out(kind):
     layout.write(buffer, 0, (None, -1))
     assert buffer[0] == KINDS[kind]
     assert not any(buffer[8:16])
-    assert layout.read(buffer, 0, address) == (None, -1)
+    assert layout.read(buffer, address, 0) == (None, -1)
 
 
 def test_another_reference_comes_out_as_its_kind():
@@ -80,4 +80,4 @@ def test_another_reference_comes_out_as_its_kind():
     buffer, address, _anchor = buffer_of(2)
     struct.pack_into("<B7xQQ", buffer, 0, KINDS["funcref"], 5, 1)
     struct.pack_into("<B7xi", buffer, SIZE, 0, 9)
-    assert layout.read(buffer, 0, address) == (Reference("funcref"), 9)
+    assert layout.read(buffer, address, 0) == (Reference("funcref"), 9)

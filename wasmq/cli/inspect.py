@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, assert_never
 import anyio
 import msgspec
 
-from wasmq import logs
+from wasmq import logs, wit
 from wasmq.cli.exits import Unreadable
 from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import print_json, print_line, print_table, spin
+from wasmq.host import HostFunctions, offer_configured
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.supply import supply
-from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType
+from wasmq.types import FunctionType, GlobalType, MemoryType, TableType, TagType, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from wasmq.config import Config
     from wasmq.supply import Supply
@@ -49,7 +50,9 @@ def inspect(
     settings, linked = effective_config(config), linked_files(link)
     module, *others = anyio.run(load_modules, settings, (file, *linked.values()))
     links = tuple(sorted(zip(linked, others, strict=True), key=lambda entry: entry[0]))
-    supplies = supply(module, links)
+    functions = HostFunctions(settings.prices.host)
+    offer_configured(functions, settings.host)
+    supplies = [_or_host(each, functions, linked) for each in supply(module, links)]
     if json:
         print_json(_report(module, supplies))
         return 0
@@ -61,10 +64,7 @@ def inspect(
     ):
         print_line(f"{name:8}{text}")
     rows = [("export", extern.name, str(extern.type), "") for extern in module.exports]
-    rows += [
-        ("import", f"{each.wanted.module}.{each.wanted.name}", str(each.wanted.type), _source(each))
-        for each in supplies
-    ]
+    rows += [("import", _named(module, each), str(each.wanted.type), _source(module, each)) for each in supplies]
     if rows:
         print_line("")
         print_table(str(file), ("way", "name", "type", "satisfied by"), rows)
@@ -126,12 +126,31 @@ def _pages(memory: MemoryType, pages: int) -> str:
     return format_size(pages * memory.page_size)
 
 
-def _source(of: Supply) -> str:
+def _or_host(of: Supply, functions: HostFunctions, linked: Collection[str]) -> Supply:
+    """Return what satisfies an import, which may be a host function that the configuration names."""
+    function = None if of.source is not None or of.wanted.module in linked else functions.find(of.wanted)
+    if function is None:
+        return of
+    name = f"{of.wanted.module}.{of.wanted.name}"
+    if function.type != of.wanted.type:
+        problem = f"the import {printable(name)} has another type: it wants {of.wanted.type}, there is "
+        return of._replace(problem=f"{problem}{function.type}")
+    return of._replace(source="host", problem=None)
+
+
+def _named(module: Module, of: Supply) -> str:
+    mark = "#" if module.kind == "component" else "."
+    return f"{of.wanted.module}{mark}{of.wanted.name}".removeprefix("#")
+
+
+def _source(module: Module, of: Supply) -> str:
     match of.source:
         case "link":
             return f"the linked module {of.wanted.module}"
         case "wasi":
-            return "WASI preview 1"
+            return "WASI 0.2" if module.kind == "component" else "WASI preview 1"
+        case "host":
+            return f"the configured host function; needs a grant of {printable(_named(module, of))}"
         case None:
             return of.problem or "nobody"
     assert_never(of.source)
@@ -144,10 +163,25 @@ def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
         "digest": module.digest,
         "size": module.size,
         "exports": [{"name": extern.name, "type": _type(extern.type)} for extern in module.exports],
-        "imports": [{"module": each.module, "name": each.name, "type": _type(each.type)} for each in module.imports],
+        "imports": [
+            {
+                "module": each.module,
+                "name": each.name,
+                "type": _type(each.type),
+                "satisfied": all(wanted is not each for wanted, _ in module.missing),
+            }
+            for each in module.imports
+        ],
         "supply": [{"by": each.source, "problem": each.problem} for each in supplies],
     }
 
 
 def _type(of: msgspec.Struct) -> dict[str, object]:
+    match of:
+        case wit.Func():
+            params = [{"name": param.name, "type": str(param.type)} for param in of.params]
+            result = None if of.result is None else str(of.result)
+            return {"kind": "component-function", "params": params, "result": result, "wit": str(of)}
+        case wit.Definition() | wit.Resource() | wit.OtherItem():
+            return {"kind": "item", "wit": wit.shown("", of).replace("  ", " ")}
     return {"kind": _KINDS[type(of)], **msgspec.structs.asdict(of)}

@@ -18,12 +18,11 @@ from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import complain, print_json, print_line, spin
-from wasmq.cli.values import format_value, json_value, parse_arguments
+from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
 from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
 from wasmq.submission import ProgramOptions, Request
-from wasmq.types import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +45,8 @@ def run(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits.",
+            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits; "
+            "those of a component as JSON, a string also as it is.",
         ),
     ],
     fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
@@ -168,17 +168,17 @@ async def _request(config: Config, module: Module, wanted: _Wanted) -> tuple[Req
     program: ProgramOptions = {"deterministic": wanted.deterministic}
     values: Sequence[Any] = ()
     if export is None:
-        if COMMAND not in module.functions:
+        if module.command is None:
             raise UsageError(_choices(file, module))
         program |= {"argv": wanted.argv, "name": file.name}
     else:
         try:
             function = module.function(export)
         except UnknownExport as error:
-            hint = f"; for an argument of the program itself write -- {export}" if COMMAND in module.functions else ""
+            hint = f"; for an argument of the program itself write -- {export}" if module.command is not None else ""
             raise UnknownExport(f"{file}: {error}{hint}") from None
         # After -- come the arguments of whatever is run: that lets a negative number be one.
-        values = parse_arguments((*args, *wanted.argv), function.params, export)
+        values = parse_words((*args, *wanted.argv), function, export)
     before = mount(wanted.directories, config.limits.max.input)
     program |= {
         "env": dict(_variable(text) for text in wanted.env),
@@ -201,13 +201,18 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _read_input(source: str | None, module: Module, most: int) -> bytes:
     """Return the program's standard input; without `--stdin` this command's own, if the program could read it."""
-    if source is None and (_READ not in module.wasi or sys.stdin is None or sys.stdin.isatty()):
+    if source is None and (not _reads(module) or sys.stdin is None or sys.stdin.isatty()):
         return b""
     if source is None or source == "-":
         return sys.stdin.buffer.read(most + 1)
     path = Path(source)
     with unreadable(path), path.open("rb") as stream:
         return stream.read(most + 1)
+
+
+def _reads(module: Module) -> bool:
+    """Return whether a program could read its standard input."""
+    return _READ in module.wasi or any(each.name == "get-stdin" for each in module.imports)
 
 
 def _print(outcome: Outcome) -> None:
@@ -218,8 +223,8 @@ def _print(outcome: Outcome) -> None:
     sys.stderr.flush()
     if outcome.stdout_truncated or outcome.stderr_truncated:
         complain("more was written than is kept; raise --output to see it")
-    if outcome.status == "succeeded" and outcome.values:
-        print_line(" ".join([format_value(value) for value in outcome.values]))
+    if outcome.status == "succeeded" and (text := format_results(outcome)):
+        print_line(text)
 
 
 async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
@@ -239,6 +244,8 @@ def _choices(file: Path, module: Module) -> str:
 
 
 def _report(outcome: Outcome) -> dict[str, Any]:
-    values = [json_value(value) for value in outcome.values]
+    values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
-    return {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    del report["returned"]
+    return report

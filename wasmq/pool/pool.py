@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
-    from wasmq_worker.protocol import Ended
+    from wasmq_worker.protocol import Asked, Ended, HostImport
 
 _FRAME: Final = 16 * 2**20
 """Bytes of what jobs bring that go into one frame, unless a single job brings more."""
@@ -38,13 +38,14 @@ class Sending(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("fresh", "mapped", "running", "solo")
+    __slots__ = ("asked", "fresh", "mapped", "running", "solo")
 
     def __init__(self, *, solo: bool) -> None:
         self.solo = solo
         self.mapped: set[int] = set()
         self.running: dict[int, tuple[Job, float]] = {}
         self.fresh: set[int] = set()
+        self.asked: dict[int, int] = {}
 
 
 class Pool:
@@ -58,11 +59,12 @@ class Pool:
         weight: Callable[[str], float],
         modules: Callable[[str], Module],
         counted: Callable[[str], Module],
+        imports: Callable[[Module], tuple[HostImport, ...]] = lambda _: (),
     ) -> None:
         self._instances = instances
         self._is_last = is_last
         self._weight = weight
-        self._programs = Programs(modules, counted)
+        self._programs = Programs(modules, counted, imports)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
         self._next_ticket = 1
@@ -133,9 +135,26 @@ class Pool:
                 raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
             job, assigned = entry
             held.fresh.discard(end.ticket)
+            held.asked.pop(end.ticket, None)
             del self._tickets[job.id]
             found.append((job, assigned, end))
         return found
+
+    def asked(self, worker: int, asked: Asked) -> Job:
+        """Return the job that makes a host call.
+
+        Raises `ProtocolError` for a ticket that the worker does not hold, or a call out of turn or beyond the limit.
+        """
+        held = self._workers[worker]
+        entry = held.running.get(asked.ticket)
+        if entry is None:
+            raise ProtocolError(f"a host call came for ticket {asked.ticket}, which it does not hold")
+        job, _ = entry
+        last = held.asked.get(asked.ticket, 0)
+        if not last < asked.call <= job.caps.host_calls:
+            raise ProtocolError(f"host call {asked.call} of ticket {asked.ticket} came after call {last}")
+        held.asked[asked.ticket] = asked.call
+        return job
 
     def returned(self, worker: int, tickets: Iterable[int]) -> list[Job]:
         """Strike off jobs that a worker never started. Raises `ProtocolError` for a ticket it does not hold."""
@@ -210,6 +229,7 @@ class Pool:
             hash(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
+            caps.host_calls,
         )
 
     def mapped(self, number: int) -> Module | None:
@@ -235,8 +255,7 @@ def _parts(batch: list[Assignment]) -> Iterator[list[Assignment]]:
     part: list[Assignment] = []
     size = 0
     for assignment in batch:
-        if assignment.program is not None:
-            weight = assignment.program.weight()
+        if weight := assignment.size():
             if part and size + weight > _FRAME:
                 yield part
                 part, size = [], 0

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from wasmq import submission as core
 from wasmq.admission import check_export
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
+from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, decode, job_body, read_arguments
 from wasmq.server.context import Context, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 
@@ -109,7 +109,7 @@ def _checked(context: Context, wanted: JobRequest, *, key: str | None, where: st
     return core.Request(
         module=wanted.module,
         export=export,
-        args=arguments(module.function(export).params, wanted.args, where),
+        args=read_arguments(module.function(export), wanted.args, where),
         link=wanted.link,
         program=wanted.program(),
         limits=wanted.limits.limits(),

@@ -113,6 +113,8 @@ class Engine:
         capi.config_flag["wasm_relaxed_simd_deterministic"](config, True)
         for proposal, on in _PROPOSALS.items():
             capi.config_flag[proposal](config, on)
+        # Without it, the engine loses count of handles when a component lends several to one host function.
+        capi.config_flag["concurrency_support"](config, False)
         capi.config_size["memory_reservation"](config, RESERVATION)
         capi.config_size["memory_guard_size"](config, GUARD)
         capi.config_size["max_wasm_stack"](config, WASM_STACK)

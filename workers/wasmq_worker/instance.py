@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, traps, values
+from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
@@ -25,7 +26,7 @@ from wasmq_worker.engine import (
     one_line,
 )
 from wasmq_worker.guest import Guest
-from wasmq_worker.imports import WAITING, stage
+from wasmq_worker.imports import WAITING
 from wasmq_worker.memories import Account, Memories
 from wasmq_worker.protocol import Assignment, Ended, Map, Printed, Program
 
@@ -44,8 +45,8 @@ NAME: Final = 40
 NAME_LENGTH: Final = 48
 EXTERN: Final = 56
 _EXTERN_OF: Final = EXTERN + 8
-_VALUES: Final = 96
-_SMALL: Final = _VALUES + 8 * values.SIZE
+VALUES: Final = 96
+_SMALL: Final = VALUES + 8 * values.SIZE
 _KEPT_BUFFERS: Final = 256
 
 # The calls that every job makes, looked up once.
@@ -64,12 +65,12 @@ _store_delete = capi.store_delete
 
 _ENDLESS: Final = 2**31
 _NO_VALUES: Final = values.Layout((), ())
-_NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
+NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
 """What a guest sees whose job says nothing of the world."""
 
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
-_NO_POINTERS: Final = bytes(16)
+NO_POINTERS: Final = bytes(16)
 
 
 class Step(IntEnum):
@@ -88,7 +89,7 @@ class Buffers:
 
     def take(self, slots: int) -> tuple[bytearray, int, object]:
         """Return a buffer with room for `slots` values, its address, and what keeps it from moving."""
-        size = _VALUES + slots * values.SIZE
+        size = VALUES + slots * values.SIZE
         if size <= _SMALL and self._kept:
             return self._kept.pop()
         buffer = bytearray(max(size, _SMALL))
@@ -110,9 +111,9 @@ class Module:
     def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
         self.description = description
         self.prices = prices
-        self.hosted = bool(description.wasi)
+        self.hosted = bool(description.wasi or description.host)
         # The engine insists on this for a module that is linked with a function that may wait.
-        self.slow_start = description.start or not WAITING.isdisjoint(description.wasi)
+        self.slow_start = description.start or bool(description.host) or not WAITING.isdisjoint(description.wasi)
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.calls = [
@@ -208,23 +209,23 @@ class Instance:
         self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
         self._slices = quantum // self._slice
         if description.memory > assignment.memory:
-            return self._ended(
-                "out_of_memory",
-                now,
-                error=f"out of memory: the module starts with {description.memory} bytes of memory, "
-                f"the cap is {assignment.memory}",
-            )
+            return self._beyond(now)
         if module.hosted:
             try:
                 self.guest = Guest(
-                    assignment.program or _NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
+                    assignment.program or NOTHING,
+                    assignment.output,
+                    module.prices,
+                    assignment.fuel,
+                    self._slice,
+                    assignment.host_calls,
                 )
             except ValueError as wrong:
                 return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
             stage.guest = self.guest
         self._kept = kept = buffers.take(layout.params + layout.results)
         self._buffer, self._address = kept[0], kept[1]
-        self._buffer[TRAP : TRAP + 16] = _NO_POINTERS
+        self._buffer[TRAP : TRAP + 16] = NO_POINTERS
         self._store = store = _store_new(module.engine.pointer, None, None)
         self._context = context = _store_context(store)
         if module.memories is None:
@@ -298,7 +299,7 @@ class Instance:
         return Ended(
             self.assignment.ticket,
             "succeeded",
-            self._layout.read(buffer, _VALUES, self._address),
+            self._layout.read(buffer, self._address, VALUES),
             self._spent(),
             self._memory(),
             now - self.started,
@@ -332,7 +333,7 @@ class Instance:
         self._step = Step.CALLING
         layout = self._layout
         if layout.params:
-            layout.write(self._buffer, _VALUES + layout.results * values.SIZE, self.assignment.args)
+            layout.write(self._buffer, VALUES + layout.results * values.SIZE, self.assignment.args)
         self._call(self._position, layout)
 
     def _initialise(self, position: int) -> None:
@@ -352,12 +353,21 @@ class Instance:
         self._future = _call_async(
             self._context,
             address + _EXTERN_OF,
-            address + _VALUES + layout.results * values.SIZE,
+            address + VALUES + layout.results * values.SIZE,
             layout.params,
-            address + _VALUES,
+            address + VALUES,
             layout.results,
             address + TRAP,
             address + ERROR,
+        )
+
+    def _beyond(self, now: float) -> Ended:
+        """Return the outcome of a job whose memories are above its cap before they have grown."""
+        return self._ended(
+            "out_of_memory",
+            now,
+            error=f"out of memory: the module starts with {self.module.description.memory} bytes of memory, "
+            f"the cap is {self.assignment.memory}",
         )
 
     def _failed(self, trap: int, error: int | None, now: float) -> Ended:
@@ -368,7 +378,7 @@ class Instance:
             elif error:
                 capi.error_delete(error)
             if guest.failure:
-                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap="host")
+                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap=guest.failure_code)
             return self._exited(guest.exit_code, now)
         if not trap:
             message = one_line(capi.take_error(error)) if error else "unknown error"

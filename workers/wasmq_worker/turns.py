@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
+from collections import deque
 from time import monotonic, thread_time
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
 from wasmq_worker.instance import Buffers, Module
 from wasmq_worker.linking import Linked, Missing
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
+    ASK_WINDOW,
     QUANTUM_BUCKETS,
+    Answer,
+    Answers,
+    Asks,
     Assignment,
     Cancel,
     Downward,
@@ -62,7 +68,8 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
-        self._imports = Imports()
+        self._mapping: Engine | None = None
+        self._imports = Imports(setup.host_bytes)
         self._artifacts: dict[int, Module] = {}
         self._links: dict[int, Link] = {}
         self._programs: dict[int, Module | Linked] = {}
@@ -73,6 +80,8 @@ class Turns:
         self._deadlines: list[tuple[float, int]] = []
         self._sleepers: list[tuple[float, int]] = []
         self._parked: set[int] = set()
+        self._asking: deque[int] = deque()
+        self._out = 0  # bytes of host calls that are out
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
@@ -98,7 +107,7 @@ class Turns:
                 if now - pulsed >= self._setup.pulse:
                     pulsed = now
                     self._pulse()
-                elif (self._ended or self._underway) and now - self._told >= TELL_EVERY:
+                elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
                     self._tell()
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
@@ -149,11 +158,13 @@ class Turns:
         return after
 
     def _park(self, instance: Instance) -> None:
-        """Note when a parked instance wants to go on; until then it costs nobody a turn."""
+        """Note when a parked instance wants to go on, or what it asks; until then it costs nobody a turn."""
         assert instance.guest is not None
         assert instance.guest.wake is not None
         ticket = instance.assignment.ticket
         self._parked.add(ticket)
+        if instance.guest.question is not None:
+            self._asking.append(ticket)
         if instance.guest.wake < instance.deadline:
             heapq.heappush(self._sleepers, (instance.guest.wake, ticket))
 
@@ -174,12 +185,13 @@ class Turns:
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
         del self._live[instance.assignment.ticket]
-        if ended.printed is not None:
-            weight = ended.printed.weight()
+        if weight := ended.size():
             if self._weight + weight > HEAVY:
                 self._tell()
             self._weight += weight
         self._ended.append(ended)
+        if instance.guest is not None and (question := instance.guest.question) is not None and question.sent:
+            self._out -= question.size
         if len(self._ended) >= TELL_AFTER:
             self._tell()
 
@@ -196,12 +208,29 @@ class Turns:
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
                         self._stop(instance, "cancelled", "cancelled while it ran", now)
+            case Answers():
+                for answer in frame.answers:
+                    self._answer(answer)
             case Unmap():
                 self._unmap(frame.module)
             case Setup():
                 raise ValueError("a second Setup came")
             case _:
                 assert_never(frame)
+
+    def _answer(self, answer: Answer) -> None:
+        """Let an instance go on with what its host call came to; it may have ended meanwhile."""
+        instance = self._live.get(answer.ticket)
+        if instance is None or (guest := instance.guest) is None:
+            return
+        question = guest.question
+        if question is None or question.call != answer.call or not question.sent or guest.answer is not None:
+            raise ValueError(f"an answer came for call {answer.call} of ticket {answer.ticket}, which is not out")
+        guest.answer = answer
+        question.sent = False
+        self._out -= question.size
+        self._parked.discard(answer.ticket)
+        self._shares.rejoin(instance)
 
     def _start(self, assignment: Assignment, now: float) -> None:
         program = self._programs.get(assignment.module)
@@ -225,13 +254,28 @@ class Turns:
         self._drop(instance, instance.stop(status, error, now))
 
     def _map(self, frame: Map) -> None:
-        if frame.counted and self._counting is None:
-            self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
-        engine = self._counting if frame.counted and self._counting is not None else self._engine
+        engine = self._engine_for(frame)
         try:
-            self._artifacts[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+            if frame.component is not None:
+                artifact: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
+            else:
+                artifact = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
+            return
+        self._artifacts[frame.module] = artifact
+
+    def _engine_for(self, frame: Map) -> Engine:
+        name: Any = self._setup.engine
+        if frame.counted:
+            if self._counting is None:
+                self._counting = Engine(name, memories=self._memories)
+            return self._counting
+        if frame.component is None:
+            return self._engine
+        if self._mapping is None:
+            self._mapping = Engine(name)
+        return self._mapping
 
     def _ready(self, number: int) -> Module | Linked:
         """Return what can be run under a number for the first time. Raises `Missing`."""
@@ -283,6 +327,26 @@ class Turns:
             if underway:
                 self._channel.send(Underway(underway))
             self._underway = []
+        if self._asking:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Send host calls for which there is room on the way; outcomes go before, or they would be counted twice."""
+        asked = []
+        while self._asking:
+            instance = self._live.get(self._asking[0])
+            if instance is not None:
+                assert instance.guest is not None
+                question = instance.guest.question
+                assert question is not None
+                if self._out and self._out + question.size > ASK_WINDOW:
+                    break
+                self._out += question.size
+                question.sent = True
+                asked.append(question.asked(instance.assignment.ticket))
+            self._asking.popleft()
+        if asked:
+            self._channel.send(Asks(asked))
 
     def _pulse(self) -> None:
         self._tell()

@@ -13,6 +13,8 @@ from wasmq_worker import capi
 from wasmq_worker.protocol import Reference
 
 if TYPE_CHECKING:
+    import ctypes
+
     from wasmq_worker.protocol import Value
 
 SIZE: Final = 32
@@ -63,7 +65,7 @@ class Layout:
         self._singles_out = tuple([place for place, result in enumerate(results) if result == "f32"])
         self._references = tuple([place for place, result in enumerate(results) if result not in _BODIES])
 
-    def write(self, buffer: bytearray, offset: int, args: tuple[Value, ...]) -> None:
+    def write(self, buffer: bytearray | ctypes.Array[ctypes.c_char], offset: int, args: tuple[Value, ...]) -> None:
         """Lay the arguments down at `offset`. Raises `ValueError` or `struct.error` when they do not fit."""
         flat = self._flat.copy()
         flat[1::2] = [0 if arg is None else arg for arg in args] if None in args else args
@@ -73,10 +75,10 @@ class Layout:
             if arg != arg and isinstance(arg, float):
                 _u32.pack_into(buffer, offset + place * SIZE + 8, _narrow(arg))
 
-    def read(self, buffer: bytearray | bytes, offset: int, address: int | None = None) -> tuple[Value, ...]:
-        """Return the results that lie at `offset`. A reference is None when it is null, else a `Reference`.
+    def read(self, buffer: bytearray | bytes, address: int, offset: int) -> tuple[Value, ...]:
+        """Return the results that lie at `offset` of a buffer at `address`, once: references are given back.
 
-        With the buffer's `address` references are given back, so read them only once.
+        A reference is None when it is null, else a `Reference`.
         """
         values = self._unpack.unpack_from(buffer, offset)
         if not self._singles_out and not self._references:
@@ -88,8 +90,7 @@ class Layout:
         for place in self._references:
             kind, store = _reference.unpack_from(buffer, offset + place * SIZE)
             found[place] = Reference(_MARKERS.get(kind, "anyref")) if store else None
-            if address is not None:
-                capi.val_unroot(address + offset + place * SIZE)
+            capi.val_unroot(address + offset + place * SIZE)
         return tuple(found)
 
 

@@ -29,8 +29,8 @@ class World:
     Raises ValueError, in one line, for arguments that no guest could be given: a NUL byte, an environment name that is
     empty or contains "=", a file name that leads outside, or files that do not fit the quota.
 
-    Every guest finds the root of its files preopened as "." and as "/". `dirs` names directories that are preopened
-    before them under names of their own, True for those in which nothing may be changed.
+    Every guest finds the root of its files preopened as "/" and as ".", its first two directories. `dirs` names
+    directories that are preopened after them under names of their own, True for those in which nothing may be changed.
 
     `streams` are standard input, output and error; `preopens` the directories that a guest has from the start, by name.
 
@@ -73,11 +73,12 @@ class World:
             self.tree,
             (
                 *self.streams,
-                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
-                # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
-                # the one, absolute paths to the other.
-                OpenDirectory(self.tree.root, b"."),
+                # The first one is the working directory, to Go by its name (which must be absolute) and to Zig by its
+                # number. wasi-libc takes the one with the longest name that fits, and knows no difference between
+                # these two; others look for "." by its name.
                 OpenDirectory(self.tree.root, b"/"),
+                OpenDirectory(self.tree.root, b"."),
+                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
             ),
         )
         self.copied = 0
@@ -146,7 +147,13 @@ class World:
                     below.append((path + "/", node))
 
     def _place(self, name: str, content: bytes) -> None:
-        """Put one of the job's own files where its name says, with the directories on the way."""
+        """Put one of the job's own files where its name says, with the directories on the way.
+
+        A name that ends in "/" is a directory, with nothing in it yet.
+        """
+        if name.endswith("/"):
+            self._directory(name)
+            return
         above, _, last = _text("a file name", name).lstrip(b"/").rpartition(b"/")
         try:
             directory = self._reach(name, above)
