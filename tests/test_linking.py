@@ -7,6 +7,7 @@ import pytest
 from watching import running
 
 import wasmq
+from wasmq.submission import Request
 from wasmq.supply import MAX_LINKS
 
 ENGINES = ["native", "interpreter"]
@@ -60,6 +61,19 @@ async def test_two_jobs_never_see_each_others_bytes(make_scheduler):
         jobs = [await scheduler.submit(user, "swap", number, link={"env": shared}) for number in range(1, 101)]
         for number, outcome in enumerate(await asyncio.gather(*jobs), 1):
             assert outcome.values == (0, number)
+
+
+async def test_jobs_of_one_batch_have_links_of_their_own(make_scheduler):
+    """The same call with different links, submitted together: each runs with its own."""
+    answers = [f'(module (func (export "f") (result i32) (i32.const {number})))' for number in range(5)]
+    async with running(make_scheduler) as scheduler:
+        user = await scheduler.load(
+            '(module (import "m" "f" (func $f (result i32))) (func (export "g") (result i32) (call $f)))'
+        )
+        modules = [await scheduler.load(text) for text in answers]
+        requests = [Request(module=user.digest, export="g", link={"m": module}) for module in modules]
+        outcomes = [await handle for handle in await scheduler.submit_many(requests)]
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3, 4]
 
 
 async def test_what_is_not_named_is_not_reachable(make_scheduler):
@@ -151,6 +165,19 @@ async def test_memories_made_between_other_jobs_turns_count_for_their_own_job(ma
         jobs = [await scheduler.submit(module, "h", link=link) for _ in range(4)]
         for outcome in await asyncio.gather(*jobs):
             assert (outcome.value, outcome.memory_peak) == (3, 3 * PAGE)
+
+
+async def test_tables_are_bounded_over_all_instances(make_scheduler):
+    """A linked job has room for more tables than one module alone, but not for any number."""
+    tables = '(module (func (export "f")) {} (memory {}))'
+    async with running(make_scheduler) as scheduler:
+        user = await scheduler.load('(module (import "m0" "f" (func $f)) (func (export "g") (call $f)))')
+        modules = [await scheduler.load(tables.format("(table 1 funcref) " * 8, number)) for number in range(5)]
+        statuses = []
+        for count in (4, 5):
+            link = {f"m{place}": module for place, module in enumerate(modules[:count])}
+            statuses.append((await (await scheduler.submit(user, "g", link=link))).status)
+    assert statuses == ["succeeded", "trapped"]
 
 
 async def test_a_linked_module_asks_wasi_with_its_own_memory(make_scheduler):

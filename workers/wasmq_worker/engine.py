@@ -30,6 +30,8 @@ TABLE_ELEMENTS: Final = 100_000
 """Elements that one table may grow to."""
 TABLES: Final = 8
 """Tables that one instance may have."""
+LINKED_TABLES: Final = 32
+"""Tables that all instances of a linked job may have together."""
 COUNTED_SLICE: Final = 5_000
 """Fuel that a counted instance spends before the clock is looked at: each of its growths costs microseconds, not one
 unit's nanosecond, and only between slices can it be stopped."""

@@ -17,6 +17,7 @@ from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
+    LINKED_TABLES,
     PAGE,
     TABLE_ELEMENTS,
     TABLES,
@@ -231,7 +232,8 @@ class Instance:
             _store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
         else:
             self._account = module.memories.account = Account(assignment.memory)
-            _store_limiter(store, -1, TABLE_ELEMENTS, module.instances, TABLES, COUNTED_MEMORIES)
+            tables = TABLES if module.instances == 1 else LINKED_TABLES
+            _store_limiter(store, -1, TABLE_ELEMENTS, module.instances, tables, COUNTED_MEMORIES)
         _set_fuel(context, assignment.fuel)
         return self._instantiate(now)
 
