@@ -8,11 +8,12 @@ from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.buffers import Buffers
 from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
-from wasmq_worker.instance import Buffers, Module
 from wasmq_worker.linking import Linked, Missing
+from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     ASK_WINDOW,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from wasmq_worker import capi
+from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, NO_POINTERS, TRAP, VALUES, Buffers
 from wasmq_worker.callbacks import stage
 from wasmq_worker.components import values
 from wasmq_worker.components.linker import Linker
@@ -20,19 +21,8 @@ from wasmq_worker.components.sections import INSTANCES
 from wasmq_worker.components.trap import take_failure
 from wasmq_worker.engine import COUNTED_MEMORIES, COUNTED_SLICE, TABLE_ELEMENTS, EngineError, check
 from wasmq_worker.guest import Guest
-from wasmq_worker.instance import (
-    ERROR,
-    EXTERN,
-    INSTANCE,
-    NO_POINTERS,
-    NOTHING,
-    TRAP,
-    VALUES,
-    Buffers,
-    Instance,
-    Module,
-    Step,
-)
+from wasmq_worker.instance import NOTHING, Instance, Step
+from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Account
 from wasmq_worker.traps import OUT_OF_FUEL
 
