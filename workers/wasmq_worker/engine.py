@@ -37,6 +37,8 @@ COUNTED_SLICE: Final = 5_000
 unit's nanosecond, and only between slices can it be stopped."""
 SLOW_SLICE: Final = 0.5e-3
 """Seconds: a counted instance whose slice took longer gets shorter ones, of `LEAST_SLICE` fuel at the least."""
+QUICK_SLICE: Final = 30e-6
+"""Seconds: one whose slice took less gets longer ones again, up to `COUNTED_SLICE`."""
 LEAST_SLICE: Final = 100
 COUNTED_MEMORIES: Final = 100
 """Memories that one counted instance may have."""

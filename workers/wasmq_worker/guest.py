@@ -118,8 +118,8 @@ class Guest:
         self._left -= self._remaining
         self._refill(context)
 
-    def shorten(self, fuel_slice: int) -> None:
-        """Note that slices are shorter from now on, the one that comes included."""
+    def resize(self, fuel_slice: int) -> None:
+        """Note that slices hold another amount of fuel from now on, the one that comes included."""
         self._slice = self._remaining = fuel_slice
 
     def rest(self, context: int) -> int:

@@ -20,6 +20,7 @@ from wasmq_worker.engine import (
     LEAST_SLICE,
     LINKED_TABLES,
     PAGE,
+    QUICK_SLICE,
     SLOW_SLICE,
     TABLE_ELEMENTS,
     TABLES,
@@ -80,6 +81,7 @@ class Instance:
         "_future",
         "_kept",
         "_layout",
+        "_longest",
         "_position",
         "_slice",
         "_slices",
@@ -111,8 +113,7 @@ class Instance:
         """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
         module, assignment, layout = self.module, self.assignment, self._layout
         description = module.description
-        self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
-        self._slices = quantum // self._slice
+        self._cut(quantum)
         if description.memory > assignment.memory:
             return self._beyond(now)
         if module.hosted:
@@ -190,23 +191,34 @@ class Instance:
             self.polled += self._slice
             if slices > 1:
                 now = monotonic()
-                if now - began > SLOW_SLICE:
-                    self._shorten()
+                if self._account is not None:
+                    self._adapt(now - began)
                 if now >= until:
                     break
                 began = now
         return False
 
-    def _shorten(self) -> None:
-        """Have slices hold less from now on: this guest does things that fuel does not weigh, such as growing memory.
+    def _cut(self, quantum: int) -> None:
+        """Decide how many slices a turn has, and of how much fuel."""
+        self._slice = self._longest = quantum if self.module.memories is None else min(quantum, COUNTED_SLICE)
+        self._slices = quantum // self._slice
+
+    def _adapt(self, took: float) -> None:
+        """Have slices hold less while the guest does things that fuel does not weigh, such as growing its memory.
 
         How a call is cut into slices changes nothing that it spends.
         """
-        if self._slice > LEAST_SLICE:
-            self._slice = max(LEAST_SLICE, self._slice // 8)
-            _yield_every(self._context, self._slice)
+        if took > SLOW_SLICE:
+            fuel = max(LEAST_SLICE, self._slice // 8)
+        elif took < QUICK_SLICE:
+            fuel = min(self._longest, self._slice * 2)
+        else:
+            return
+        if fuel != self._slice:
+            self._slice = fuel
+            _yield_every(self._context, fuel)
             if self.guest is not None:
-                self.guest.shorten(self._slice)
+                self.guest.resize(fuel)
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""
