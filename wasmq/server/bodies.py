@@ -18,7 +18,7 @@ import msgspec
 from wasmq.errors import InvalidArguments, WasmqError
 from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
-from wasmq.wit_values import from_json, to_json
+from wasmq.wit_json import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
