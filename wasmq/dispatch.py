@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
+    from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.job import Job
@@ -36,6 +37,7 @@ class Dispatcher:
         gate: Gate,
         clock: Clock,
         work: Bell,
+        onlookers: Onlookers,
         hand_back: Callable[[Sequence[Job]], None],
     ) -> None:
         self.claiming = False
@@ -46,6 +48,7 @@ class Dispatcher:
         self._gate = gate
         self._clock = clock
         self._work = work
+        self._onlookers = onlookers
         self._hand_back = hand_back
         self.done = anyio.Event()
         self._stopping = False
@@ -85,6 +88,7 @@ class Dispatcher:
             self._hand_back(jobs)
             return
         self._crew.send(self._pool.assign(jobs, self._clock.wall()))
+        self._crew.send(self._onlookers.look())
         self._crew.want_solo(lambda: self._pool.alone)
 
     async def _pause(self) -> float:

@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "ConfigError",
     "Exited",
+    "Forbidden",
     "InvalidArguments",
     "InvalidLimit",
     "InvalidModule",
@@ -24,6 +25,7 @@ __all__ = [
     "KeyConflict",
     "LimitTooHigh",
     "Lost",
+    "NotLost",
     "OutOfFuel",
     "OutOfMemory",
     "QueueFull",
@@ -31,9 +33,11 @@ __all__ = [
     "SchedulerClosed",
     "TimedOut",
     "Trapped",
+    "Unauthenticated",
     "UnknownExport",
     "UnknownJob",
     "UnknownModule",
+    "Unreachable",
     "UnsatisfiedImport",
     "WasmqError",
     "WorkerUnavailable",
@@ -108,6 +112,22 @@ class KeyConflict(Refused):
 
 class SchedulerClosed(Refused):
     """Raised when a job is submitted to a scheduler that has not started, is stopping, or has stopped."""
+
+
+class NotLost(Refused):
+    """Raised when a job is to be queued again that was not lost: it has its answer, or will have it."""
+
+
+class Unauthenticated(Refused):
+    """Raised when a daemon wants a token and got none, or one that it does not know."""
+
+
+class Forbidden(Refused):
+    """Raised when a token is good, but not for this: another tenant's jobs, or a role that it does not have."""
+
+
+class Unreachable(WasmqError):
+    """Raised when no daemon answers at a URL, or none that speaks this language, for as long as a client tries."""
 
 
 class UnknownJob(WasmqError):

@@ -14,6 +14,7 @@ from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
 from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
+from wasmq.events import Onlookers, Position, follow
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
@@ -26,19 +27,21 @@ from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
-from wasmq.submission import ProgramOptions, Request, Submission
+from wasmq.requeue import again
+from wasmq.submission import Accepted, ProgramOptions, Request, Submission
 from wasmq.tasks import leave
 from wasmq.version import __version__
 from wasmq.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName
+    from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Limits, State, Status
 
@@ -125,6 +128,7 @@ class Scheduler:
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
         )
+        self._onlookers = Onlookers(self._pool, lambda sendings: self._crew.send(sendings))
         self._settler = Settler(
             store=self._store,
             fairness=self._fairness,
@@ -133,13 +137,14 @@ class Scheduler:
             library=self._library,
             clock=self._clock,
             handles=self._handles,
+            onlookers=self._onlookers,
             max_attempts=settings.max_attempts,
             engine=lambda: (settings.engine, self._crew.engine_version),
             cancel=self._cancel_many,
             work=self._work,
             tasks=tasks,
         )
-        foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work)
+        foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work, self._onlookers)
         self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
             store=self._store,
@@ -149,6 +154,7 @@ class Scheduler:
             gate=self._gate,
             clock=self._clock,
             work=self._work,
+            onlookers=self._onlookers,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
         )
         self._submission = Submission(
@@ -162,6 +168,7 @@ class Scheduler:
             tenant=self._tenant,
             handles=self._handles,
             cancel=self.cancel,
+            events=self.events,
             work=self._work,
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
@@ -235,6 +242,11 @@ class Scheduler:
         """Queue several calls, all of them or none; returns their handles in the same order. Raises a `Refused`."""
         self._check_running()
         return await self._submission.submit(requests, wait=wait)
+
+    async def accept(self, requests: Sequence[Request]) -> list[Accepted]:
+        """Queue several calls as `submit_many` does without waiting for room, and say what is known of each job."""
+        self._check_running()
+        return await self._submission.accept(requests, wait=False)
 
     async def run(self, module: Module | str, export: str | None = None, *args: Any, **options: Any) -> Outcome:
         """Submit one call, or without an export a WASI command, and return its outcome; takes what `submit` takes.
@@ -313,6 +325,23 @@ class Scheduler:
                 return await self._store.get(id) or over
             record = await self.job(id)
         return record
+
+    def events(self, id: str, after: Position | None = None) -> AsyncGenerator[JobEvent]:  # noqa: A002
+        """Tell what happens to a job, from its present state to its end; what was heard until `after` is left out.
+
+        A running job is looked at about five times a second. Of a job that another daemon runs only the states are
+        told. The iteration raises `UnknownJob`.
+        """
+        self._check_started()
+        return follow(id, after or Position(), self._onlookers, self.job)
+
+    async def requeue(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that was lost again, as a new job; a second time, that same one.
+
+        Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
+        """
+        (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
+        return handle
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
@@ -433,6 +462,7 @@ class Scheduler:
         for handle in self._handles.values():
             handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
         self._handles.clear()
+        self._onlookers.abandon()
 
     def _check_started(self) -> None:
         if self._tasks is None and not self._stopped:

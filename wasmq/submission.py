@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -15,11 +15,12 @@ from wasmq.job import Access, Call, Job, Limits
 from wasmq.programs import check_program
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.config import LimitsConfig, Tenant
+    from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.metrics import Metrics
@@ -57,6 +58,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: float = 0.0
 
 
+class Accepted(NamedTuple):
+    """A job as the store has it, and its handle; `is_new` unless an earlier one with the same key was found."""
+
+    job: Job
+    handle: JobHandle
+    is_new: bool
+
+
 class Submission:
     """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do."""
 
@@ -73,6 +82,7 @@ class Submission:
         tenant: Callable[[str], Tenant],
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
+        events: Callable[[str], AsyncGenerator[JobEvent]],
         work: Bell,
     ) -> None:
         self._limits = limits
@@ -85,10 +95,15 @@ class Submission:
         self._tenant = tenant
         self._handles = handles
         self._cancel = cancel
+        self._events = events
         self._work = work
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
+        return [accepted.handle for accepted in await self.accept(requests, wait=wait)]
+
+    async def accept(self, requests: Sequence[Request], *, wait: bool) -> list[Accepted]:
+        """Do the same, and return the jobs too."""
         entered: dict[str, int] = {}
         try:
             jobs = [self._prepare(request) for request in requests]
@@ -108,7 +123,7 @@ class Submission:
         record = await self._store.get(job_id)
         if record is None:
             return None
-        handle = JobHandle(job_id, self._cancel)
+        handle = JobHandle(job_id, self._cancel, self._events)
         if record.outcome is not None:
             handle.settle(record.outcome)
             return handle
@@ -140,14 +155,14 @@ class Submission:
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
 
-    async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
+    async def _accept(self, jobs: Sequence[Job]) -> list[Accepted]:
         tagged = []
         handles = []
         for job in jobs:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events)
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
@@ -164,7 +179,10 @@ class Submission:
             if earlier is not None:
                 handles[place] = earlier
         self._work.ring()
-        return handles
+        return [
+            Accepted(kept, handle, kept.id == job.id)
+            for job, kept, handle in zip(tagged, stored, handles, strict=True)
+        ]
 
     def _withdraw(self, job: Job) -> None:
         """Take back what `_accept` booked for a job that was not queued after all."""
