@@ -42,6 +42,7 @@ __all__ = [
     "WasmqError",
     "WorkerUnavailable",
     "error_for",
+    "no_such_job",
 ]
 
 
@@ -132,6 +133,11 @@ class Unreachable(WasmqError):
 
 class UnknownJob(WasmqError):
     """Raised when an id names no job that is queued, running, or still in the history."""
+
+
+def no_such_job(job_id: str) -> UnknownJob:
+    """Return the error for an id that names no job, or none that the asking one may see: the two look alike."""
+    return UnknownJob(f"no job {job_id!r}: it never was, or its history has been pruned")
 
 
 class JobError(WasmqError):

@@ -12,13 +12,14 @@ import msgspec
 
 from wasmq.bell import Bell
 from wasmq.errors import SchedulerClosed
+from wasmq.job import Outcome
 from wasmq.pool.pool import Sending
 from wasmq_worker.protocol import Unwatch, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 
-    from wasmq.job import Job, Outcome
+    from wasmq.job import Job
     from wasmq.pool.pool import Pool
     from wasmq.store import JobRecord
     from wasmq_worker.protocol import Glimpse

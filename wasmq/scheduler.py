@@ -13,7 +13,7 @@ from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, UnknownJob, error_for
+from wasmq.errors import Refused, SchedulerClosed, error_for, no_such_job
 from wasmq.events import Onlookers, Position, follow
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
@@ -25,9 +25,9 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
+from wasmq.requeue import again
 from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, Store, open_store
-from wasmq.requeue import again
 from wasmq.submission import Accepted, ProgramOptions, Request, Submission
 from wasmq.tasks import leave
 from wasmq.version import __version__
@@ -83,7 +83,7 @@ class Scheduler:
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
         self._workers = settings.workers or len(os.sched_getaffinity(0))
-        self._tenants = {**self.config.tenants, **(tenants or {})}
+        self._tenants = {name: tenant.share() for name, tenant in {**self.config.tenants, **(tenants or {})}.items()}
         self._clock = clock or SystemClock()
         self._store: Store = open_store(settings.store, self.config.store, self._clock)
         self._fairness = Fairness(unknown_cost=settings.quantum)
@@ -298,7 +298,7 @@ class Scheduler:
         """Return what is known of a job. Raises `UnknownJob`."""
         record = await self._store.get(id)
         if record is None:
-            raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
+            raise no_such_job(id)
         return record
 
     async def jobs(
@@ -309,7 +309,12 @@ class Scheduler:
         after: str | None = None,
         limit: int = 100,
     ) -> list[JobRecord]:
-        """Return jobs, newest first, beginning behind the job with the id `after`."""
+        """Return jobs, newest first, beginning behind the job with the id `after`.
+
+        Raises `UnknownJob` when that one has left the history, so that nobody takes it for the end.
+        """
+        if after is not None:
+            await self.job(after)
         return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
@@ -348,7 +353,7 @@ class Scheduler:
         self._check_started()
         (found,) = await self._cancel_many([id])
         if found == "unknown":
-            raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
+            raise no_such_job(id)
         return found != "finished"
 
     async def _cancel_many(self, ids: Sequence[str]) -> list[Cancellation]:
@@ -377,7 +382,7 @@ class Scheduler:
         admission.check_name("tenant", name)
         if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
             raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
-        self._tenants[name] = tenant
+        self._tenants[name] = tenant.share()
         self._gate.admit()
 
     def tenants(self) -> dict[str, Tenant]:

@@ -180,8 +180,7 @@ class Submission:
                 handles[place] = earlier
         self._work.ring()
         return [
-            Accepted(kept, handle, kept.id == job.id)
-            for job, kept, handle in zip(tagged, stored, handles, strict=True)
+            Accepted(kept, handle, kept.id == job.id) for job, kept, handle in zip(tagged, stored, handles, strict=True)
         ]
 
     def _withdraw(self, job: Job) -> None:

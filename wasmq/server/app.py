@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from litestar import Litestar
 
-from wasmq.server import health, jobs, modules, openapi, problems, tenants
+from wasmq.server import health, jobs, modules, openapi, problems, stream, tenants
 from wasmq.server.context import Context
-from wasmq.server.guard import guard
+from wasmq.server.guard import make_guard
+from wasmq.server.tokens import Keyring
 
 if TYPE_CHECKING:
     from wasmq.scheduler import Scheduler
@@ -19,9 +20,16 @@ __all__ = ["build_app"]
 def build_app(scheduler: Scheduler) -> Litestar:
     """Return the application that offers `scheduler`, which must be running while requests come in."""
     app = Litestar(
-        [*modules.routes, *jobs.routes, *tenants.routes, *health.routes, openapi.route(scheduler.config.server)],
+        [
+            *modules.routes,
+            *jobs.routes,
+            *stream.routes,
+            *tenants.routes,
+            *health.routes,
+            openapi.route(scheduler.config.server),
+        ],
         exception_handlers=problems.HANDLERS,
-        middleware=[guard],
+        middleware=[make_guard(Keyring(scheduler.config))],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,
