@@ -34,7 +34,6 @@ __all__ = [
     "Size",
     "StoreConfig",
     "Tenant",
-    "TenantConfig",
     "configured",
     "load_config",
 ]
@@ -186,17 +185,8 @@ class Tenant(_Section, frozen=True):
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
     max_queued: _Count | None = None
     """None is the scheduler's own `max_queued`."""
-
-    def share(self) -> Tenant:
-        """Return this alone, without what a `TenantConfig` says besides."""
-        return Tenant(**{name: getattr(self, name) for name in Tenant.__struct_fields__})
-
-
-class TenantConfig(Tenant, frozen=True):
-    """`[tenants.NAME]`: the tenant's share, and who may speak for it over HTTP."""
-
     tokens: tuple[_Token, ...] = ()
-    """The SHA-256 of each token, as `wasmq token` prints it."""
+    """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
     """What these tokens are good for."""
 
@@ -210,7 +200,7 @@ class Config(_Section, frozen=True):
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
-    tenants: dict[str, TenantConfig] = {}
+    tenants: dict[str, Tenant] = {}
     logs: LogsConfig = LogsConfig()
     metrics: MetricsConfig = MetricsConfig()
 

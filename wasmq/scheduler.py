@@ -83,7 +83,7 @@ class Scheduler:
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
         self._workers = settings.workers or len(os.sched_getaffinity(0))
-        self._tenants = {name: tenant.share() for name, tenant in {**self.config.tenants, **(tenants or {})}.items()}
+        self._tenants = {**self.config.tenants, **(tenants or {})}
         self._clock = clock or SystemClock()
         self._store: Store = open_store(settings.store, self.config.store, self._clock)
         self._fairness = Fairness(unknown_cost=settings.quantum)
@@ -382,7 +382,7 @@ class Scheduler:
         admission.check_name("tenant", name)
         if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
             raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
-        self._tenants[name] = tenant.share()
+        self._tenants[name] = tenant
         self._gate.admit()
 
     def tenants(self) -> dict[str, Tenant]:

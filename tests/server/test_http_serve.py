@@ -113,7 +113,7 @@ async def test_signals_stay_with_the_process(make_scheduler):
 
 async def test_answers_are_sent_without_delay():
     """The listening sockets say that they are TCP, without which asyncio delays what it sends."""
-    [listening] = await _listen("127.0.0.1", 0)
+    [listening] = await _listen("127.0.0.1", 0, anywhere=False)
     with listening:
         assert listening.proto == socket.IPPROTO_TCP
 

@@ -71,7 +71,9 @@ def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else _string(key)
 
 
-def _value(value: bool | float | str) -> str:
+def _value(value: bool | float | str | list[str]) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join([_value(each) for each in value])}]"
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, bool):

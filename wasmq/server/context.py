@@ -81,8 +81,9 @@ class Context:
     async def wait(self, id: str, seconds: float) -> JobRecord:  # noqa: A002 - the field's own word
         """Return the job when it has finished, after `seconds`, or when the daemon stops, whichever comes first."""
         record: JobRecord | None = None
-        with self.until_closed():
-            record = await self.scheduler.wait(id, seconds)
+        if not self._closing:
+            with self.until_closed():
+                record = await self.scheduler.wait(id, seconds)
         return record or await self.scheduler.job(id)
 
     async def wait_for(self, jobs: Sequence[Accepted], seconds: float) -> None:

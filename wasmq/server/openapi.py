@@ -8,7 +8,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from wasmq.config import ServerConfig, Tenant
+from wasmq.config import ServerConfig
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, JobBody, JobPage, JobRequest
 from wasmq.server.context import Reply
@@ -16,12 +16,12 @@ from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
 from wasmq.server.stream import MEDIA_TYPE as EVENTS
-from wasmq.server.tenants import TenantList
+from wasmq.server.tenants import TenantBody, TenantList
 from wasmq.version import __version__
 
 __all__ = ["document", "route"]
 
-_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Tenant, TenantList, Problem)
+_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, TenantBody, TenantList, Problem)
 _JSON: Final = "application/json"
 
 
