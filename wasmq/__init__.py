@@ -1,5 +1,6 @@
 """An asyncio job scheduler for WebAssembly you do not trust."""
 
+from wasmq.client import Client
 from wasmq.config import Config, LimitsConfig, Tenant, load_config
 from wasmq.errors import (
     BudgetExhausted,
@@ -43,6 +44,7 @@ from wasmq.version import __version__
 __all__ = [
     "BudgetExhausted",
     "Cancelled",
+    "Client",
     "Config",
     "ConfigError",
     "Exited",

@@ -16,6 +16,7 @@ __all__ = [
     "BudgetExhausted",
     "Cancelled",
     "ConfigError",
+    "CursorGone",
     "Exited",
     "Forbidden",
     "InvalidArguments",
@@ -129,6 +130,10 @@ class Forbidden(Refused):
 
 class Unreachable(WasmqError):
     """Raised when no daemon answers at a URL, or none that speaks this language, for as long as a client tries."""
+
+
+class CursorGone(WasmqError):
+    """Raised when a page of jobs is to begin behind one that has left the history."""
 
 
 class UnknownJob(WasmqError):

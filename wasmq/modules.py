@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -18,12 +17,14 @@ import msgspec
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
+from wasmq.sources import read_source
 from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
@@ -126,7 +127,7 @@ class Library:
 
         Raises `InvalidModule`, or `OSError` when the file cannot be read.
         """
-        data, name = await self._read(source)
+        data, name = await read_source(source)
         if len(data) > self._config.max_size:
             raise InvalidModule(
                 f"{name}: {format_size(len(data))} is above the limit of {format_size(self._config.max_size)} "
@@ -205,15 +206,6 @@ class Library:
             exported_memory=described.exported_memory,
         )
         return module
-
-    @staticmethod
-    async def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            return bytes(source), "module"
-        if isinstance(source, str) and source.lstrip().startswith(("(", ";;")):
-            return source.encode(), "module"
-        path = Path(source)
-        return await anyio.to_thread.run_sync(path.read_bytes), str(path)
 
 
 def _digest(data: bytes) -> str:

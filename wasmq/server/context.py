@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import msgspec
 
+from wasmq.errors import UnknownJob
 from wasmq.server.guard import CALLER
 from wasmq.server.problems import InvalidQuery, TooManyStreams
 
@@ -91,6 +92,13 @@ class Context:
         with self.until_closed(), anyio.move_on_after(seconds):
             for job in jobs:
                 await job.handle
+
+    async def wait_for_ids(self, ids: Sequence[str], seconds: float) -> None:
+        """Do the same for jobs that are known by their ids; of those that have left the history meanwhile, none."""
+        with self.until_closed(), anyio.move_on_after(seconds):
+            for job_id in ids:
+                with suppress(UnknownJob):
+                    await self.scheduler.wait(job_id)
 
     def close(self) -> None:
         """Let every waiting request answer now with the job as it is, and let none wait any more."""

@@ -2,6 +2,7 @@
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, cast, get_args
 
 import msgspec
@@ -10,11 +11,11 @@ from litestar.types import ASGIApp
 
 from wasmq import submission as core
 from wasmq.admission import check_export
-from wasmq.errors import UnknownJob
+from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
 from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
-from wasmq.server.problems import CursorGone, InvalidQuery
+from wasmq.server.problems import InvalidQuery
 from wasmq.server.tokens import Caller
 from wasmq.store import JobRecord
 
@@ -56,13 +57,17 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/jobs")
 async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
-    """List jobs, newest first.
+    """List jobs, newest first, or those that `ids` names, in its order and with `wait` once all have finished.
 
     A page ends early when it would be larger than `[server] max_body`: each job carries up to its `output` of text.
     """
     context = context_of(request.app)
     caller = caller_of(request, "observe")
-    query = query_of(request, ("tenant", "status", "cursor", "limit"))
+    query = query_of(request, ("tenant", "status", "cursor", "limit", "ids", "wait"))
+    if "ids" in query:
+        return await _named(context, caller, query)
+    if "wait" in query:
+        raise InvalidQuery("wait: only with ids")
     tenant, cursor = query.get("tenant"), query.get("cursor")
     if tenant is not None:
         caller.may_name(tenant)
@@ -80,16 +85,45 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
         )
     except UnknownJob:
         raise CursorGone(f"cursor {cursor!r}: the job at the page's end has left the history; begin anew") from None
+    bodies = _page(context, records[:limit])
+    cursor = records[len(bodies) - 1].job.id if len(bodies) < len(records) else None
+    return json_response(b'{"jobs":[' + b",".join(bodies) + b'],"cursor":' + encode(cursor) + b"}")
+
+
+async def _named(context: Context, caller: Caller, query: dict[str, str]) -> ASGIApp:
+    """Return those of the jobs with some ids that there are, as many as there is room for."""
+    if query.keys() - {"ids", "wait"}:
+        raise InvalidQuery("ids: goes with wait alone")
+    ids = query["ids"].split(",")
+    if len(ids) > MAX_PAGE:
+        raise InvalidQuery(f"ids: {len(ids)} are above the limit of {MAX_PAGE}")
+    seconds = min(_seconds(query["wait"]), context.config.max_wait) if "wait" in query else 0.0
+    records = [record for job_id in ids if (record := await _seen(context, caller, job_id)) is not None]
+    unfinished = [record.job.id for record in records if record.outcome is None]
+    if seconds and unfinished:
+        await context.wait_for_ids(unfinished, seconds)
+        records = [record for job_id in ids if (record := await _seen(context, caller, job_id)) is not None]
+    return json_response(b'{"jobs":[' + b",".join(_page(context, records)) + b'],"cursor":null}')
+
+
+async def _seen(context: Context, caller: Caller, job_id: str) -> JobRecord | None:
+    try:
+        return caller.may_see(await context.scheduler.job(job_id))
+    except UnknownJob:
+        return None
+
+
+def _page(context: Context, records: Sequence[JobRecord]) -> list[bytes]:
+    """Return jobs as they travel, as many as fit `[server] max_body`, but one at least."""
     bodies: list[bytes] = []
     room = int(context.config.max_body)
-    for record in records[:limit]:
+    for record in records:
         body = encode(job_body(record))
         room -= len(body)
         if bodies and room < 0:
             break
         bodies.append(body)
-    cursor = records[len(bodies) - 1].job.id if len(bodies) < len(records) else None
-    return json_response(b'{"jobs":[' + b",".join(bodies) + b'],"cursor":' + encode(cursor) + b"}")
+    return bodies
 
 
 @get("/v1/jobs/{id:str}")

@@ -62,7 +62,7 @@ def document(config: ServerConfig) -> dict[str, Any]:
                 "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
                 "get": _operation("get_module", "Look at a module", {200: ("The module.", "ModuleBody")}, (400, 404)),
             },
-            "/v1/jobs": {"post": _submit(config), "get": _list_jobs()},
+            "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
             "/v1/jobs/{id}": {
                 "parameters": [_path("id", "The job's id.")],
                 "get": _operation(
@@ -193,7 +193,7 @@ def _submit(config: ServerConfig) -> dict[str, Any]:
     return operation
 
 
-def _list_jobs() -> dict[str, Any]:
+def _list_jobs(config: ServerConfig) -> dict[str, Any]:
     page = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100}
     return _operation(
         "list_jobs",
@@ -209,6 +209,12 @@ def _list_jobs() -> dict[str, Any]:
             ),
             _query("cursor", "The cursor of the page before.", {"type": "string"}),
             _query("limit", "Jobs in the page.", page),
+            _query(
+                "ids",
+                f"Just these jobs, {MAX_PAGE} at most, separated by commas; goes with `wait` alone.",
+                {"type": "string"},
+            ),
+            _wait(config),
         ],
     )
 

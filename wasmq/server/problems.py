@@ -24,7 +24,6 @@ __all__ = [
     "HANDLERS",
     "MEDIA_TYPE",
     "STATUSES",
-    "CursorGone",
     "InvalidQuery",
     "Problem",
     "TooManyStreams",
@@ -37,10 +36,6 @@ _log = get_logger()
 
 class InvalidQuery(errors.WasmqError):
     """Raised when a query parameter is unknown, given twice, or has a value that does not fit."""
-
-
-class CursorGone(errors.WasmqError):
-    """Raised when a page is to begin behind a job that has left the history."""
 
 
 class TooManyStreams(errors.Refused):
@@ -60,7 +55,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     MalformedBody: 400,
     InvalidQuery: 400,
     InvalidBody: 422,
-    CursorGone: 410,
+    errors.CursorGone: 410,
     TooManyStreams: 429,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
