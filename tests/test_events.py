@@ -181,20 +181,19 @@ async def test_a_job_that_runs_again_says_so(make_scheduler):
 async def test_events_end_with_the_scheduler(make_scheduler):
     """Who listens when the scheduler stops hears the end of the job, which a store in memory does not survive."""
     events = []
-    async with anyio.create_task_group() as tasks:
-        async with make_scheduler(grace=0.0) as scheduler:
-            module = await scheduler.load(PRINTER)
-            job = await scheduler.submit(module, "print_then_spin", 1, limits=LONG)
-            running = anyio.Event()
+    async with anyio.create_task_group() as tasks, make_scheduler(grace=0.0) as scheduler:
+        module = await scheduler.load(PRINTER)
+        job = await scheduler.submit(module, "print_then_spin", 1, limits=LONG)
+        running = anyio.Event()
 
-            async def listen():
-                async for event in job.events():
-                    events.append(event)
-                    if isinstance(event, JobStarted):
-                        running.set()
+        async def listen():
+            async for event in job.events():
+                events.append(event)
+                if isinstance(event, JobStarted):
+                    running.set()
 
-            tasks.start_soon(listen)
-            await running.wait()
+        tasks.start_soon(listen)
+        await running.wait()
     assert events[-1].outcome.status == "cancelled"
 
 

@@ -295,5 +295,3 @@ async def test_a_full_queue_is_refused_or_waited_for(entered, guests):
         with pytest.raises(wasmq.QueueFull):
             await queue.submit(module, "spin", limits=SPIN, tenant="small", delay=60, wait=False)
         assert await first.cancel()
-
-

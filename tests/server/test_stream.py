@@ -97,9 +97,9 @@ async def test_who_comes_back_misses_nothing(serving):
     async def test(client, stopping):
         job = await submit(client, "wasi/hello.wasm")
         async with client.stream("GET", f"/v1/jobs/{job}/events") as response:
-            async for place, name, data in events_of(response):
-                if name == "output":
-                    break
+            place, data = await anext(
+                (place, data) async for place, name, data in events_of(response) if name == "output"
+            )
         async with client.stream("GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": place}) as response:
             rest = [event async for event in events_of(response)]
         whole = base64.b64decode(rest[-1][2]["outcome"][data["stream"]])
