@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.common import RESULTS, ROOT, Report, page, say
 
-NAMES = ("worker", "scheduler", "neighbours", "suspended", "startup", "fuel")
+NAMES = ("worker", "scheduler", "neighbours", "suspended", "startup", "fuel", "http")
 
 
 def main() -> int:
