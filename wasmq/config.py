@@ -141,6 +141,8 @@ class ServerConfig(_Section, frozen=True):
     """Jobs in one request."""
     max_body: Size = Size(64 * 2**20)
     """Bytes in one request."""
+    max_requests: _Count = 4_096
+    """Requests that are answered at once, those that wait for a job included."""
     max_streams: _Count = 256
     """Streams of events that are open at once."""
     max_client_streams: _Count = 64

@@ -374,3 +374,19 @@ async def test_jobs_are_asked_for_by_their_ids(client, scheduler, digest):
     for query in ({"ids": jobs[0], "limit": "3"}, {"wait": "1"}, {"ids": ",".join(["a"] * 1001)}):
         response = await client.get("/v1/jobs", params=query)
         assert (response.status_code, response.json()["type"]) == (400, "urn:wasmq:invalid-query")
+
+
+async def test_requests_that_wait_are_bounded(make_scheduler, connect, digest):
+    """Beyond `max_requests` the next one is 503 with Retry-After, but the probes are answered."""
+    scheduler = make_scheduler(max_requests=1)
+    async with connect(scheduler) as client:
+        job = await submit(client, digest)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.get, f"/v1/jobs/{job['id']}?wait=30")
+            await scheduler.waiting.wait()
+            response = await client.get("/v1/jobs")
+            assert (response.status_code, response.json()["type"]) == (503, "urn:wasmq:too-many-requests")
+            assert response.headers["retry-after"] == "1"
+            assert (await client.get("/livez")).status_code == 200
+            scheduler.finish(job["id"], Outcome(status="succeeded"))
+        assert (await client.get("/v1/jobs")).status_code == 200

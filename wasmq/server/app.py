@@ -48,7 +48,7 @@ def build_app(scheduler: "Scheduler") -> Litestar:
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(Keyring(scheduler.config))],
+        middleware=[make_guard(Keyring(scheduler.config), scheduler.config.server.max_requests)],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from wasmq.errors import Unauthenticated
-from wasmq.server.problems import MEDIA_TYPE, Problem, problem_of
+from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyRequests, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +40,16 @@ _ELSEWHERE: Final = msgspec.json.encode(
 )
 
 
-def make_guard(keyring: Keyring) -> Callable[[ASGIApp], ASGIApp]:
-    """Return what puts an application behind the guard."""
+def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIApp]:
+    """Return what puts an application behind the guard, which lets in `max_requests` at once.
+
+    Those that wait for a job count too, whether or not anybody is still there to be answered.
+    """
+    inside = 0
 
     def guard(app: ASGIApp) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal inside
             authorization: bytes | None = None
             local = True
             for name, value in scope["headers"]:
@@ -57,6 +62,10 @@ def make_guard(keyring: Keyring) -> Callable[[ASGIApp], ASGIApp]:
             if not (local or keyring.required):
                 await _refuse(send, 403, _ELSEWHERE)
                 return
+            if inside >= max_requests and scope["path"] not in OPEN:
+                error = TooManyRequests(f"{max_requests} requests are being answered ([server] max_requests)")
+                await _refuse(send, 503, msgspec.json.encode(problem_of(error)), (b"retry-after", b"1"))
+                return
             if authorization is not None or scope["path"] not in OPEN:
                 try:
                     cast("dict[str, Any]", scope)[CALLER] = keyring.caller(authorization)
@@ -65,7 +74,11 @@ def make_guard(keyring: Keyring) -> Callable[[ASGIApp], ASGIApp]:
                     challenge = (b"www-authenticate", b'Bearer realm="wasmq"' + wrong)
                     await _refuse(send, 401, msgspec.json.encode(problem_of(error)), challenge)
                     return
-            await app(scope, receive, send)
+            inside += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                inside -= 1
 
         return guarded
 

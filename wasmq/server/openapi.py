@@ -232,7 +232,7 @@ def _operation(
         str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
         for status, (text, schema) in answers.items()
     }
-    for status in (*problems, 401, 403, 500):
+    for status in dict.fromkeys((*problems, 401, 403, 500, 503)):
         responses[str(status)] = {
             "description": _PROBLEMS[status],
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
@@ -256,7 +256,7 @@ _PROBLEMS: Final = {
     422: "The body, or what it asks for, cannot be.",
     429: "The queue has no room, the tenant's budget is spent, or too many streams are open.",
     500: "The daemon failed.",
-    503: "The daemon is stopping.",
+    503: "The daemon is stopping, or answers as many requests as it may.",
 }
 
 

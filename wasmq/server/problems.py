@@ -26,6 +26,7 @@ __all__ = [
     "STATUSES",
     "InvalidQuery",
     "Problem",
+    "TooManyRequests",
     "TooManyStreams",
     "problem_of",
 ]
@@ -40,6 +41,10 @@ class InvalidQuery(errors.WasmqError):
 
 class TooManyStreams(errors.Refused):
     """Raised when as many streams of events are open as there may be."""
+
+
+class TooManyRequests(errors.Refused):
+    """Raised when as many requests are being answered as there may be."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -57,6 +62,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     InvalidBody: 422,
     errors.CursorGone: 410,
     TooManyStreams: 429,
+    TooManyRequests: 503,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotLost: 409,
