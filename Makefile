@@ -36,7 +36,7 @@ bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks
 
 lock: $(LOCK_VENV)/.made ## Write requirements/ anew for pyproject.toml, keeping versions that still fit
-	$(COMPILE) pyproject.toml --extra serve --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra serve --extra postgres --group dev --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 

@@ -14,7 +14,19 @@ import msgspec
 
 from benchmarks.common import RESULTS, ROOT, Report, page, say
 
-NAMES = ("worker", "scheduler", "neighbours", "suspended", "startup", "fuel", "http")
+NAMES = (
+    "worker",
+    "scheduler",
+    "durable",
+    "neighbours",
+    "real_neighbours",
+    "wasi",
+    "host_call",
+    "suspended",
+    "startup",
+    "fuel",
+    "http",
+)
 
 
 def main() -> int:

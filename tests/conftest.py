@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from postgres import Cluster, drop_schema, make_schema, private_cluster, server_url
 from watching import forget_children
 
 import wasmq
 from wasmq.config import Config, ModulesConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 GUESTS = Path(__file__).parent.parent / "workers" / "guests"
 
@@ -60,3 +61,23 @@ def make_scheduler(config: Config) -> Callable[..., wasmq.Scheduler]:
         return wasmq.Scheduler(**options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """The URL of a PostgreSQL server's database in which schemas can be made."""
+    return server_url()
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """The URL of a store on PostgreSQL, with nothing in it."""
+    url = await make_schema(postgres_server)
+    yield url
+    await drop_schema(url)
+
+
+@pytest.fixture
+def postgres_cluster() -> Cluster:
+    """A private PostgreSQL server that the test may stop and start; other tests use it afterwards."""
+    return private_cluster()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from wasmq import admission
 from wasmq.config import LimitCeilings, LimitsConfig, Size
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
+from wasmq.host import HostFunctions
 from wasmq.job import Caps, Limits
 from wasmq.modules import Module
 from wasmq.types import Extern, FunctionType, Import, MemoryType
@@ -36,6 +37,7 @@ def module_of(*exports, imports=()):
         kind="module",
         exports=exports,
         imports=imports,
+        offers=(None,) * len(imports),
         size=1,
         artifact=Path("/nowhere"),
         counted=False,
@@ -158,12 +160,21 @@ def test_only_functions_can_be_called():
         admission.check_call(module, "memory", ())
 
 
-def test_references_cannot_cross_the_wall():
-    """A function that takes or gives references is there, but not for callers outside."""
-    module = module_of(Extern("take", function("externref")), Extern("give", function(results=("funcref",))))
-    for export in ("take", "give"):
-        with pytest.raises(UnknownExport, match=f"'{export}' .* references cannot be passed"):
-            admission.check_call(module, export, ())
+def test_of_references_only_null_crosses_the_wall():
+    """A parameter that may be null takes None and nothing else; one without a null makes its function uncallable."""
+    module = module_of(
+        Extern("take", function("externref", "i32")),
+        Extern("give", function(results=("(ref 3)",))),
+        Extern("never", function("(ref func)")),
+        Extern("own", function("(ref null 3)")),
+    )
+    assert admission.check_call(module, "take", (None, 1)) == (None, 1)
+    assert admission.check_call(module, "give", ()) == ()
+    with pytest.raises(InvalidArguments, match="argument 1 of 'take' is externref: wants None"):
+        admission.check_call(module, "take", ("something", 1))
+    for export in ("never", "own"):
+        with pytest.raises(UnknownExport, match=f"'{export}' .* of references only null can be passed"):
+            admission.check_call(module, export, (None,))
 
 
 def test_an_import_that_nobody_offers_is_named():
@@ -171,7 +182,7 @@ def test_an_import_that_nobody_offers_is_named():
     imports = (Import("env", "log", function("i32")), Import("env", "time", function()))
     module = module_of(Extern("f", function()), imports=imports)
     with pytest.raises(UnsatisfiedImport, match=r"offers the import env\.log \(func \(param i32\)\) \(and 1 more\)$"):
-        admission.check_call(module, "f", ())
+        admission.check_imports(module, (), HostFunctions(0), "default", ())
 
 
 def test_no_limits_are_the_defaults():

@@ -100,6 +100,7 @@ def labels() -> dict[str, dict[str, set[str]]]:
     metrics.rejected("queue_full")
     metrics.worker_restarted("exited")
     metrics.module_cached("hit")
+    metrics.host_called("env.lookup")
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

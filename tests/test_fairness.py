@@ -155,3 +155,16 @@ def test_tenants_that_owe_or_wait_are_not_forgotten():
     assert len(fairness._accounts) < 2_100
     assert fairness.tag("debtor", 1.0, 100.0) == 1e9
     assert fairness.tag("waiting", 1.0, 100.0) == waiting + 100.0
+
+
+def test_an_earlier_life_is_resumed():
+    """Jobs tagged before neither stand behind all new ones nor are passed by them: virtual time goes on from theirs."""
+    before = Fairness(unknown_cost=10.0)
+    tags = {name: [before.tag(name, 1.0, 10.0) for _ in range(100)] for name in ("a", "b")}
+    left = [(name, 1.0, order, 10.0) for name, orders in tags.items() for order in orders[50:]]
+    after = Fairness(unknown_cost=10.0)
+    after.resume(left)
+    assert after.tag("a", 1.0, 10.0) == tags["a"][-1] + 10.0
+    assert after.tag("new", 1.0, 10.0) == tags["a"][50]
+    after.resume([])
+    assert after.virtual == tags["a"][50]

@@ -205,3 +205,23 @@ async def test_no_jobs_need_no_room():
     await gate.enter({"a": 1}, wait=False)
     await gate.enter({}, wait=False)
     await gate.enter({}, wait=True)
+
+
+async def test_a_recount_lets_in_those_who_fit():
+    """What others who share the queue have put or started counts from then on; nothing goes below zero."""
+    gate = Gate(10, lambda _: None)
+    await gate.enter({"x": 10}, wait=False)
+    waiting = asyncio.ensure_future(gate.enter({"y": 3}, wait=True))
+    await asyncio.sleep(0)
+    gate.recount({"x": 8})
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.recount({"x": 2, "z": 5})
+    await waiting
+    with pytest.raises(QueueFull):
+        await gate.enter({"x": 1}, wait=False)
+    gate.leave("nobody", 4)
+    gate.leave("z", 9)
+    await gate.enter({"x": 5}, wait=False)
+    with pytest.raises(QueueFull):
+        await gate.enter({"x": 1}, wait=False)

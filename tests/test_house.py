@@ -36,7 +36,7 @@ PURE = [
 HARMLESS = frozenset(
     {
         *("__future__", "bisect", "collections", "enum", "functools", "heapq", "itertools", "math", "operator"),
-        *("re", "string", "struct", "typing", "msgspec"),
+        *("base64", "binascii", "re", "string", "struct", "typing", "msgspec"),
     }
 )
 CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "sleep", "time", "time_ns", "utcnow", "wall"})
@@ -241,7 +241,11 @@ def test_the_locks_fit_what_is_declared(name: str) -> None:
     project, groups = settings["project"], settings["dependency-groups"]
     wanted = {
         "build": groups["build"],
-        "dev": [*groups["build"], *(each for each in groups["dev"] if isinstance(each, str))],
+        "dev": [
+            *groups["build"],
+            *(each for each in groups["dev"] if isinstance(each, str)),
+            *project["optional-dependencies"]["postgres"],
+        ],
         "run": [*project["dependencies"], *project["optional-dependencies"]["serve"]],
     }
     locked: dict[str, list[str]] = {}

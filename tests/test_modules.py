@@ -293,7 +293,7 @@ async def test_a_module_above_the_size_limit_is_refused(tmp_path):
         (b"\x7fELF" + bytes(100), r"^module: neither a binary module"),
         ("(module", r"^module: neither .* at line 1, column \d+$"),
         ("(module\n  (func (result i32)))", r"^module: .*type mismatch"),
-        (WASM[:4] + b"\x0d\0\1\0", r"^module: it is a component"),
+        (WASM[:4] + b"\x0d\0\1\0\1", r"^module: unexpected end"),
     ],
     ids=["empty", "truncated", "header only", "another program", "open text", "invalid text", "component"],
 )

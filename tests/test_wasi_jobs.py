@@ -97,6 +97,10 @@ async def test_a_file_that_was_not_produced_is_named(make_scheduler, guests):
         ({"files": {"a": "text"}}, r"files\['a'\]: wants bytes, got 'text' \(str\)"),
         ({"files": {"a": b"", "a/b": b""}}, "'a' is a file, and the directory of another"),
         ({"files": {"a": b"", "/a": b""}}, "two of the paths name the same file"),
+        ({"files": {"a/": b"x"}}, r"files\['a/'\]: an empty directory, by the slash at its end, has no content"),
+        ({"files": {"a/": b"", "a": b""}}, "'a' is a file, and the directory of another"),
+        ({"files": {"../a/": b""}}, "tries to leave"),
+        ({"files": {"/": b""}}, "not the plain path"),
         ({"files": [("a", b"")]}, "files: wants a mapping"),
         ({"collect": "out.txt"}, "collect: wants a list of strings"),
         ({"collect": ["/etc/../.."]}, "collect: .* tries to leave"),
@@ -274,9 +278,10 @@ async def test_a_module_that_is_no_command_needs_an_export(make_scheduler, guest
             await scheduler.submit(mul)
 
 
-async def test_a_guest_without_memory_ends_alone(make_scheduler, guests):
-    """A guest that calls WASI and exports no memory is trapped with a line that says so; others go on."""
-    text = FLOOD.replace('(memory (export "memory") 1)', "(memory 1)")
+@pytest.mark.parametrize("instead", ["(memory 1)", '(memory 1) (func (export "memory"))', '(memory (export "m") 1)'])
+async def test_a_guest_without_memory_ends_alone(make_scheduler, guests, instead):
+    """A guest that calls WASI and exports no memory by that name is trapped and told so; others go on."""
+    text = FLOOD.replace('(memory (export "memory") 1)', instead)
     async with make_scheduler() as scheduler:
         bare = await scheduler.load(text)
         mul = await scheduler.load(guests / "mul.wat")
@@ -286,6 +291,21 @@ async def test_a_guest_without_memory_ends_alone(make_scheduler, guests):
     assert outcome.status == "trapped"
     assert outcome.error == "trapped: fd_write needs the guest's memory, and the guest exports none as 'memory'"
     assert "wasmq_worker_restarts_total{" not in workers
+
+
+@pytest.mark.parametrize("memory", ["1", "1 4"])
+async def test_a_memory_that_grows_between_calls_is_seen_whole(make_scheduler, memory):
+    """A call reaches what the memory has grown to since the last one, and nothing beyond that."""
+    text = f"""(module
+      (import "{WASI}" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+      (memory (export "memory") {memory})
+      (func (export "late") (result i32 i32 i32)
+        (call $time (i32.const 1) (i64.const 0) (i32.const 65536))
+        (drop (memory.grow (i32.const 1)))
+        (call $time (i32.const 1) (i64.const 0) (i32.const 65536))
+        (call $time (i32.const 1) (i64.const 0) (i32.const 131072))))"""
+    async with make_scheduler() as scheduler:
+        assert (await scheduler.run(await scheduler.load(text), "late")).value == (21, 0, 21), "FAULT, then room, FAULT"
 
 
 async def test_truncated_outputs_are_counted(make_scheduler):
@@ -299,20 +319,33 @@ async def test_truncated_outputs_are_counted(make_scheduler):
 
 
 async def test_directories_have_names_of_their_own(make_scheduler):
-    """A named directory is the guest's first preopened descriptor; nothing can be changed in one that is read-only."""
+    """A named directory is preopened after the root and its two names; in a read-only one nothing can be changed."""
     text = f"""(module
       (import "{WASI}" "fd_prestat_dir_name" (func $name (param i32 i32 i32) (result i32)))
       (import "{WASI}" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
       (memory (export "memory") 1)
       (data (i32.const 100) "sub")
-      (func (export "name") (result i32) (drop (call $name (i32.const 3) (i32.const 0) (i32.const 4)))
+      (func (export "name") (result i32) (drop (call $name (i32.const 5) (i32.const 0) (i32.const 4)))
         (i32.load (i32.const 0)))
-      (func (export "make") (result i32) (call $make (i32.const 3) (i32.const 100) (i32.const 3))))"""
+      (func (export "make") (result i32) (call $make (i32.const 5) (i32.const 100) (i32.const 3))))"""
     async with make_scheduler() as scheduler:
         module = await scheduler.load(text)
         assert (await scheduler.run(module, "name", dirs=["data"])).value == int.from_bytes(b"data", "little")
         assert (await scheduler.run(module, "make", dirs={"data": "rw"})).value == 0
         assert (await scheduler.run(module, "make", dirs={"data": "ro"})).value == 69, "ROFS"
+
+
+async def test_an_empty_directory_can_be_brought(make_scheduler):
+    """A file whose name ends in a slash is a directory with nothing in it, and the guest can write there."""
+    text = f"""(module
+      (import "{WASI}" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (data (i32.const 100) "a/b/c")
+      (func (export "make") (result i32) (call $make (i32.const 3) (i32.const 100) (i32.const 5))))"""
+    async with make_scheduler() as scheduler:
+        module = await scheduler.load(text)
+        assert (await scheduler.run(module, "make", files={"a/b/": b""})).value == 0
+        assert (await scheduler.run(module, "make", files={"a/": b""})).value == 44, "NOENT"
 
 
 async def test_a_sleeper_is_ended_by_a_stop(make_scheduler):

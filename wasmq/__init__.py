@@ -6,6 +6,7 @@ from wasmq.errors import (
     BudgetExhausted,
     Cancelled,
     ConfigError,
+    CursorGone,
     Exited,
     Forbidden,
     InvalidArguments,
@@ -21,6 +22,7 @@ from wasmq.errors import (
     QueueFull,
     Refused,
     SchedulerClosed,
+    StoreUnavailable,
     TimedOut,
     Trapped,
     Unauthenticated,
@@ -37,18 +39,24 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
+from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
 from wasmq.submission import Request
 from wasmq.version import __version__
+from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
     "BudgetExhausted",
     "Cancelled",
+    "Case",
     "Client",
     "Config",
     "ConfigError",
+    "CursorGone",
+    "Err",
     "Exited",
     "Forbidden",
+    "HostCall",
     "InvalidArguments",
     "InvalidLimit",
     "InvalidModule",
@@ -68,6 +76,7 @@ __all__ = [
     "Lost",
     "Module",
     "NotLost",
+    "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
@@ -76,6 +85,8 @@ __all__ = [
     "Request",
     "Scheduler",
     "SchedulerClosed",
+    "Some",
+    "StoreUnavailable",
     "Tenant",
     "TimedOut",
     "Trap",
@@ -89,5 +100,9 @@ __all__ = [
     "WasmqError",
     "WorkerUnavailable",
     "__version__",
+    "f32",
+    "f64",
+    "i32",
+    "i64",
     "load_config",
 ]

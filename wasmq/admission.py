@@ -4,56 +4,117 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
 from wasmq.job import Caps, Limits, Value
-from wasmq.types import COMMAND, FunctionType, printable
+from wasmq.supply import arrange
+from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
+from wasmq.wit_values import pack_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from wasmq.config import LimitsConfig
+    from wasmq.host import HostFunctions
     from wasmq.modules import Module
+    from wasmq.supply import Supply
 
 _f32 = struct.Struct("<f")
 
 
 def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
-    """Return the arguments as they go to the guest.
+    """Return the arguments as they go to the guest; those of a component as one piece of bytes.
 
-    Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport`,
-    `InvalidArguments` or `UnsatisfiedImport`.
+    Integers come out signed, numbers for f32 and f64 as floats, v128 as bytes. Raises `UnknownExport` or
+    `InvalidArguments`.
     """
-    if module.missing:
-        _refuse_imports(module)
     function = module.function(export)
+    if isinstance(function, wit.Func):
+        obstacle = wit.obstacle(function)
+        if obstacle is not None:
+            raise UnknownExport(f"export {printable(export)!r} cannot be called: {obstacle}")
+        return (pack_arguments(export, function, args),)
     if export not in module.places:
-        raise UnknownExport(f"export {printable(export)!r} {function}: references cannot be passed to or from a guest")
+        raise UnknownExport(
+            f"export {printable(export)!r} {function}: of references only null can be passed, where the type allows it"
+        )
     return check_arguments(export, function, args)
 
 
 def check_export(module: Module, export: str | None) -> str:
-    """Return the export that a call names, by default a WASI command's `_start`. Raises `UnknownExport`."""
+    """Return the export that a call names, by default what runs a WASI command. Raises `UnknownExport`."""
     if export is not None:
-        return export
+        return module.resolve(export)
+    if module.kind == "component":
+        if module.command is None:
+            raise UnknownExport(f"it is no WASI command: no export wasi:cli/run@0.2 among {len(module.exports)}")
+        return module.command
     if module.functions.get(COMMAND) == FunctionType((), ()):
         return COMMAND
     module.function(COMMAND)
     raise UnknownExport(f"export {COMMAND!r} {module.functions[COMMAND]}: a command takes and returns nothing")
 
 
-def _refuse_imports(module: Module) -> NoReturn:
-    wanted, offer = module.missing[0]
-    more = f" (and {len(module.missing) - 1} more)" if len(module.missing) > 1 else ""
+def check_imports(
+    module: Module,
+    links: tuple[tuple[str, Module], ...],
+    functions: HostFunctions,
+    tenant: str,
+    granted: Collection[str],
+) -> None:
+    """Raise `UnsatisfiedImport` unless all that a module and its `links` import is offered, with its type, and granted.
+
+    `granted` names the host functions that were granted to the tenant or to this job. What is imported from a name
+    that is linked never comes from a host function.
+    """
+    if links and module.kind == "component":
+        raise InvalidArguments(f"link: module {module.digest[:12]} is a component, which cannot be linked with others")
+    linked = {name for name, _ in links}
+    refusals = [
+        (owner, why)
+        for owner, supply in arrange(module, links).missing
+        if (why := _refusal(supply, linked, functions, tenant, granted))
+    ]
+    if refusals:
+        owner, why = refusals[0]
+        more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+        raise UnsatisfiedImport(f"module {owner.digest[:12]}: {why}{more}")
+
+
+def _refusal(
+    supply: Supply, linked: Collection[str], functions: HostFunctions, tenant: str, granted: Collection[str]
+) -> str | None:
+    """Return why an import that nothing else meets is not met by a host function either; None when it is."""
+    wanted = supply.wanted
     name = f"{printable(wanted.module)}.{printable(wanted.name)}"
-    if offer is not None:
-        raise UnsatisfiedImport(
-            f"module {module.digest[:12]}: the import {name} has another type: "
-            f"it wants {wanted.type}, there is {offer}{more}"
-        )
-    raise UnsatisfiedImport(f"module {module.digest[:12]}: nobody offers the import {name} {wanted.type}{more}")
+    function = functions.find(wanted) if wanted.module not in linked else None
+    if function is None:
+        return supply.problem
+    if function.type != wanted.type:
+        return f"the import {name} has another type: it wants {wanted.type}, there is {function.type}"
+    if tenant in function.tenants or "*" in function.tenants or function.name in granted:
+        return None
+    return (
+        f"the import {name} is not granted to tenant {printable(tenant)!r}: offer the host function with "
+        f'tenants=, give the tenant grant = ["{name}"], or submit the job with grant='
+    )
+
+
+def check_grant(grant: Any) -> tuple[str, ...]:
+    """Return the names of host functions that a job is granted. Raises `InvalidArguments` unless they are text."""
+    names = (grant,) if isinstance(grant, str) else tuple(grant)
+    return tuple([check_name("grant", name, limit=401) for name in names])
+
+
+def as_value(kind: str, value: Any) -> Value:
+    """Return a value as one of a core type. Raises `ValueError` saying what came."""
+    try:
+        return _CHECKS[kind](value)
+    except _Misfit as misfit:
+        raise ValueError(str(misfit)) from None
 
 
 def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) -> tuple[Value, ...]:
@@ -79,13 +140,20 @@ def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) ->
 def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
     """Return the limits with defaults filled in. Raises `InvalidLimit` or `LimitTooHigh`, naming the limit."""
     if limits is None:
-        return Caps(config.fuel, int(config.memory), config.timeout, int(config.output), int(config.files))
+        return Caps(
+            config.fuel, int(config.memory), config.timeout, int(config.output), int(config.files), config.host_calls
+        )
     ceilings = config.max
     fuel = config.fuel if limits.fuel is None else _whole("fuel", limits.fuel)
     memory = config.memory if limits.memory is None else _whole("memory", parse_size(limits.memory, "memory"))
     output = config.output if limits.output is None else _whole("output", parse_size(limits.output, "output"))
     files = config.files if limits.files is None else _whole("files", parse_size(limits.files, "files"))
     timeout = config.timeout if limits.timeout is None else _seconds("timeout", limits.timeout)
+    host_calls = config.host_calls if limits.host_calls is None else _whole("host_calls", limits.host_calls)
+    if host_calls > ceilings.host_calls:
+        raise LimitTooHigh(
+            f"host_calls: {host_calls} is above the maximum of {ceilings.host_calls} (limits.max.host_calls)"
+        )
     if fuel > ceilings.fuel:
         raise LimitTooHigh(f"fuel: {fuel} is above the maximum of {ceilings.fuel} (limits.max.fuel)")
     if timeout > ceilings.timeout:
@@ -101,7 +169,7 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
             raise LimitTooHigh(
                 f"{name}: {format_size(size)} is above the maximum of {format_size(ceiling)} (limits.max.{name})"
             )
-    return Caps(fuel, int(memory), timeout, int(output), int(files))
+    return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls)
 
 
 def check_priority(priority: Any) -> int:
@@ -172,7 +240,13 @@ def _vector(arg: Any) -> bytes:
     return bytes(arg)
 
 
+def _null(arg: Any) -> None:
+    if arg is not None:
+        raise _Misfit(f"wants None, for of references only null can be passed, got {_shown(arg)}")
+
+
 _CHECKS: dict[str, Callable[[Any], Value]] = {
+    **dict.fromkeys(PASSABLE - NUMBERS, _null),
     "i32": _integer(32),
     "i64": _integer(64),
     "f32": _single,
@@ -200,5 +274,8 @@ def _seconds(name: str, number: Any) -> float:
 def _shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 2**128:
         return f"an int of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # somebody else's __repr__
+        return f"a {type(value).__name__}"
     return (text if len(text) <= 60 else text[:57] + "...") + f" ({type(value).__name__})"

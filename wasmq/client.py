@@ -20,7 +20,7 @@ from wasmq.submission import ProgramOptions, Request
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
@@ -37,6 +37,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
 _EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
 _share: Final = msgspec.json.Decoder(Tenant)
 _shares: Final = msgspec.json.Decoder(dict[str, dict[str, Tenant]])
@@ -84,7 +85,8 @@ class Client:
     `token` says whose jobs they are, where the daemon wants one. A request that finds no daemon, or one that has no
     room now, is sent again for `retry_for` seconds; a job is submitted under a key of its own, so that it never runs
     twice for that. `timeout` is how many seconds an answer may take. Everything raises what the scheduler raises, and
-    `Unreachable`, `Unauthenticated` and `Forbidden` besides.
+    `Unreachable`, `Unauthenticated` and `Forbidden` besides. Values of components go as JSON has them: what natural
+    Python they stand for is known where their types are.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Client:
     ) -> None:
         self._connection = Connection(url, token=token, timeout=timeout, retry_for=retry_for, transport=transport)
         self._ask = self._connection.ask
+        self._components: set[str] = set()
 
     async def __aenter__(self) -> Client:
         await self._connection.open()
@@ -121,21 +124,30 @@ class Client:
             came = await self._ask("PUT", "/v1/modules", content=content, media="application/wasm", within=_COMPILE)
         except InvalidModule as error:
             raise InvalidModule(f"{name}{str(error).removeprefix('module')}") from None
-        return module_of(came)
+        return self._known(module_of(came))
 
     async def modules(self) -> list[RemoteModule]:
         """Return the modules that the daemon has loaded; with a token only for who administers."""
-        return modules_of(await self._ask("GET", "/v1/modules"))
+        return [self._known(each) for each in modules_of(await self._ask("GET", "/v1/modules"))]
 
     async def module(self, digest: str) -> RemoteModule:
         """Return a loaded module. Raises `UnknownModule`."""
-        return module_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}"))
+        return self._known(module_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}")))
+
+    def _known(self, module: RemoteModule) -> RemoteModule:
+        if module.kind == "component":
+            self._components.add(module.digest)
+        return module
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        return request_body(request, request.key or _own_key(), component=request.module in self._components)
 
     async def submit(
         self,
         module: RemoteModule | Module | str,
         export: str | None = None,
         *args: Any,
+        link: Mapping[str, RemoteModule | Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -149,7 +161,8 @@ class Client:
         The tenant "default" is the one that the token stands for. A full queue is tried again for as long as an
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
-        options = {"limits": limits, "tenant": tenant, "priority": priority, "key": key, "delay": delay, **program}
+        options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
+        options |= {"key": key, "delay": delay, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -157,7 +170,7 @@ class Client:
         """Queue several calls, all of them or none; returns their handles in the same order. Raises a `Refused`."""
         if not requests:
             return []
-        bodies = [request_body(request, request.key or _own_key()) for request in requests]
+        bodies = [self._body(request) for request in requests]
         jobs = await self._post(bodies if len(bodies) > 1 else bodies[0], patient=wait)
         return [RemoteHandle(self, job.id, job.outcome) for job in jobs]
 
@@ -171,7 +184,7 @@ class Client:
         """
         patient = options.pop("wait", True)
         request = _request_of(module, export, args, options)
-        body = request_body(request, request.key or _own_key())
+        body = self._body(request)
         try:
             (job,) = await self._post(body, patient=patient, wait=_WAIT)
             outcome = job.outcome or await RemoteHandle(self, job.id)
@@ -188,6 +201,7 @@ class Client:
         export: str,
         calls: Iterable[Sequence[Any]],
         *,
+        link: Mapping[str, RemoteModule | Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
@@ -201,7 +215,7 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"limits": limits, "tenant": tenant, "priority": priority}
+                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
                 waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
@@ -221,7 +235,7 @@ class Client:
         if first.outcome is None:
             batch = {handle.id: handle for handle in islice(waiting, _BATCH) if handle.outcome is None}
             params = {"ids": ",".join(batch)}
-            found, _ = page_of(await self._ask("GET", "/v1/jobs", params=params, wait=_WAIT))
+            found, _ = page_of(await self._ask("GET", "/v1/jobs", params=params, wait=_WAIT), self._components)
             for job in found:
                 batch[job.id]._outcome = job.outcome  # noqa: SLF001 - the handles are this module's own
         return await first
@@ -231,14 +245,14 @@ class Client:
 
         Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
         """
-        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False))
+        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
 
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
         """Return what is known of a job. Raises `UnknownJob`."""
-        return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"))
+        return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"), self._components)
 
     async def jobs(
         self,
@@ -257,7 +271,7 @@ class Client:
         while len(found) < limit:
             params = {"tenant": tenant, "status": status, "cursor": cursor, "limit": min(limit - len(found), 1_000)}
             try:
-                page, cursor = page_of(await self._ask("GET", "/v1/jobs", params=params))
+                page, cursor = page_of(await self._ask("GET", "/v1/jobs", params=params), self._components)
             except CursorGone as error:
                 raise UnknownJob(str(error)) from None
             found += page
@@ -270,7 +284,7 @@ class Client:
         until = None if timeout is None else anyio.current_time() + timeout
         while True:
             seconds = _WAIT if until is None else min(_WAIT, max(0.0, until - anyio.current_time()))
-            job = job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}", wait=seconds))
+            job = job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}", wait=seconds), self._components)
             if job.outcome is not None or (until is not None and anyio.current_time() >= until):
                 return job
 
@@ -284,7 +298,7 @@ class Client:
             async for heard, name, data in self._connection.stream(f"/v1/jobs/{_quoted(id)}/events", last_id):
                 last_id = heard
                 if name == "finished":
-                    outcome = job_of(data).outcome
+                    outcome = job_of(data, self._components).outcome
                     if outcome is None:
                         raise Unreachable(f"job {id} ended without an outcome, says the daemon")
                     yield JobFinished(outcome)
@@ -300,7 +314,7 @@ class Client:
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         if (await self.job(id)).outcome is not None:
             return False
-        outcome = job_of(await self._ask("DELETE", f"/v1/jobs/{_quoted(id)}")).outcome
+        outcome = job_of(await self._ask("DELETE", f"/v1/jobs/{_quoted(id)}"), self._components).outcome
         return outcome is None or outcome.status == "cancelled"
 
     # Tenants.
@@ -324,7 +338,8 @@ class Client:
 
     async def _post(self, body: Any, *, patient: bool, wait: float = 0.0) -> list[RemoteJob]:
         content = msgspec.json.encode(body)
-        return jobs_of(await self._ask("POST", "/v1/jobs", content=content, wait=wait, patient=patient))
+        came = await self._ask("POST", "/v1/jobs", content=content, wait=wait, patient=patient)
+        return jobs_of(came, self._components)
 
     async def _take_back(self, body: dict[str, Any]) -> None:
         """Cancel a job that may have been accepted or not: the same key again gives its id."""
@@ -350,7 +365,9 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {name: options.pop(name) for name in ("limits", "tenant", "priority", "key", "delay") if name in options}
+    known = {
+        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
+    }
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

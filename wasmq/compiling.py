@@ -53,14 +53,14 @@ class Compiler:
         self._slots = anyio.CapacityLimiter(concurrency)
         self._starting = anyio.Lock()
 
-    async def compile(self, source: bytes, tasks: TaskGroup) -> Artifact:
-        """Return the artifact of a module's bytes or text.
+    async def compile(self, source: bytes, tasks: TaskGroup, *, counted: bool = False) -> Artifact:
+        """Return the artifact of a module's bytes or text; `counted`, for the engine that counts memory itself.
 
         Raises `InvalidModule` when the engine does not accept it, or when it takes more time or memory than allowed.
         `tasks` owns the process that waits between two compilations.
         """
         config = self._config
-        request = CompileRequest(self._engine, config.compile_timeout, int(config.compile_memory))
+        request = CompileRequest(self._engine, config.compile_timeout, int(config.compile_memory), counted)
         async with self._slots, self._connection(tasks) as stream:
             parts: list[bytes] = []
             with anyio.move_on_after(config.compile_timeout + _HARD_LIMIT) as scope:

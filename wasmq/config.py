@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "EngineName",
+    "HostConfig",
+    "HostFunctionConfig",
     "LimitCeilings",
     "LimitsConfig",
     "LogsConfig",
@@ -44,6 +46,7 @@ _OTHER_VARIABLES = frozenset({"WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
 _TEST_PREFIX = "WASMQ_TEST_"
 MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so the most that one job can have
 
+MAX_HOST_BYTES = 16 * 2**20
 MAX_CARRIED = 60 * 2**20  # bytes of files and output that one frame between the processes has room for
 
 
@@ -71,14 +74,14 @@ class SchedulerConfig(_Section, frozen=True):
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Worker processes; None is one per core that this process may use."""
-    store: str = "memory://"
-    """Where jobs live, as a URL."""
+    store: str | None = None
+    """Where jobs live, as a URL; None is memory:// for an embedded scheduler, sqlite:///wasmq.db for the daemon."""
     engine: EngineName = "native"
     """native (machine code by Cranelift) or interpreter (Pulley bytecode, no machine code made for guests)."""
     quantum: Annotated[int, msgspec.Meta(ge=1_000, le=10**9)] = 100_000
     """Fuel that an instance may spend before the next one gets its turn."""
-    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 1_000
-    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended."""
+    instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 4_000
+    """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended, 400 bytes unused."""
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
@@ -99,6 +102,7 @@ class LimitCeilings(_Section, frozen=True):
     files: Size = Size(32 * 2**20)
     input: Size = Size(16 * 2**20)
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
+    host_calls: _Count = 1_000_000
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -109,6 +113,7 @@ class LimitsConfig(_Section, frozen=True):
     timeout: _Seconds = 10.0
     output: Size = Size(2**20)
     files: Size = Size(16 * 2**20)
+    host_calls: _Count = 10_000
     max: LimitCeilings = LimitCeilings()
 
 
@@ -118,16 +123,47 @@ class PricesConfig(_Section, frozen=True):
     call: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 1_000
     """Fuel for one call of a WASI function."""
     byte: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 1
-    """Fuel for each byte that such a call moves: written, read, or copied into the guest's memory."""
+    """Fuel for each byte that such a call, or one of a host function, moves: written, read, or copied into memory."""
+    host: Annotated[int, msgspec.Meta(ge=0, le=10**15)] = 10_000
+    """Fuel for one call of a host function that has no price of its own."""
+
+
+class HostFunctionConfig(_Section, frozen=True):
+    """`[host.functions]`: one function, by its import path "package.module:name"; the rest as in `host_function`."""
+
+    path: str
+    price: int | None = None
+    max_calls: int | None = None
+    tenants: tuple[str, ...] = ()
+    inline: bool = False
+    params: tuple[str, ...] | None = None
+    results: tuple[str, ...] | None = None
+
+
+class HostConfig(_Section, frozen=True):
+    """`[host]`: the functions of this program that guests may call, and how many such calls run at once."""
+
+    concurrency: _Count = 1_000
+    """Coroutines; more of them wait."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 16
+    """Threads for plain functions; more calls of them wait."""
+    max_bytes: Size = Size(2**20)
+    """Bytes that one call may carry each way."""
+    functions: dict[str, str | HostFunctionConfig] = {}
+    """Import name such as "env.lookup" → import path, or a `HostFunctionConfig`."""
 
 
 class StoreConfig(_Section, frozen=True):
-    """`[store]`: how long finished jobs can be asked for."""
+    """`[store]`: how long finished jobs can be asked for, and how long is waited for whom."""
 
     history: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     """Finished jobs kept."""
     history_age: _Seconds = 86_400.0
     """Seconds that a finished job is kept."""
+    lease: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 15.0
+    """Seconds after which the jobs of a daemon that died run again in another one that shares its store."""
+    timeout: Annotated[float, msgspec.Meta(ge=1, le=600)] = 10.0
+    """Seconds that something is tried while the store's server is away; then it is refused."""
 
 
 class ServerConfig(_Section, frozen=True):
@@ -155,12 +191,12 @@ class ModulesConfig(_Section, frozen=True):
     """`[modules]`: where compiled modules are kept, and what compiling one may cost."""
 
     directory: str | None = None
-    """None is wasmq/ in the user's cache directory ($XDG_CACHE_HOME, else ~/.cache)."""
-    max_size: Size = Size(64 * 2**20)
+    """None is beside the store's file, or without one wasmq/ in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
+    max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000
     """Modules that one scheduler holds."""
-    compile_timeout: _Seconds = 60.0
+    compile_timeout: _Seconds = 300.0
     compile_memory: Size = Size(4 * 2**30)
     cache_size: Size = Size(8 * 2**30)
     """Bytes of artifacts kept on disk; the ones unused longest go first."""
@@ -182,11 +218,15 @@ class MetricsConfig(_Section, frozen=True):
 
 
 class Tenant(_Section, frozen=True):
-    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting."""
+    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting.
+
+    `grant` names host functions that its jobs may import, such as "env.lookup".
+    """
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
     max_queued: _Count | None = None
     """None is the scheduler's own `max_queued`."""
+    grant: tuple[str, ...] = ()
     tokens: tuple[_Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
@@ -199,6 +239,7 @@ class Config(_Section, frozen=True):
     scheduler: SchedulerConfig = SchedulerConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
+    host: HostConfig = HostConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
@@ -230,7 +271,9 @@ class Config(_Section, frozen=True):
                 raise ValueError(
                     f"limits.max: {names} cannot be above {MAX_CARRIED >> 20}MiB, which is what one job can carry"
                 )
-        for name in ("fuel", "memory", "timeout", "output", "files"):
+        if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
+            raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from wasmq.absent import Absent
+from wasmq.errors import StoreUnavailable
+from wasmq.logs import get_logger
 
-    from anyio.abc import TaskStatus
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from anyio.abc import TaskGroup, TaskStatus
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -17,11 +21,13 @@ if TYPE_CHECKING:
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.job import Job
+    from wasmq.modules import Library
     from wasmq.pool.crew import Crew
     from wasmq.pool.pool import Pool
     from wasmq.store import Store
 
 _LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody rang
+_TRY_AGAIN = 1.0  # seconds after which a store that could not record a claim is asked again
 
 
 class Dispatcher:
@@ -38,7 +44,10 @@ class Dispatcher:
         clock: Clock,
         work: Bell,
         onlookers: Onlookers,
+        library: Library,
+        tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
+        lose: Callable[[Sequence[Job], str], None],
     ) -> None:
         self.claiming = False
         self._store = store
@@ -50,8 +59,10 @@ class Dispatcher:
         self._work = work
         self._onlookers = onlookers
         self._hand_back = hand_back
+        self._absent = Absent(library, tasks, self._send, lose)
         self.done = anyio.Event()
         self._stopping = False
+        self._log = get_logger()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Dispatch until stopped."""
@@ -59,8 +70,15 @@ class Dispatcher:
         task_status.started()
         try:
             while not self._stopping:
-                await self._dispatch()
-                await self._work.wait(await self._pause())
+                try:
+                    await self._dispatch()
+                    pause = await self._pause()
+                    self.claiming = True
+                except StoreUnavailable as error:
+                    self.claiming = False
+                    self._log.warning("store.unavailable", error=str(error))
+                    pause = _TRY_AGAIN
+                await self._work.wait(pause)
         finally:
             self.claiming = False
             self.done.set()
@@ -70,9 +88,14 @@ class Dispatcher:
         self._stopping = True
         self._work.ring()
         await self.done.wait()
+        self._hand_back(self._absent.drop())
+
+    def drop(self, ids: Collection[str]) -> list[Job]:
+        """Strike off those of the jobs that wait for their module, and return them."""
+        return self._absent.drop(ids)
 
     async def _dispatch(self) -> None:
-        while (room := self._pool.room()) > 0 and not self._stopping:
+        while (room := self._pool.room() - len(self._absent)) > 0 and not self._stopping:
             jobs = await self._store.claim(room, self._clock.wall())
             if jobs:
                 self._assign(jobs)
@@ -83,6 +106,11 @@ class Dispatcher:
         for job in jobs:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order)
+        self._send(self._absent.sort_out(jobs))
+
+    def _send(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
         if not self._pool.room():
             # The workers have died while the store was claiming.
             self._hand_back(jobs)

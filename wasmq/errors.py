@@ -32,6 +32,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "SchedulerClosed",
+    "StoreUnavailable",
     "TimedOut",
     "Trapped",
     "Unauthenticated",
@@ -114,6 +115,14 @@ class KeyConflict(Refused):
 
 class SchedulerClosed(Refused):
     """Raised when a job is submitted to a scheduler that has not started, is stopping, or has stopped."""
+
+
+class StoreUnavailable(Refused):
+    """Raised when the store cannot do something now: its disk is full, its server has been away for `[store] timeout`.
+
+    What was accepted is safe there. Whether the job of a `submit` that raised it was stored on a server is not known:
+    with a key, submitting it again is safe.
+    """
 
 
 class NotLost(Refused):

@@ -9,6 +9,10 @@ number that every store keeps with a job.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LEARNING = 0.2  # how far one outcome moves what its module and export are expected to cost
 _MAX_COSTS = 10_000  # module and export pairs remembered
@@ -38,15 +42,20 @@ class Fairness:
 
     def tag(self, tenant: str, weight: float, cost: float) -> float:
         """Return the start tag of a tenant's next job, which is expected to use `cost` fuel."""
-        account = self._accounts.get(tenant)
-        if account is None:
-            self._forget_idle()
-            account = self._accounts[tenant] = _Account(weight)
-        account.weight = weight
+        account = self._account(tenant, weight)
         account.waiting += 1
         start = max(self.virtual, account.finish)
         account.finish = start + cost / weight
         return start
+
+    def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
+        """Go on with jobs tagged in an earlier life: tenant, weight, start tag and expected fuel of each."""
+        if jobs:
+            self.virtual = max(self.virtual, min(order for _, _, order, _ in jobs))
+        for tenant, weight, order, cost in jobs:
+            account = self._account(tenant, weight)
+            account.waiting += 1
+            account.finish = max(account.finish, order + cost / weight)
 
     def started(self, order: float) -> None:
         """Move the virtual time to the tag of a job that starts."""
@@ -56,7 +65,7 @@ class Fairness:
         """Correct a tenant's tags by what its job really used in place of the `cost` it was expected to."""
         account = self._accounts.get(tenant)
         if account is not None:
-            account.waiting -= 1
+            account.waiting = max(0, account.waiting - 1)  # others tag jobs too, where they share a store
             account.finish += (used - cost) / account.weight
 
     def learn(self, module: str, export: str, used: float) -> None:
@@ -69,6 +78,14 @@ class Fairness:
             self._costs[key] = used
         else:
             self._costs[key] = known + _LEARNING * (used - known)
+
+    def _account(self, tenant: str, weight: float) -> _Account:
+        account = self._accounts.get(tenant)
+        if account is None:
+            self._forget_idle()
+            account = self._accounts[tenant] = _Account(weight)
+        account.weight = weight
+        return account
 
     def _forget_idle(self) -> None:
         """Drop tenants with no job and no debt, only when there are many; costs a constant per new tenant."""

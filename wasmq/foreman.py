@@ -7,25 +7,41 @@ from typing import TYPE_CHECKING
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
 from wasmq.settle import Died, HandedBack, Ran
-from wasmq_worker.protocol import Outcomes, Progress, ProtocolError, Pulse, Underway, Unmappable
+from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Underway, Unmappable
 
 if TYPE_CHECKING:
     from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.events import Onlookers
+    from wasmq.host import HostFunctions
+    from wasmq.host_calls import HostCalls
     from wasmq.metrics import Metrics
+    from wasmq.modules import Library
     from wasmq.pool.pool import Pool
     from wasmq.settle import Settler
-    from wasmq_worker.protocol import Upward
+    from wasmq_worker.protocol import Asked, Upward
 
 
 class Foreman:
     """Is told by the crew. `work` is rung when there may be room for more jobs."""
 
     def __init__(
-        self, pool: Pool, settler: Settler, metrics: Metrics, clock: Clock, work: Bell, onlookers: Onlookers
+        self,
+        *,
+        pool: Pool,
+        settler: Settler,
+        library: Library,
+        functions: HostFunctions,
+        calls: HostCalls,
+        metrics: Metrics,
+        clock: Clock,
+        work: Bell,
+        onlookers: Onlookers,
     ) -> None:
         self._pool = pool
+        self._library = library
+        self._functions = functions
+        self._calls = calls
         self._settler = settler
         self._metrics = metrics
         self._clock = clock
@@ -45,11 +61,16 @@ class Foreman:
             case Outcomes():
                 name = str(worker)
                 ended = self._pool.ended(worker, frame.ended)
+                self._calls.drop(worker, [end.ticket for end in frame.ended])
                 self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
                 return self._next_alone(worker)
             case Underway():
                 self._pool.underway(worker, frame.tickets)
                 self._work.ring()
+            case Asks():
+                for asked in frame.asked:
+                    self._asked(worker, asked)
+                self._calls.flush()
             case Unmappable():
                 jobs = self._pool.returned(worker, frame.tickets)
                 module = self._pool.mapped(frame.module)
@@ -66,10 +87,19 @@ class Foreman:
     def left(self, worker: int, reason: str, words: str) -> None:
         """See `Overseer.left`."""
         jobs = self._pool.leave(worker)
+        self._calls.drop_all(worker)
         self._settler.add([Died(job, f"{reason}: {words}" if words else reason) for job in jobs])
         if reason != "stopped":
             self._metrics.worker_restarted(reason)
             self._log.warning("worker.lost", worker=worker, reason=reason, words=words, jobs=len(jobs))
+
+    def _asked(self, worker: int, asked: Asked) -> None:
+        job = self._pool.asked(worker, asked)
+        # A job was accepted with all that its modules import, so whatever that is has been granted.
+        links = job.call.links
+        modules = [self._library[digest] for digest in (job.call.module, *[digest for _, digest in links])]
+        function = self._functions.imported(asked.function, modules, [name for name, _ in links])
+        self._calls.begin(worker, job, asked, function)
 
     def _next_alone(self, worker: int) -> list[Sending]:
         """Give a worker for single jobs the next one, or let it go; nothing for any other worker."""

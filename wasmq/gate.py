@@ -63,6 +63,12 @@ class Gate:
         self._give_back({tenant: count})
         self.admit()
 
+    def recount(self, waiting: Mapping[str, int]) -> None:
+        """Set how many jobs of each tenant wait, others' included who share the store, and let in those who fit."""
+        self._by_tenant = {tenant: count for tenant, count in waiting.items() if count}
+        self._queued = sum(self._by_tenant.values())
+        self.admit()
+
     def close(self) -> None:
         """Refuse everyone from now on, those who wait included."""
         self.open = False
@@ -134,9 +140,11 @@ class Gate:
 
     def _give_back(self, counts: Mapping[str, int]) -> None:
         for tenant, count in counts.items():
-            self._queued -= count
-            left = self._by_tenant[tenant] - count
-            if left:
-                self._by_tenant[tenant] = left
+            known = self._by_tenant.get(tenant, 0)
+            # A job that came in through another daemon has not been counted here yet, or not any more.
+            given = min(count, known)
+            self._queued -= given
+            if given < known:
+                self._by_tenant[tenant] = known - given
             else:
-                del self._by_tenant[tenant]
+                self._by_tenant.pop(tenant, None)

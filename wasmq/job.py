@@ -6,7 +6,26 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Access", "Call", "Caps", "Frame", "Job", "Limits", "Outcome", "Program", "State", "Status", "Trap", "Value"]
+from wasmq import wit
+from wasmq.wit_values import read_result
+from wasmq_worker.protocol import Reference
+
+__all__ = [
+    "Access",
+    "Call",
+    "Caps",
+    "Frame",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Program",
+    "Reference",
+    "Returned",
+    "State",
+    "Status",
+    "Trap",
+    "Value",
+]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
@@ -14,8 +33,11 @@ Status: TypeAlias = Literal[
 State: TypeAlias = Literal["queued", "running", "finished"]
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
-Value: TypeAlias = int | float | bytes
-"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian."""
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value: i32 and i64 are signed ints, f32 and f64 floats, v128 16 bytes, little-endian.
+
+A reference is None when it is null; any other can only come out, as a `Reference` that says its kind.
+"""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -23,7 +45,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
     `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
-    of stdout and stderr together, `files` the bytes that the job's files may have together.
+    of stdout and stderr together, `files` the bytes that the job's files may have together, `host_calls` how often it
+    may call host functions.
     """
 
     fuel: int | None = None
@@ -31,26 +54,28 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     timeout: float | None = None
     output: int | str | None = None
     files: int | str | None = None
+    host_calls: int | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes."""
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls."""
 
     fuel: int
     memory: int
     timeout: float
     output: int
     files: int = 0
+    host_calls: int = 10_000
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a WASI guest sees of the world: arguments, environment, standard input, files; nothing else exists for it.
 
     `argv` are the arguments that follow the program's name, which is `name`. `files` are put into the job's own
-    scratch directory before it starts, by their path in it, and `collect` names those that the outcome is to bring
-    back; a name that ends in "/" stands for all files below. `dirs` are directories that the guest is handed under
-    names of their own beside the whole ("/" and "."), to write in ("rw") or only to read ("ro"). With `deterministic`
-    the guest's clock and random numbers are the same in each run.
+    scratch directory before it starts, by their path in it; a path that ends in "/" is an empty directory. `collect`
+    names those that the outcome is to bring back; a name that ends in "/" stands for all files below. `dirs` are
+    directories that the guest is handed under names of their own beside the whole ("/" and "."), to write in ("rw") or
+    only to read ("ro"). With `deterministic` the guest's clock and random numbers are the same in each run.
     """
 
     argv: tuple[str, ...] = ()
@@ -66,13 +91,19 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
-    `program` is what a WASI guest is to see, None when nothing was said of it.
+    `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
+    linked with, each as the name by which it is imported from and its digest, sorted by name.
     """
 
     module: str
     export: str
     args: tuple[Value, ...] = ()
     program: Program | None = None
+    links: tuple[tuple[str, str], ...] = ()
+
+    def modules(self) -> tuple[str, ...]:
+        """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
+        return (self.module, *[digest for _, digest in self.links]) if self.links else (self.module,)
 
 
 class Job(msgspec.Struct, frozen=True, gc=False):
@@ -112,13 +143,25 @@ class Trap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     backtrace: tuple[Frame, ...] = ()
 
 
+class Returned(msgspec.Struct, frozen=True, gc=False):
+    """What a component's function returned: its type, and the value as it went over the frames."""
+
+    type: wit.ValueType | None
+    packed: bytes
+
+    def natural(self) -> Any:
+        """Return the value as natural Python: see `wasmq.wit_values`."""
+        return read_result(self.type, self.packed)
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job ended, and its exact bill.
 
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means.
+    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
+    gives as natural Python; `values` are then none.
     """
 
     status: Status
@@ -139,10 +182,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     worker: str | None = None
     engine: str = ""
     engine_version: str = ""
+    returned: Returned | None = None
 
     @property
     def value(self) -> Any:
         """The result: None without one, the value itself when there is one, a tuple when the export returns several."""
+        if self.returned is not None:
+            return self.returned.natural()
         if len(self.values) == 1:
             return self.values[0]
         return self.values or None

@@ -32,6 +32,9 @@ OTHER: Final = "other"
 MAX_REASONS: Final = 50
 """Distinct reasons of refusals or restarts; the program itself knows far fewer, so this only stops a mistake."""
 
+MAX_FUNCTIONS: Final = 200
+"""Host functions with a label of their own."""
+
 _HELP: Final = {
     "wasmq_jobs_submitted_total": "Jobs accepted into the queue.",
     "wasmq_jobs_finished_total": "Jobs finished, by how they ended.",
@@ -52,6 +55,8 @@ _HELP: Final = {
     "wasmq_store_commit_seconds": "Time to commit one batch of changes to the store.",
     "wasmq_store_batch_size": "Changes committed to the store at once.",
     "wasmq_rejected_total": "Submissions refused, by reason.",
+    "wasmq_host_calls_total": "Calls that guests made of host functions.",
+    "wasmq_host_call_seconds": "Time from a guest's call of a host function until its answer was sent.",
     "wasmq_loop_lag_seconds": "How late the event loop answered.",
     "wasmq_build_info": "What is running here; always 1.",
 }
@@ -65,6 +70,7 @@ _JOB_SECONDS: Final = (
 )
 _JOB_FUEL: Final = tuple(float(10**exponent) for exponent in range(1, 13))
 _JOB_MEMORY: Final = tuple(float(2**exponent) for exponent in range(16, 33, 2))  # one page to 4 GiB
+_HOST_SECONDS: Final = (1e-5, 2.5e-5, 5e-5, *_JOB_SECONDS)
 _COMPILE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _COMMIT_SECONDS: Final = (1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _BATCH: Final = tuple(float(2**exponent) for exponent in range(13))
@@ -164,6 +170,8 @@ class Metrics(Collector):
         self._commit = _Histogram(_COMMIT_SECONDS)
         self._batch = _Histogram(_BATCH)
         self._lag = _Histogram(_LAG_SECONDS)
+        self._host: dict[str, int] = {}
+        self._host_seconds = _Histogram(_HOST_SECONDS)
 
     def watch(self, gauges: Gauges) -> None:
         """Read the present from `gauges` at each scrape from now on; without any, every gauge is empty or 0."""
@@ -221,6 +229,14 @@ class Metrics(Collector):
             mine.counts[position] += count
         mine.total += total
 
+    def host_called(self, function: str) -> None:
+        """Count a call of a host function; the first of them to be called have a label of their own."""
+        _count(self._host, function, MAX_FUNCTIONS)
+
+    def host_answered(self, seconds: float) -> None:
+        """Count an answer to a host call, which took so long."""
+        self._host_seconds.observe(seconds)
+
     def lagged(self, seconds: float) -> None:
         """Count one probe of the event loop, which answered so late."""
         self._lag.observe(seconds)
@@ -256,6 +272,8 @@ class Metrics(Collector):
         yield _histogram("wasmq_store_commit_seconds", self._commit)
         yield _histogram("wasmq_store_batch_size", self._batch)
         yield _counter("wasmq_rejected_total", "reason", self._rejected.copy())
+        yield _counter("wasmq_host_calls_total", "function", self._host.copy())
+        yield _histogram("wasmq_host_call_seconds", self._host_seconds)
         yield _histogram("wasmq_loop_lag_seconds", self._lag)
         yield InfoMetricFamily("wasmq_build", _HELP["wasmq_build_info"], self._build)
 
@@ -281,9 +299,9 @@ def _label(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _count(counts: dict[str, int], reason: str) -> None:
-    label = _label(reason)
-    if label not in counts and len(counts) >= MAX_REASONS:
+def _count(counts: dict[str, int], name: str, most: int = MAX_REASONS) -> None:
+    label = _label(name)
+    if label not in counts and len(counts) >= most:
         label = OTHER
     counts[label] = counts.get(label, 0) + 1
 

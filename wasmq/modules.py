@@ -6,34 +6,41 @@ seal over it that was made with the directory's own secret. Anything else is com
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
-from wasmq.types import COMMAND, INITIALISE, Extern, FunctionType, Import, printable
+from wasmq.store import SharedStore
+from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from wasmq.config import ModulesConfig
     from wasmq.metrics import Metrics
+    from wasmq.store import Store
     from wasmq_worker.protocol import Described
 
-PASSABLE = frozenset({"i32", "i64", "f32", "f64", "v128"})
-"""Value types that a call can carry in or out."""
+_Text = Annotated[str, msgspec.Meta(max_length=100_000)]
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +57,14 @@ class Module:
     start: bool
     memory: int
     exported_memory: int
-    offers: tuple[FunctionType | None, ...] = field(default=(), repr=False)
-    """For each import the type of the WASI function of that name, None where there is none; empty is none for all."""
-    functions: dict[str, FunctionType] = field(init=False, repr=False)
+    offers: tuple[FunctionType | bool | str | None, ...] = field(default=(), repr=False)
+    """For each import the type of the WASI function of that name, None where there is none; empty is none for all.
+
+    Of a component: see `Component`.
+    """
+    fixed: int = 0
+    """Bytes of a component's memories that cannot grow."""
+    functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
     """The ones that can be called from outside: place among all exports, and type."""
@@ -62,7 +74,7 @@ class Module:
     """The WASI functions that satisfy an import."""
     initialise: int = field(init=False, repr=False)
     """The place among all exports of what a reactor wants called before anything else, or -1."""
-    missing: tuple[tuple[Import, FunctionType | None], ...] = field(init=False, repr=False)
+    missing: tuple[tuple[Import, object], ...] = field(init=False, repr=False)
     """The imports that WASI does not satisfy, and the type of a function that only has the same name."""
 
     def __post_init__(self) -> None:
@@ -72,9 +84,7 @@ class Module:
             if isinstance(extern.type, FunctionType)
         ]
         passable = [
-            (position, name, function)
-            for position, name, function in functions
-            if PASSABLE.issuperset(function.params) and PASSABLE.issuperset(function.results)
+            (position, name, function) for position, name, function in functions if PASSABLE.issuperset(function.params)
         ]
         derive = object.__setattr__
         derive(self, "functions", {name: function for _, name, function in functions})
@@ -88,35 +98,101 @@ class Module:
         )
         derive(self, "places", {name: place for place, (_, name, _) in enumerate(passable)})
 
-    def function(self, export: str) -> FunctionType:
+    @property
+    def command(self) -> str | None:
+        """The export that runs it as a WASI command, None when it is none."""
+        return COMMAND if COMMAND in self.functions else None
+
+    def resolve(self, export: str) -> str:
+        """Return an export's full name; one that is not there stays as it is."""
+        return export
+
+    def function(self, export: str) -> FunctionType | wit.Func:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
-        found: FunctionType | None = self.functions.get(export)
+        found = self.functions.get(export)
         if found is not None:
             return found
         for extern in self.exports:
             if extern.name == export:
                 raise UnknownExport(f"export {printable(export)!r} is not a function but {extern.type}")
-        names = ", ".join(printable(name, 40) for name in list(self.functions)[:8]) or "none"
-        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {names}")
+        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {_listed(self.functions)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Component(Module):
+    """A loaded component. What an instance exports is named `instance#name`.
+
+    `offers` has for each import True if WASI 0.2 satisfies it, None where there is nothing of that name, else the type
+    of what there is.
+    """
+
+    def __post_init__(self) -> None:
+        functions = {each.name: each.type for each in self.exports if isinstance(each.type, wit.Func)}
+        callable_ = [name for name, function in functions.items() if wit.obstacle(function) is None]
+        derive = object.__setattr__
+        derive(self, "functions", functions)
+        derive(self, "signatures", ())
+        derive(self, "wasi", ())
+        derive(self, "initialise", -1)
+        supply = zip(self.imports, self.offers, strict=True)
+        derive(self, "missing", tuple((wanted, offer) for wanted, offer in supply if offer is not True))
+        derive(self, "places", {name: place for place, name in enumerate(callable_)})
+
+    @property
+    def command(self) -> str | None:
+        """See `Module`."""
+        return next((name for name in self.functions if wit.is_command(name)), None)
+
+    def resolve(self, export: str) -> str:
+        """Return an export's full name, given that or its last part if no other has it. Raises `UnknownExport`."""
+        if export in self.functions:
+            return export
+        found = [name for name in self.functions if name.rpartition("#")[2] == export]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownExport(f"export {printable(export)!r} is in several instances: {_listed(found)}")
+        for extern in self.exports:
+            if extern.name == export:
+                raise UnknownExport(f"export {printable(export)!r} is not a function: {extern}")
+        raise UnknownExport(f"no export {printable(export)!r}; the component's functions: {_listed(self.functions)}")
+
+    def function(self, export: str) -> wit.Func:
+        """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
+        function = self.functions[self.resolve(export)]
+        assert isinstance(function, wit.Func)
+        return function
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join([printable(name, 80) for name in list(names)[:8]]) or "none"
 
 
 class Library:
-    """The modules of one scheduler. `tasks` owns the process that compiles."""
+    """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others."""
 
-    def __init__(self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup) -> None:
+    def __init__(
+        self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup, store: Store | None = None
+    ) -> None:
         self._config = config
         self._metrics = metrics
         self._tasks = tasks
         self._shelf = Shelf(config, engine)
         self._compiler = Compiler(config, engine)
         self._modules: dict[str, Module] = {}
+        self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
+        self._store = store if isinstance(store, SharedStore) else None
+        self._shared: set[str] = set()
 
     def __getitem__(self, digest: str) -> Module:
         try:
             return self._modules[digest]
         except KeyError:
             raise UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here") from None
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._modules
 
     def all(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
@@ -135,16 +211,69 @@ class Library:
             )
         key = hashlib.sha256(data).hexdigest() if len(data) < 2**16 else await anyio.to_thread.run_sync(_digest, data)
         try:
-            return await self._once(key, lambda: self._make(key, data))
+            module = await self._once(key, lambda: self._make(key, data))
         except InvalidModule as error:
             raise InvalidModule(f"{name}{str(error).removeprefix('module')}") from None
+        if self._store is not None and module.digest not in self._shared:
+            await self._share(self._store, module.digest, data if key == module.digest else None)
+        return module
 
-    async def repair(self, digest: str) -> Module:
+    def counted(self, digest: str) -> Module:
+        """Return a module as linked jobs run it: with an artifact for the engine that counts memory itself.
+
+        Raises `UnknownModule` unless `count` has seen to it.
+        """
+        module = self[digest]
+        if module.counted:
+            return module
+        try:
+            return self._counted[digest]
+        except KeyError:
+            raise UnknownModule(f"module {digest[:12]} was not compiled for linking") from None
+
+    def has(self, digests: Sequence[str]) -> bool:
+        """Return whether all modules of a call are ready to be run: several are linked with each other."""
+        if len(digests) == 1:
+            return digests[0] in self._modules
+        return all(
+            digest in self._counted or ((module := self._modules.get(digest)) is not None and module.counted)
+            for digest in digests
+        )
+
+    async def count(self, digest: str) -> None:
+        """See to it that a module can be linked: compile it for that if it is not on the shelf. Raises `InvalidModule`.
+
+        Linked jobs run on the engine that counts memory itself, because the cap is on the sum over all their memories.
+        """
+        if self[digest].counted or digest in self._counted:
+            return
+        await self._once(f"{digest} counted", lambda: self._count(digest))
+
+    async def open(self) -> None:
+        """Make sure that there is a place for modules that outlives this process. Raises `ConfigError`."""
+        await anyio.to_thread.run_sync(self._shelf.open_lasting)
+
+    async def recall(self, digest: str) -> Module:
+        """Return a module that is loaded, that another life of this directory has kept, or that a shared store has.
+
+        Raises `UnknownModule` when it is not there either, or `InvalidModule`.
+        """
+        if not _DIGEST.fullmatch(digest):
+            return self[digest]
+        return await self._once(digest, lambda: self._fetch(digest))
+
+    async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
-        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
-        if wasm is None:
-            raise UnknownModule(f"module {digest[:12]}: its artifact cannot be mapped and its bytes are gone")
-        return self._add(await self._compile(wasm), replace=True)
+        digest = broken.digest
+        if broken is self._counted.get(digest):
+            found = await self._compile_counted(digest)
+            self._counted[digest] = dataclasses.replace(self[digest], counted=True, artifact=found[1])
+        else:
+            self._add(await self._compile(await self._wasm(digest)), replace=True)
+
+    def knows(self, module: Module) -> bool:
+        """Return whether this is what the library has for its digest now, and not what it has replaced."""
+        return module is self._modules.get(module.digest) or module is self._counted.get(module.digest)
 
     async def close(self) -> None:
         """End the compile process and drop what was kept only for this scheduler."""
@@ -172,6 +301,50 @@ class Library:
         self._metrics.module_cached("miss")
         return self._add(await self._compile(data, key))
 
+    async def _count(self, digest: str) -> Module:
+        if (known := self._counted.get(digest)) is not None:
+            return known
+        module = self[digest]
+        found = await anyio.to_thread.run_sync(partial(self._shelf.find, digest, counted=True))
+        if found is None:
+            found = await self._compile_counted(digest)
+        made = self._counted[digest] = dataclasses.replace(module, counted=True, artifact=found[1])
+        return made
+
+    async def _compile_counted(self, digest: str) -> tuple[Described, Path, int]:
+        artifact = await self._compiler.compile(await self._wasm(digest), self._tasks, counted=True)
+        self._metrics.module_compiled(artifact.compiled.seconds)
+        return await anyio.to_thread.run_sync(partial(self._shelf.keep, artifact, None, counted=True))
+
+    async def _wasm(self, digest: str) -> bytes:
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None:
+            raise UnknownModule(f"module {digest[:12]}: it must be compiled again, and its bytes are gone")
+        return wasm
+
+    async def _fetch(self, digest: str) -> Module:
+        found = await anyio.to_thread.run_sync(self._shelf.find, digest)
+        if found is not None and found[0].digest == digest:  # else it is the digest of a text
+            self._metrics.module_cached("hit")
+            return self._add(found)
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+            if wasm is not None and await anyio.to_thread.run_sync(_digest, wasm) != digest:
+                raise UnknownModule(f"module {printable(digest, 80)}: the store has other bytes than its digest says")
+        if wasm is None:
+            raise UnknownModule(f"module {printable(digest, 80)} is not in {self._shelf.directory}")
+        self._metrics.module_cached("miss")
+        return self._add(await self._compile(wasm, digest))
+
+    async def _share(self, store: SharedStore, digest: str, wasm: bytes | None) -> None:
+        """Put a module's bytes into the store, before any job can call it there."""
+        if wasm is None:  # it was loaded as text
+            wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is not None:
+            await store.put_module(digest, wasm)
+            self._shared.add(digest)
+
     async def _compile(self, data: bytes, key: str | None = None) -> tuple[Described, Path, int]:
         artifact = await self._compiler.compile(data, self._tasks)
         self._metrics.module_compiled(artifact.compiled.seconds)
@@ -186,27 +359,42 @@ class Library:
         if len(self._modules) >= self._config.max_loaded and described.digest not in self._modules:
             raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
         try:
-            exports = msgspec.convert(described.exports, tuple[Extern, ...])
-            imports = msgspec.convert(described.imports, tuple[Import, ...])
-            offers = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
-            supply = tuple(zip(imports, offers, strict=True))
-        except (msgspec.ValidationError, ValueError) as error:
+            module = _module(described, path, size)
+        except (msgspec.ValidationError, ValueError, RecursionError) as error:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
-        module = self._modules[described.digest] = Module(
-            digest=described.digest,
-            kind="module",
-            exports=exports,
-            imports=imports,
-            offers=tuple(offer for _, offer in supply),
-            size=size,
-            artifact=path,
-            counted=described.counted,
-            start=described.start,
-            memory=described.memory,
-            exported_memory=described.exported_memory,
-        )
+        self._modules[described.digest] = module
         return module
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _module(described: Described, path: Path, size: int) -> Module:
+    """Return a module by its description. Raises `ValueError` and the like when that is nonsense."""
+    exports = msgspec.convert(described.exports, tuple[Extern, ...])
+    imports = msgspec.convert(described.imports, tuple[Import, ...])
+    rest: dict[str, Any] = {
+        "digest": described.digest,
+        "exports": exports,
+        "imports": imports,
+        "size": size,
+        "artifact": path,
+        "counted": described.counted,
+        "start": described.start,
+        "memory": described.memory,
+        "exported_memory": described.exported_memory,
+    }
+    if described.kind != "component":
+        offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])
+        made = Module(kind="module", offers=offers, **rest)
+    else:
+        for type_ in [*[each.type for each in exports], *[each.type for each in imports]]:
+            if not isinstance(type_, wit.Item):
+                raise ValueError("a core type in a component")
+            wit.check_size(type_)
+        offers = msgspec.convert(described.offers, tuple[bool | _Text | None, ...])
+        made = Component(kind="component", offers=offers, fixed=described.fixed, **rest)
+    if len(offers) != len(imports):
+        raise ValueError("not an offer for each import")
+    return made

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from wasmq.job import Frame, Outcome, Status, Trap
+from wasmq import wit
+from wasmq.job import Frame, Outcome, Returned, Status, Trap
 from wasmq.types import COMMAND, printable
+from wasmq.wit_values import Ok, read_result
 
 if TYPE_CHECKING:
     from wasmq.job import Job
+    from wasmq.types import FunctionType
     from wasmq_worker.protocol import Backtrace, Ended, Printed
 
 # What a worker may say of a job. "lost" is not among it: nobody but the scheduler loses jobs.
@@ -18,8 +21,41 @@ _FROM_WORKERS = frozenset(Status.__args__) - {"lost"}  # type: ignore[attr-defin
 _SHOWN_FILES = 4
 
 
-def outcome_of(job: Job, ended: Ended) -> Outcome:
-    """Return the outcome of a job that a worker says has ended; who ran it, where and when is not filled in."""
+def outcome_of(job: Job, ended: Ended, function: FunctionType | wit.Func) -> Outcome:
+    """Return the outcome of a job that a worker says has ended; who ran it, where and when is not filled in.
+
+    `function` is the type of what it called. A component's result that is not of its type makes the job a trapped one.
+    """
+    if isinstance(function, wit.Func):
+        return _component_outcome(job, ended, function)
+    return _outcome(job, ended)
+
+
+def _component_outcome(job: Job, ended: Ended, function: wit.Func) -> Outcome:
+    plain = msgspec.structs.replace(ended, values=())
+    if ended.status != "succeeded" or ended.exit_code is not None:
+        return _outcome(job, plain)
+    try:
+        (packed,) = ended.values
+        value = read_result(function.result, packed)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        line = f"trapped: its worker returned something else than {printable(str(function.result), 80)}: {error}"
+        return _outcome(job, msgspec.structs.replace(plain, status="trapped", error=line, trap="host"))
+    outcome = _outcome(job, plain)
+    if wit.is_command(job.call.export):
+        return _as_command(outcome, isinstance(value, Ok))
+    return msgspec.structs.replace(outcome, returned=Returned(function.result, packed))  # type: ignore[arg-type]
+
+
+def _as_command(outcome: Outcome, good: bool) -> Outcome:
+    """Return the outcome of a WASI command, whose result says only whether it went well."""
+    if good:
+        return msgspec.structs.replace(outcome, exit_code=0)
+    changes = {"status": "exited", "exit_code": 1, "error": "exited with code 1"}
+    return msgspec.structs.replace(outcome, **changes)
+
+
+def _outcome(job: Job, ended: Ended) -> Outcome:
     status = ended.status if ended.status in _FROM_WORKERS else "trapped"
     trap = None
     if ended.trap is not None:

@@ -105,7 +105,11 @@ def _files(values: Any) -> dict[str, bytes]:
     _count("files", values)
     checked = {}
     for path, content in values.items():
-        checked[_path("files", path)] = _bytes(f"files[{printable(str(path), 40)!r}]", content)
+        name = f"files[{printable(str(path), 40)!r}]"
+        is_directory = isinstance(path, str) and path.endswith("/")
+        if is_directory and content:
+            raise InvalidArguments(f"{name}: an empty directory, by the slash at its end, has no content")
+        checked[_path("files", path[:-1]) + "/" if is_directory else _path("files", path)] = _bytes(name, content)
     if len(checked) < len(values):
         raise InvalidArguments("files: two of the paths name the same file")
     directories = {directory for path in checked for directory in _above(path)}

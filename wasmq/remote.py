@@ -16,6 +16,7 @@ from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqErro
 from wasmq.job import Outcome, State
 from wasmq.programs import check_program
 from wasmq.types import (
+    COMMAND,
     Extern,
     FunctionType,
     GlobalType,
@@ -25,9 +26,10 @@ from wasmq.types import (
     TagType,
     printable,
 )
+from wasmq.wit import is_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from wasmq.submission import Request
 
@@ -64,6 +66,13 @@ class RemoteModule:
     def __post_init__(self) -> None:
         functions = {each.name: each.type for each in self.exports if isinstance(each.type, FunctionType)}
         object.__setattr__(self, "functions", functions)
+
+    @property
+    def command(self) -> str | None:
+        """The export that runs it as a WASI command, None when it is none."""
+        if self.kind == "module":
+            return COMMAND if COMMAND in self.functions else None
+        return next((each.name for each in self.exports if is_command(each.name)), None)
 
     @property
     def wasi(self) -> tuple[str, ...]:
@@ -164,28 +173,31 @@ def error_of(status: int, body: bytes) -> WasmqError:
     return _ERRORS.get(problem.type, WasmqError)(problem.detail)
 
 
-def jobs_of(body: bytes) -> list[RemoteJob]:
-    """Return the job, or the jobs, that an answer tells of. Raises `Unreachable` when it is no such answer."""
+def jobs_of(body: bytes, components: Container[str] = ()) -> list[RemoteJob]:
+    """Return the job, or the jobs, that an answer tells of.
+
+    What those of `components` returned stays as JSON has it. Raises `Unreachable` when it is no such answer.
+    """
     try:
         jobs = _job.decode(body)
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
-    return [_remote(job) for job in (jobs if isinstance(jobs, list) else [jobs])]
+    return [_remote(job, components) for job in (jobs if isinstance(jobs, list) else [jobs])]
 
 
-def job_of(body: bytes) -> RemoteJob:
+def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
     """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
-    (job,) = jobs_of(body)
+    (job,) = jobs_of(body, components)
     return job
 
 
-def page_of(body: bytes) -> tuple[list[RemoteJob], str | None]:
+def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
     """Return the jobs of a page, and where the next one begins. Raises `Unreachable` when it is no such answer."""
     try:
         page = _page.decode(body)
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
-    return [_remote(job) for job in page.jobs], page.cursor
+    return [_remote(job, components) for job in page.jobs], page.cursor
 
 
 def module_of(body: bytes) -> RemoteModule:
@@ -204,15 +216,17 @@ def modules_of(body: bytes) -> list[RemoteModule]:
         raise _nonsense(error) from None
 
 
-def request_body(request: Request, key: str) -> dict[str, Any]:
+def request_body(request: Request, key: str, *, component: bool = False) -> dict[str, Any]:
     """Return the body that asks for a job. Raises `InvalidArguments` for what no guest could be given.
+
+    The arguments of a `component` go as JSON has them, see `wasmq.wit_values`.
 
     The tenant "default" is left to the daemon: with a token it is the one that the token stands for.
     """
     body: dict[str, Any] = {
         "module": request.module,
         "export": request.export,
-        "args": [_json_argument(place, value) for place, value in enumerate(request.args, 1)],
+        "args": [value if component else _json_argument(place, value) for place, value in enumerate(request.args, 1)],
         "priority": request.priority,
         "key": key,
         "delay": request.delay,
@@ -221,6 +235,8 @@ def request_body(request: Request, key: str) -> dict[str, Any]:
         body["tenant"] = request.tenant
     if request.limits is not None:
         body["limits"] = request.limits
+    if request.link is not None:
+        body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
     return body if program is None else body | msgspec.structs.asdict(program)
 
@@ -243,12 +259,14 @@ def _json_argument(place: int, value: Any) -> Any:
     return value
 
 
-def _remote(body: _JobBody) -> RemoteJob:
+def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
     came = body.outcome
     outcome = None
     if came is not None:
         said = {name: getattr(came, name) for name in Outcome.__struct_fields__}
-        outcome = Outcome(**said | {"values": tuple([_core_value(value) for value in came.values])})
+        if body.module not in components:
+            said["values"] = tuple([_core_value(value) for value in came.values])
+        outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
     return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Unpack
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
+import msgspec
 
 from wasmq import admission
 from wasmq.bell import Bell
@@ -13,12 +15,14 @@ from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, error_for, no_such_job
+from wasmq.errors import Refused, SchedulerClosed, UnknownModule, error_for, no_such_job
 from wasmq.events import Onlookers, Position, follow
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
 from wasmq.gauges import SchedulerGauges
+from wasmq.host import HostFunctions, offer_configured
+from wasmq.host_calls import HostCalls
 from wasmq.job import Outcome
 from wasmq.lag import LagMeter
 from wasmq.metrics import Metrics
@@ -26,25 +30,29 @@ from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.requeue import again
-from wasmq.settle import CANCELLED, CancelWish, HandedBack, Settler
-from wasmq.store import Cancellation, JobRecord, Store, open_store
+from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
+from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
+from wasmq.store.urls import MEMORY, modules_beside
 from wasmq.submission import Accepted, ProgramOptions, Request, Submission
-from wasmq.tasks import leave
+from wasmq.tasks import apart, leave
+from wasmq.upkeep import Upkeep
 from wasmq.version import __version__
+from wasmq.watch import Watcher
 from wasmq.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName
+    from wasmq.config import EngineName, ModulesConfig
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Limits, State, Status
+    from wasmq.job import Job, Limits, State, Status
 
+_F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
 
 
@@ -85,12 +93,16 @@ class Scheduler:
         self._workers = settings.workers or len(os.sched_getaffinity(0))
         self._tenants = {**self.config.tenants, **(tenants or {})}
         self._clock = clock or SystemClock()
-        self._store: Store = open_store(settings.store, self.config.store, self._clock)
+        self._url = settings.store or MEMORY
+        self._store: Store = open_store(self._url, self.config.store, self._clock)
+        self._functions = HostFunctions(self.config.prices.host)
+        offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(unknown_cost=settings.quantum)
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
         self._work = Bell()
         self._tasks: TaskGroup | None = None
+        self._upkeep: Upkeep | None = None
         self._stopped = False
         self._ended = anyio.Event()
         self.metrics = Metrics(
@@ -114,19 +126,25 @@ class Scheduler:
             self._stopped = True
             self._ended.set()
             self._tasks = None
+            with anyio.CancelScope(shield=True):
+                await self._store.close()
             await leave(group, error)
             raise
         return self
 
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
-        await self._store.open()
-        self._library = Library(self.config.modules, settings.engine, self.metrics, tasks)
+        queued = await self._store.open()
+        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks, self._store)
+        if self._store.durable:
+            await self._library.open()
         self._pool = Pool(
             instances=settings.instances,
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
             weight=lambda tenant: self._tenant(tenant).weight,
             modules=self._library.__getitem__,
+            counted=self._library.counted,
+            imports=self._functions.imports,
         )
         self._onlookers = Onlookers(self._pool, lambda sendings: self._crew.send(sendings))
         self._settler = Settler(
@@ -144,7 +162,18 @@ class Scheduler:
             work=self._work,
             tasks=tasks,
         )
-        foreman = Foreman(self._pool, self._settler, self.metrics, self._clock, self._work, self._onlookers)
+        calls = HostCalls(self.config.host, self.metrics, self._clock, tasks, lambda frames: self._crew.send(frames))
+        foreman = Foreman(
+            pool=self._pool,
+            settler=self._settler,
+            library=self._library,
+            functions=self._functions,
+            calls=calls,
+            metrics=self.metrics,
+            clock=self._clock,
+            work=self._work,
+            onlookers=self._onlookers,
+        )
         self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
             store=self._store,
@@ -155,11 +184,15 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
             onlookers=self._onlookers,
+            library=self._library,
+            tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
+            lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
         )
         self._submission = Submission(
             limits=self.config.limits,
             library=self._library,
+            functions=self._functions,
             store=self._store,
             fairness=self._fairness,
             gate=self._gate,
@@ -170,13 +203,92 @@ class Scheduler:
             cancel=self.cancel,
             events=self.events,
             work=self._work,
+            doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
-        for loop in (self._settler, self._dispatcher, LagMeter(self.metrics, self._clock)):
+        self._resume(queued, await self._store.orphans(self._clock.wall()))
+        for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
+            await tasks.start(loop.run)
+        if isinstance(self._store, SharedStore):
+            await self._share(self._store, tasks)
+
+    async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
+        """Start what it takes to get along with other daemons."""
+        self._upkeep = Upkeep(
+            store=store,
+            lease=self.config.store.lease,
+            fairness=self._fairness,
+            gate=self._gate,
+            settler=self._settler,
+            clock=self._clock,
+            work=self._work,
+        )
+        watcher = Watcher(
+            store=store,
+            handles=self._handles,
+            runs_here=self._pool.holds,
+            ended=self._settler.finished_elsewhere,
+            cancel=self._cancel_here,
+            # Longer than a `put` can take.
+            patience=3 * self.config.store.timeout,
+            clock=self._clock,
+            work=self._work,
+        )
+        for loop in (*store.loops(), self._upkeep, watcher):
             await tasks.start(loop.run)
 
-    # Load and submit.
+    def _modules_config(self) -> ModulesConfig:
+        """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
+        modules = self.config.modules
+        beside = modules_beside(self._url)
+        if modules.directory is not None or beside is None:
+            return modules
+        return msgspec.structs.replace(modules, directory=str(beside))
+
+    def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
+        """Take up what an earlier life of the store has left: jobs that wait, and jobs that died with it."""
+        self._fairness.resume(
+            [(job.tenant, self._tenant(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
+        )
+        for job in queued:
+            self._gate.readmit(job.tenant, 1)
+        self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    # Offer, load and submit.
+
+    def host_function(
+        self,
+        module: str,
+        name: str,
+        *,
+        price: int | None = None,
+        max_calls: int | None = None,
+        tenants: str | Iterable[str] = (),
+        inline: bool = False,
+        params: Sequence[str] | None = None,
+        results: Sequence[str] | None = None,
+    ) -> Callable[[_F], _F]:
+        """Offer a function of this program to guests, which import it as `module` `name`: a decorator.
+
+        It runs in this process while the guest is parked: a coroutine as a task, a plain function in a thread, or with
+        `inline` on the event loop, which it must not block. What it takes and gives is read from its annotations
+        (docs/guests.md), or said by `params` and `results` such as ("i32", "bytes"). Only the jobs of `tenants` ("*"
+        are all), of tenants with a grant, and those submitted with one may import it. `price` is the fuel of one call,
+        by default `[prices] host`; `max_calls` the calls that one job may make of it. An exception in it ends the job.
+
+        Raises `TypeError` for annotations or options without a meaning, and `ValueError` for names offered already.
+        """
+        return self._functions.offer(
+            module,
+            name,
+            price=price,
+            max_calls=max_calls,
+            tenants=tenants,
+            inline=inline,
+            params=params,
+            results=results,
+        )
 
     async def load(self, source: str | os.PathLike[str] | bytes) -> Module:
         """Return the module in a file, in bytes, or in WebAssembly text, validated and compiled.
@@ -189,6 +301,14 @@ class Scheduler:
         except Refused as error:
             self.metrics.rejected(error.reason)
             raise
+
+    async def recall(self, digests: Iterable[str]) -> None:
+        """Load modules that an earlier life of the store has kept, or another daemon; what is nowhere stays unknown."""
+        self._check_running()
+        for digest in digests:
+            if self._store.durable and digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     def modules(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
@@ -205,19 +325,23 @@ class Scheduler:
         module: Module | str,
         export: str | None = None,
         *args: Any,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. What else is given says what
-        a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
+        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
+        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
+        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
+        `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(
@@ -227,11 +351,13 @@ class Scheduler:
                     export=export,
                     args=args,
                     program=program,
+                    link=link,
                     limits=limits,
                     tenant=tenant,
                     priority=priority,
                     key=key,
                     delay=delay,
+                    grant=grant,
                 ),
             ),
             wait=wait,
@@ -270,9 +396,11 @@ class Scheduler:
         export: str,
         calls: Iterable[Sequence[Any]],
         *,
+        link: Mapping[str, Module | str] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -282,7 +410,16 @@ class Scheduler:
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
         requests = (
-            Request(module=digest, export=export, args=args, limits=limits, tenant=tenant, priority=priority)
+            Request(
+                module=digest,
+                export=export,
+                args=args,
+                link=link,
+                limits=limits,
+                tenant=tenant,
+                priority=priority,
+                grant=grant,
+            )
             for args in calls
         )
         window = Window(self.submit_many, batch=self._gate.limit_of(tenant))
@@ -351,28 +488,43 @@ class Scheduler:
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         self._check_started()
-        (found,) = await self._cancel_many([id])
+        if self._store.durable and self._tasks is not None and not self._stopped:
+            # What the store has begun to record must be told to its end.
+            (found,) = await apart(self._tasks, lambda: self._cancel_many([id]))
+        else:
+            (found,) = await self._cancel_many([id])
         if found == "unknown":
             raise no_such_job(id)
         return found != "finished"
 
-    async def _cancel_many(self, ids: Sequence[str]) -> list[Cancellation]:
+    async def _cancel_many(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
+        """Cancel jobs, queued or running; `known` are those that the store may not show yet."""
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
-        found = await self._cancel_queued(ids, outcome)
+        found = await self._cancel_queued(ids, outcome, known)
         running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
-        self._settler.unwanted(running)
-        self._crew.send(self._pool.cancel(running))
-        self._settler.add([HandedBack(job) for job in self._pool.drop_alone(running)])
+        self._cancel_here(running)
         return found
 
-    async def _cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
+    def _cancel_here(self, ids: Sequence[str]) -> None:
+        """Cancel jobs that run here."""
+        self._settler.unwanted(ids)
+        self._crew.send(self._pool.cancel(ids))
+        waiting = [*self._pool.drop_alone(ids), *self._dispatcher.drop(ids)]
+        self._settler.add([HandedBack(job) for job in waiting])
+
+    async def _cancel_queued(
+        self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
+    ) -> list[Cancellation]:
         """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
         # Read before: a short history may have lost them by the time they are finished.
-        records = [await self._store.get(job_id) for job_id in ids]
+        jobs = {job.id: job for job in known}
+        for job_id in ids:
+            if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
+                jobs[job_id] = record.job
         found = await self._store.cancel(ids, outcome)
-        for record, what in zip(records, found, strict=True):
-            if what == "cancelled" and record is not None:
-                await self._settler.finish_queued(record.job, outcome)
+        for job_id, what in zip(ids, found, strict=True):
+            if what == "cancelled" and job_id in jobs:
+                await self._settler.finish_queued(jobs[job_id], outcome)
         return found
 
     # Tenants.
@@ -435,6 +587,8 @@ class Scheduler:
             return
         self._stopped = True
         self._gate.close()
+        if self._upkeep is not None:
+            self._upkeep.stop()
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):
@@ -451,16 +605,18 @@ class Scheduler:
 
     async def _end(self) -> None:
         """End the workers and settle what they leave."""
-        self._settler.stopping = True
-        self._crew.stop()
-        await self._crew.wait()
-        self._settler.add([HandedBack(job) for job in self._pool.disband()])
-        await self._settler.stop()
-        if not self._store.durable:
-            outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-            await self._cancel_queued(list(self._handles), outcome)
-        await self._library.close()
-        await self._store.close()
+        try:
+            self._settler.stopping = True
+            self._crew.stop()
+            await self._crew.wait()
+            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            await self._settler.stop()
+            if not self._store.durable:
+                outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
+                await self._cancel_queued(list(self._handles), outcome)
+            await self._library.close()
+        finally:
+            await self._store.close()
 
     def _abandon(self) -> None:
         """Tell everyone who still waits for a job that no outcome will come."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 import msgspec
 
 from wasmq.bell import Bell
-from wasmq.errors import WasmqError
+from wasmq.errors import StoreUnavailable, WasmqError
 from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wasmq.handles import JobHandle
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
-    from wasmq.store import Store
+    from wasmq.store import Cancellation, Store
 
 
 class Ran(msgspec.Struct, frozen=True, gc=False):
@@ -68,8 +68,17 @@ class CancelWish(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
-News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish
+class Doubtful(msgspec.Struct, frozen=True, gc=False):
+    """Whoever submitted a job went away while the store was taking it: it is not wanted, if it was taken at all."""
+
+    job: Job
+
+
+News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
+_T = TypeVar("_T")
+_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
 class Settler:
@@ -88,7 +97,7 @@ class Settler:
         onlookers: Onlookers,
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
-        cancel: Callable[[Sequence[str]], Awaitable[object]],
+        cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
         work: Bell,
         tasks: TaskGroup,
     ) -> None:
@@ -144,7 +153,11 @@ class Settler:
     async def _settle_all(self) -> None:
         while self._news:
             news, self._news = self._news, []
-            await self._settle(news)
+            try:
+                await self._settle(news)
+            except StoreUnavailable as error:
+                # Only a scheduler that stops gives up.
+                self._log.error("store.not_told", news=len(news), error=str(error))
 
     async def finish_queued(self, job: Job, outcome: Outcome) -> None:
         """Tell of a job that the store has finished while it was queued."""
@@ -152,11 +165,20 @@ class Settler:
         self._fairness.settled(job.tenant, job.cost, 0.0)
         self._tell(job, outcome)
 
+    def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
+        """Hand over the outcome of a job that another daemon has finished, and counted."""
+        self._unwanted.discard(job.id)
+        handle = self._handles.pop(job.id, None)
+        if handle is not None:
+            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            handle.settle(outcome)
+
     async def _settle(self, news: list[News]) -> None:
         ends: list[tuple[Job, Outcome]] = []
         again: list[Job] = []
         unharmed: list[Job] = []
         wishes: list[str] = []
+        doubtful: list[Job] = []
         for item in news:
             match item:
                 case Ran():
@@ -179,21 +201,29 @@ class Settler:
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
                     wishes.append(item.id)
-        await self._release(again, charged=True)
-        await self._release(unharmed, charged=False)
+                case Doubtful():
+                    doubtful.append(item.job)
+        if again:
+            await self._release(again, charged=True)
+        if unharmed:
+            await self._release(unharmed, charged=False)
         if ends:
             await self._record(ends)
         if wishes:
-            await self._cancel(wishes)
+            await self._insist(lambda: self._cancel(wishes, ()))
+        if doubtful:
+            await self._clear_up(doubtful)
         self._work.ring()
         self.idle.ring()
 
     async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:
         started = self._clock.monotonic()
-        recorded = await self._store.finish([Finished(job.id, job.attempt, outcome) for job, outcome in ends])
+        finished = [Finished(job.id, job.attempt, outcome) for job, outcome in ends]
+        recorded = await self._insist(lambda: self._store.finish(finished))
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
             if not is_recorded:
+                self._unwanted.discard(job.id)
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
             self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
@@ -227,32 +257,59 @@ class Settler:
             )
 
     async def _release(self, jobs: list[Job], *, charged: bool) -> None:
-        if not jobs:
-            return
         for job in jobs:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
         self._onlookers.queued(jobs)
-        await self._store.release(jobs, charged=charged, due=self._clock.wall())
+        await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
+
+    async def _clear_up(self, jobs: list[Job]) -> None:
+        found = await self._insist(lambda: self._cancel([job.id for job in jobs], jobs))
+        for job, what in zip(jobs, found, strict=True):
+            if what == "unknown":
+                self._handles.pop(job.id, None)
+                self._gate.leave(job.tenant, 1)
+                self._fairness.settled(job.tenant, job.cost, 0.0)
+
+    async def _insist(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Have the store record something, again and again while it cannot: what is in hand is not thrown away.
+
+        Raises `StoreUnavailable` when a scheduler that is stopping has tried often enough: on a durable store those
+        jobs count as running still, and run again at the next start.
+        """
+        pause = _PAUSE
+        tries = 0
+        started = self._clock.monotonic()
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable as error:
+                tries += 1
+                self._log.warning("store.unavailable", error=str(error), tries=tries)
+                long = self._clock.monotonic() - started > _LAST_SECONDS
+                if self.stopping and (tries >= _LAST_TRIES or long):
+                    raise
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _repair(self, back: HandedBack, reason: str) -> None:
         """Compile a module again that a worker could not map, and let the job go on, or end it."""
-        digest = back.job.call.module
         async with self._repairs:
             problem = None
             # Otherwise another job that came back with it has had it compiled again.
-            if self._library[digest] is back.module:
-                problem = await self._compile_again(digest, reason)
+            if back.module is not None and self._library.knows(back.module):
+                problem = await self._compile_again(back.module, reason)
         self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
 
-    async def _compile_again(self, digest: str, reason: str) -> str | None:
+    async def _compile_again(self, module: Module, reason: str) -> str | None:
         """Return why a module cannot be compiled again, or None when it has been."""
+        digest = module.digest
         if self._repaired.get(digest, 0) >= self._max_attempts:
             return f"lost: its module cannot be mapped: {reason}"
         self._repaired[digest] = self._repaired.get(digest, 0) + 1
         self._log.warning("module.unmappable", module=digest[:12], reason=reason)
         try:
-            await self._library.repair(digest)
+            await self._library.repair(module)
         except (WasmqError, OSError) as error:
             return f"lost: its module cannot be mapped: {error}"
         return None
@@ -264,7 +321,7 @@ class Settler:
         job = ran.job
         engine, version = self._engine()
         return msgspec.structs.replace(
-            outcome_of(job, ran.ended),
+            outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export)),
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
             attempts=self._attempts(job),
             worker=ran.worker,

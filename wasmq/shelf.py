@@ -4,6 +4,7 @@
     DIRECTORY/modules/DIGEST.wasm                     the bytes of a module
     DIRECTORY/ENGINE-VERSION/DIGEST.cwasm             what the engine made of it, for workers to map
     DIRECTORY/ENGINE-VERSION/DIGEST.seal              its description, and a keyed digest over both
+    DIRECTORY/ENGINE-VERSION/DIGEST.counted.cwasm     the same for the engine that counts memory itself, if wanted
     DIRECTORY/texts/DIGEST.seal                       WebAssembly text → digest of the module it stands for
 
 Files appear whole, by renaming; several schedulers may share a directory. Everything here blocks: call it in a thread.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wasmq.engines import engine_version
+from wasmq.errors import ConfigError
 from wasmq_worker.protocol import ENGINE_REVISION, Described
 
 if TYPE_CHECKING:
@@ -49,15 +51,19 @@ class Shelf:
         self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}"
         self._key: bytes | None = None
 
-    def find(self, key: str) -> tuple[Described, Path, int] | None:
-        """Return the description, artifact and wasm size of a module by the digest of its bytes or text, or None."""
+    def find(self, key: str, *, counted: bool = False) -> tuple[Described, Path, int] | None:
+        """Return the description, artifact and wasm size of a module by the digest of its bytes or text, or None.
+
+        `counted` asks for the artifact that was compiled for the counted engine although the pool would do.
+        """
         self._open()
         digest = self._text(key) or key
-        artifact = self._artifacts / f"{digest}.cwasm"
+        name, kind = _names(digest, counted)
+        artifact = self._artifacts / f"{name}.cwasm"
         try:
-            sealed = msgspec.msgpack.decode((self._artifacts / f"{digest}.seal").read_bytes(), type=_Sealed)
+            sealed = msgspec.msgpack.decode((self._artifacts / f"{name}.seal").read_bytes(), type=_Sealed)
             code = artifact.read_bytes()
-            wanted = self._seal(b"artifact", digest, sealed.size, sealed.body, code)
+            wanted = self._seal(kind, digest, sealed.size, sealed.body, code)
             if not hmac.compare_digest(sealed.seal, wanted):
                 return None
             described = msgspec.msgpack.decode(sealed.body, type=Described)
@@ -66,7 +72,7 @@ class Shelf:
             return None
         return described, artifact, sealed.size
 
-    def keep(self, made: Artifact, key: str | None) -> tuple[Described, Path, int]:
+    def keep(self, made: Artifact, key: str | None, *, counted: bool = False) -> tuple[Described, Path, int]:
         """Put an artifact on the shelf, also under the digest of the text it came from, and return it as `find` does.
 
         Raises `OSError` when the disk is full.
@@ -78,10 +84,11 @@ class Shelf:
         body = msgspec.msgpack.encode(described)
         size = len(made.wasm)
         _write(self._root / "modules" / f"{digest}.wasm", made.wasm)
-        artifact = self._artifacts / f"{digest}.cwasm"
+        name, kind = _names(digest, counted)
+        artifact = self._artifacts / f"{name}.cwasm"
         _write(artifact, made.code)
-        seal = self._seal(b"artifact", digest, size, body, made.code)
-        _write(self._artifacts / f"{digest}.seal", msgspec.msgpack.encode(_Sealed(seal, size, body)))
+        seal = self._seal(kind, digest, size, body, made.code)
+        _write(self._artifacts / f"{name}.seal", msgspec.msgpack.encode(_Sealed(seal, size, body)))
         if key is not None and key != digest:
             seal = self._seal(b"text", key, 0, digest.encode(), b"")
             _write(self._root / "texts" / f"{key}.seal", msgspec.msgpack.encode(_Sealed(seal, 0, digest.encode())))
@@ -96,10 +103,25 @@ class Shelf:
             return None
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
+    def open_lasting(self) -> None:
+        """Open the directory and take no other in its place. Raises `ConfigError` when it cannot be written."""
+        try:
+            self._key = self._prepare()
+        except OSError as error:
+            raise ConfigError(
+                f"modules.directory: {self._root}: {error.strerror or error}; jobs that outlive the process need their "
+                "modules kept"
+            ) from None
+
     def close(self) -> None:
         """Remove a private directory."""
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
+
+    @property
+    def directory(self) -> Path:
+        """Where the modules are."""
+        return self._root
 
     @property
     def _artifacts(self) -> Path:
@@ -161,6 +183,11 @@ class Shelf:
                 path.with_suffix(".seal").unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def _names(digest: str, counted: bool) -> tuple[str, bytes]:
+    """Return the stem of an artifact's files, and what its seal says that it is."""
+    return (f"{digest}.counted", b"counted") if counted else (digest, b"artifact")
 
 
 def _cache_directory() -> Path:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused
+from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Access, Call, Job, Limits
+from wasmq.modules import Module
 from wasmq.programs import check_program
+from wasmq.supply import check_links
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
+    from wasmq.host import HostFunctions
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.store import Store
@@ -44,18 +49,27 @@ class ProgramOptions(TypedDict, total=False):
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
 
-    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see.
+    Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
+    modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
+    this job may import, beside those granted to its tenant.
     """
 
     module: str
     export: str | None = None
     args: Sequence[Any] = ()
     program: ProgramOptions | None = None
+    link: Mapping[str, Module | str] | None = None
     limits: Limits | None = None
     tenant: str = "default"
     priority: int = 0
     key: str | None = None
     delay: float = 0.0
+    grant: Sequence[str] = ()
+
+    def digests(self) -> set[str]:
+        """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
+        linked = self.link.values() if isinstance(self.link, Mapping) else ()
+        return {self.module, *[value for value in linked if isinstance(value, str)]}
 
 
 class Accepted(NamedTuple):
@@ -67,13 +81,17 @@ class Accepted(NamedTuple):
 
 
 class Submission:
-    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do."""
+    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
+
+    `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
+    """
 
     def __init__(
         self,
         *,
         limits: LimitsConfig,
         library: Library,
+        functions: HostFunctions,
         store: Store,
         fairness: Fairness,
         gate: Gate,
@@ -84,9 +102,11 @@ class Submission:
         cancel: Callable[[str], Awaitable[bool]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
         work: Bell,
+        doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self._limits = limits
         self._library = library
+        self._functions = functions
         self._store = store
         self._fairness = fairness
         self._gate = gate
@@ -97,6 +117,7 @@ class Submission:
         self._cancel = cancel
         self._events = events
         self._work = work
+        self._doubtful = doubtful
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
@@ -106,7 +127,10 @@ class Submission:
         """Do the same, and return the jobs too."""
         entered: dict[str, int] = {}
         try:
+            if self._store.durable:
+                await self._recall({digest for request in requests for digest in request.digests()})
             jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
@@ -120,20 +144,35 @@ class Submission:
         handle = self._handles.get(job_id)
         if handle is not None:
             return handle
-        record = await self._store.get(job_id)
+        # Known before the store is asked: the outcome may come meanwhile.
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events)
+        try:
+            record = await self._store.get(job_id)
+        except BaseException:
+            self._forget(handle, StoreUnavailable(f"job {job_id} could not be looked up"))
+            raise
         if record is None:
+            self._forget(handle, UnknownJob(f"no job {job_id!r}: it never was, or its history has been pruned"))
             return None
-        handle = JobHandle(job_id, self._cancel, self._events)
-        if record.outcome is not None:
+        if record.outcome is not None and handle.outcome is None:
+            self._handles.pop(job_id, None)
             handle.settle(record.outcome)
-            return handle
-        return self._handles.setdefault(job_id, handle)
+        return handle
+
+    def _forget(self, handle: JobHandle, error: Exception) -> None:
+        if handle.outcome is None:
+            self._handles.pop(handle.id, None)
+            handle.abandon(error)
 
     def _prepare(self, request: Request) -> Job:
         """Check everything that can be refused without a look at the queue."""
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
+        links = check_links(request.link, self._library.__getitem__)
+        if links or module.missing:
+            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            admission.check_imports(module, links, self._functions, tenant, granted)
         args = admission.check_call(module, export, request.args)
         caps = admission.check_limits(request.limits, self._limits)
         program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None
@@ -144,7 +183,7 @@ class Submission:
         return Job(
             # Sorts by time; the rest cannot be guessed.
             id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
-            call=Call(module.digest, export, args, program),
+            call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
             caps=caps,
             tenant=tenant,
             priority=priority,
@@ -154,6 +193,18 @@ class Submission:
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
+
+    async def _count(self, jobs: Sequence[Job]) -> None:
+        """Have the modules of linked jobs compiled for the engine that can run them together."""
+        for digest in {digest for job in jobs if job.call.links for digest in job.call.modules()}:
+            await self._library.count(digest)
+
+    async def _recall(self, digests: Iterable[str]) -> None:
+        """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        for digest in digests:
+            if digest not in self._library:
+                with suppress(UnknownModule):
+                    await self._library.recall(digest)
 
     async def _accept(self, jobs: Sequence[Job]) -> list[Accepted]:
         tagged = []
@@ -166,6 +217,10 @@ class Submission:
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
+        except asyncio.CancelledError:
+            # They are accepted or not, and nobody has a handle of them any more.
+            self._doubtful(tagged)
+            raise
         except BaseException:
             for job in tagged:
                 self._withdraw(job)
@@ -178,6 +233,8 @@ class Submission:
             earlier = await self.handle(kept.id)
             if earlier is not None:
                 handles[place] = earlier
+            else:
+                handles[place].abandon(UnknownJob(f"job {kept.id} has just left the history; use its key again"))
         self._work.ring()
         return [
             Accepted(kept, handle, kept.id == job.id) for job, kept, handle in zip(tagged, stored, handles, strict=True)

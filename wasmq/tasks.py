@@ -1,12 +1,40 @@
-"""Task groups that are entered in one method and left in another."""
+"""Task groups that are entered in one method and left in another, and work that outlives who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from anyio.abc import TaskGroup
+
+_T = TypeVar("_T")
+
+
+async def apart(tasks: TaskGroup, work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do `work` in a task of the group and return or raise what comes of it.
+
+    Whoever is cancelled while waiting here stops waiting; the work goes on to its end, whose exception nobody hears.
+    """
+    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        try:
+            result = await work()
+        except Exception as error:
+            if not future.done():
+                future.set_exception(error)
+        except BaseException:
+            future.cancel()
+            raise
+        else:
+            if not future.done():
+                future.set_result(result)
+
+    tasks.start_soon(run)
+    return await future
 
 
 async def leave(group: TaskGroup, error: BaseException | None) -> bool | None:

@@ -12,6 +12,8 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from wasmq import wit
+
 __all__ = [
     "COMMAND",
     "INITIALISE",
@@ -31,6 +33,12 @@ COMMAND = "_start"
 INITIALISE = "_initialize"
 """What a WASI reactor exports to be called once, before anything else."""
 
+NUMBERS = frozenset({"i32", "i64", "f32", "f64", "v128"})
+PASSABLE = NUMBERS | {
+    *("funcref", "nullfuncref", "externref", "nullexternref", "anyref", "eqref", "i31ref", "structref", "arrayref"),
+    *("nullref", "exnref", "nullexnref"),
+}
+"""Value types that a call can carry in; of the references, only null."""
 _SHOWN_VALUES = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -101,7 +109,7 @@ class TagType(_Type, frozen=True, tag="tag"):
         return f"(tag{_clause('param', self.params)})"
 
 
-ExternType: TypeAlias = FunctionType | MemoryType | TableType | GlobalType | TagType
+ExternType: TypeAlias = FunctionType | MemoryType | TableType | GlobalType | TagType | wit.Item
 """The type of anything that can be exported or imported."""
 
 
@@ -112,17 +120,24 @@ class Extern(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     type: ExternType
 
     def __str__(self) -> str:
+        if isinstance(self.type, wit.Item):
+            return wit.shown(printable(self.name), self.type)
         return f"(export {_quoted(self.name)} {self.type})"
 
 
 class Import(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """One import: the two names by which the module asks for it, and the type it must have."""
+    """One import: the two names by which the module asks for it, and the type it must have.
+
+    A component asks by the name of an interface, "" for what is in none, and a name in it.
+    """
 
     module: _Name
     name: _Name
     type: ExternType
 
     def __str__(self) -> str:
+        if isinstance(self.type, wit.Item):
+            return wit.shown(f"{printable(self.module)}#{printable(self.name)}".lstrip("#"), self.type)
         return f"(import {_quoted(self.module)} {_quoted(self.name)} {self.type})"
 
 

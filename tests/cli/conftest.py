@@ -49,7 +49,7 @@ def spawn(environment):
 
     def start(*words: object, **options: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wasmq", *map(str, words)], cwd=ROOT, env=environment, text=True, **options
+            [sys.executable, "-m", "wasmq", *map(str, words)], env=environment, text=True, **{"cwd": ROOT, **options}
         )
         started.append(process)
         return process

@@ -12,6 +12,8 @@ from wasmq.cli.app import main
 from wasmq.cli.config import to_toml
 from wasmq.config import (
     Config,
+    HostConfig,
+    HostFunctionConfig,
     LimitCeilings,
     LimitsConfig,
     LogsConfig,
@@ -48,8 +50,21 @@ tenants = st.dictionaries(
         Tenant,
         weight=st.floats(min_value=0, max_value=1e6, exclude_min=True),
         max_queued=st.none() | st.integers(1, 2**31 - 1),
+        grant=st.lists(texts, max_size=3).map(tuple),
     ),
     max_size=4,
+)
+functions = st.dictionaries(
+    texts,
+    texts
+    | st.builds(
+        HostFunctionConfig,
+        path=texts,
+        price=st.none() | st.integers(0, 10**9),
+        inline=st.booleans(),
+        results=st.none() | st.lists(texts, max_size=2).map(tuple),
+    ),
+    max_size=3,
 )
 configs = st.builds(
     Config,
@@ -64,6 +79,7 @@ configs = st.builds(
     server=st.builds(ServerConfig, host=texts, port=st.integers(0, 65_535), max_body=st.just(Size(1))),
     modules=st.builds(ModulesConfig, directory=st.none() | texts),
     tenants=tenants,
+    host=st.builds(HostConfig, threads=st.integers(1, 1024), max_bytes=st.just(Size(1)), functions=functions),
     logs=st.builds(LogsConfig, level=st.sampled_from(["debug", "error"]), format=st.sampled_from(["auto", "json"])),
 )
 

@@ -31,6 +31,7 @@ BY_ERROR = {
     errors.UnsatisfiedImport: 65,
     Unreadable: 66,
     Unavailable: 69,
+    errors.StoreUnavailable: 69,
     errors.WorkerUnavailable: 70,
     errors.WasmqError: 70,
     errors.Refused: 77,

@@ -129,3 +129,39 @@ def test_ctrl_c_cancels_the_job(spawn):
     assert b"wasmq: cancelled" in rest
     assert b"Traceback" not in rest
     os.close(terminal)
+
+
+def test_modules_are_linked_by_name(wasmq, tmp_path):
+    """--link NAME=FILE satisfies what is imported from NAME, as often as it is given."""
+    one, two, user = tmp_path / "one.wat", tmp_path / "two.wat", tmp_path / "user.wat"
+    one.write_text('(module (func (export "f") (result i32) (i32.const 40)))')
+    two.write_text('(module (import "one" "f" (func $f (result i32))) (func (export "g") (result i32) (call $f)))')
+    user.write_text(
+        '(module (import "two" "g" (func $g (result i32)))'
+        ' (func (export "h") (param i32) (result i32) (i32.add (call $g) (local.get 0))))'
+    )
+    done = wasmq("run", user, "h", "2", "--link", f"two={two}", "--link", f"one={one}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (["--link", "two"], 2, "--link two: wants NAME=FILE"),
+        (["--link", "a=mul.wat", "--link", "a=mul.wat"], 2, "--link a=mul.wat: the name a is linked already"),
+        (["--link", "a=nonesuch.wasm"], 66, "nonesuch.wasm"),
+    ],
+)
+def test_a_link_that_is_none(wasmq, words, status, line):
+    """What is wrong with a link is said in one line."""
+    done = wasmq(
+        "run",
+        GUESTS / "mul.wat",
+        "mul",
+        "2",
+        "4",
+        *[word.replace("mul.wat", str(GUESTS / "mul.wat")) for word in words],
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert line.replace("mul.wat", str(GUESTS / "mul.wat")) in done.stderr
+    assert done.stderr.count("\n") == 1

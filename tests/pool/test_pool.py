@@ -64,6 +64,7 @@ def make_pool(instances=10, modules=None):
         is_last=lambda job: job.attempt - job.returned >= MAX_ATTEMPTS,
         weight=lambda tenant: 2.0 if tenant == "heavy" else 1.0,
         modules=lambda digest: known.setdefault(digest, make_module(digest)),
+        counted=lambda digest: known[digest],
     )
 
 

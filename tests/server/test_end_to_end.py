@@ -120,6 +120,35 @@ async def test_what_the_scheduler_refuses_is_a_problem(daemon, change, status, k
         assert (response.status_code, response.json()["type"]) == (status, f"urn:wasmq:{kind}")
 
 
+LOOKUP = b"""(module
+  (import "env" "lookup" (func $lookup (param i32) (result i32)))
+  (func (export "look") (param i32) (result i32) (call $lookup (local.get 0))))"""
+
+
+async def test_a_host_function_is_for_tenants_that_were_granted_it(tmp_path):
+    """A job by HTTP can call it and spends its calls; its body can grant nothing; another tenant is refused."""
+    overrides = {
+        "modules.directory": str(tmp_path),
+        "scheduler.workers": 1,
+        "host.functions": {"env.lookup": {"path": "operator:neg", "params": ["i32"], "results": ["i32"]}},
+        "tenants.acme.grant": ["env.lookup"],
+    }
+    async with Scheduler(config=load_config(environ={}, overrides=overrides)) as scheduler:
+        transport = httpx.ASGITransport(app=build_app(scheduler))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            digest = (await client.put("/v1/modules", content=LOOKUP)).json()["digest"]
+            call = {"module": digest, "export": "look", "args": [7]}
+            job = await run(client, **call, tenant="acme", limits={"host_calls": 1})
+            assert job["outcome"]["value"] == -7
+            refused = await client.post("/v1/jobs", json=call)
+            assert (refused.status_code, refused.json()["type"]) == (422, "urn:wasmq:unsatisfied-import")
+            assert "not granted to tenant 'default'" in refused.json()["detail"]
+            unknown = await client.post("/v1/jobs", json=call | {"grant": ["env.lookup"]})
+            assert (unknown.status_code, unknown.json()["type"]) == (422, "urn:wasmq:invalid-body")
+            await client.put("/v1/tenants/default", json={"grant": ["env.lookup"]})
+            assert (await run(client, **call))["outcome"]["value"] == -7
+
+
 async def test_a_daemon_that_runs_is_live_and_ready(daemon):
     """The probes answer for the real loops."""
     async with daemon() as client:
@@ -195,3 +224,30 @@ async def test_a_batch_waits_no_longer_than_its_answer_may_be(tmp_path):
         finished = [job["state"] == "finished" for job in response.json()]
         assert finished == sorted(finished, reverse=True)
         assert 0 < sum(finished) < 100
+
+
+async def test_linked_modules_by_http(daemon):
+    """A job names the digests of the modules that satisfy its imports."""
+    async with daemon() as client:
+        digests = []
+        for text in (
+            '(module (memory (export "memory") 1) (data (i32.const 4) "\\2a"))',
+            '(module (import "env" "memory" (memory 1)) (func (export "f") (result i32) (i32.load (i32.const 4))))',
+        ):
+            response = await client.put("/v1/modules", content=text)
+            digests.append(response.json()["digest"])
+        job = await run(client, module=digests[1], export="f", link={"env": digests[0]})
+        assert job["outcome"]["value"] == 42
+        refused = await client.post("/v1/jobs", json={"module": digests[1], "export": "f", "link": {"env": "0" * 64}})
+        assert refused.status_code >= 400
+        assert "no module with digest" in refused.json()["detail"]
+
+
+async def test_null_references_by_http(daemon):
+    """null goes in for a reference; one that is not null comes out as its kind."""
+    async with daemon() as client:
+        text = """(module (func $f (export "f") (param externref) (result externref funcref)
+          (local.get 0) (ref.func $f)))"""
+        response = await client.put("/v1/modules", content=text)
+        job = await run(client, module=response.json()["digest"], export="f", args=[None])
+    assert job["outcome"]["values"] == [None, "funcref"]

@@ -31,6 +31,7 @@ async def test_a_module_is_put_and_found_again(client):
         "module": "env",
         "name": "now",
         "type": {"kind": "function", "params": [], "results": ["i64"]},
+        "satisfied": False,
     }
     assert (await client.get(f"/v1/modules/{body['digest']}")).json() == body
     assert body in (await client.get("/v1/modules")).json()["modules"]
@@ -53,11 +54,11 @@ async def test_an_unknown_module_is_not_found(client):
 
 async def test_a_tenant_is_set_and_read(client, scheduler):
     """PUT sets a tenant's share, GET reads it, and one that nobody configured has the defaults."""
-    assert (await client.get("/v1/tenants/acme")).json() == {"weight": 2.0, "max_queued": None}
-    assert (await client.get("/v1/tenants/new")).json() == {"weight": 1.0, "max_queued": None}
-    response = await client.put("/v1/tenants/new", json={"weight": 3, "max_queued": 10})
-    assert (response.status_code, response.json()) == (200, {"weight": 3.0, "max_queued": 10})
-    assert scheduler.tenants()["new"] == Tenant(weight=3.0, max_queued=10)
+    assert (await client.get("/v1/tenants/acme")).json() == {"weight": 2.0, "max_queued": None, "grant": []}
+    assert (await client.get("/v1/tenants/new")).json() == {"weight": 1.0, "max_queued": None, "grant": []}
+    response = await client.put("/v1/tenants/new", json={"weight": 3, "max_queued": 10, "grant": ["env.f"]})
+    assert (response.status_code, response.json()) == (200, {"weight": 3.0, "max_queued": 10, "grant": ["env.f"]})
+    assert scheduler.tenants()["new"] == Tenant(weight=3.0, max_queued=10, grant=("env.f",))
 
 
 @pytest.mark.parametrize("body", [{"weight": 0}, {"wieght": 1}, {"max_queued": 0}, []])

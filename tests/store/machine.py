@@ -1,4 +1,7 @@
-"""Anything done to a store in any order, compared with a dictionary: hand `store_machine` how a store is opened."""
+"""Anything done to a store in any order, compared with a dictionary: hand `store_machine` how a store is opened.
+
+For a durable one also how it is opened again, after it was closed or has crashed.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from clocks import VirtualClock
-from conformance import CANCELLED, make_job, names
+from conformance import CANCELLED, make_job, names, settled
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wasmq.config import StoreConfig
 from wasmq.errors import KeyConflict
 from wasmq.job import Call, Job, Outcome
-from wasmq.store import Finished
+from wasmq.store import Finished, SharedStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from conformance import Opener
+
+    from wasmq.store import Store
+
+    Reopener = Callable[[Store, StoreConfig, VirtualClock, bool], Awaitable[tuple[Store, list[Job]]]]
 
 
 class _Known:
@@ -38,8 +47,12 @@ KEPT = 4  # finished jobs that the machine's store keeps
 KEPT_FOR = 50.0  # seconds
 
 
-def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
-    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary."""
+def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[RuleBasedStateMachine]:
+    """Return a state machine that does anything to a store, in any order, and compares it with a dictionary.
+
+    `reopen` gets an open store, its configuration and clock and whether it is to crash; it gives the same jobs in an
+    open store again, and what that said was queued.
+    """
 
     class StoreMachine(RuleBasedStateMachine):
         """Jobs are put, claimed, finished in time or too late, released and cancelled while the clock moves on."""
@@ -56,8 +69,8 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def begin(self) -> None:
-            config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
-            self.store = self.runner.run(open_store(config, self.clock))
+            self.config = StoreConfig(history=KEPT, history_age=KEPT_FOR)
+            self.store = self.runner.run(open_store(self.config, self.clock))
 
         def teardown(self) -> None:
             if hasattr(self, "store"):
@@ -73,6 +86,7 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
             self.history.append(name)
 
         def prune(self) -> None:
+            self.runner.run(settled(self.store))
             while self.history:
                 oldest = self.model[self.history[0]]
                 if len(self.history) <= KEPT and self.clock.now - oldest.finished_at <= KEPT_FOR:
@@ -180,6 +194,20 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
             assert self.runner.run(self.store.cancel(ids, CANCELLED)) == expected
             self.prune()
 
+        @precondition(lambda _: reopen is not None)
+        @rule(crash=st.booleans())
+        def open_again(self, crash: bool) -> None:
+            """Everything is as it was; what ran has nobody to run it any more, which is said once."""
+            assert reopen is not None
+            self.store, queued = self.runner.run(reopen(self.store, self.config, self.clock, crash))
+            shared = isinstance(self.store, SharedStore)
+            assert sorted(names(queued)) == ([] if shared else sorted(self.named("queued")))
+            orphans = self.runner.run(self.store.orphans(self.clock.now))
+            assert {(job.id, job.attempt) for job in orphans} == {
+                (name, self.model[name].attempt) for name in self.named("running")
+            }
+            assert self.runner.run(self.store.orphans(self.clock.now)) == []
+
         @rule(seconds=st.sampled_from([0.5, 5.0, 30.0]))
         def advance(self, seconds: float) -> None:
             self.clock.now += seconds
@@ -213,15 +241,16 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
         def everything_is_known(self) -> None:
             if not hasattr(self, "store"):
                 return
-            for name in {f"j{number:05}" for number in range(1, self.number + 1)}:
-                record = self.runner.run(self.store.get(name))
-                known = self.model.get(name)
-                if known is None:
-                    assert record is None
-                    continue
+            listed = self.runner.run(self.store.list(tenant=None, status=None, after=None, limit=10_000))
+            records = {record.job.id: record for record in listed}
+            assert records.keys() == self.model.keys()
+            for name, record in records.items():
+                known = self.model[name]
                 attempts = known.attempt - known.returned
                 seen = (record.state, record.attempts, record.outcome)
                 assert seen == (known.state, attempts, known.outcome)
+            some = f"j{max(1, self.number - 3):05}"
+            assert self.runner.run(self.store.get(some)) == records.get(some)
 
         @invariant()
         def the_numbers_agree(self) -> None:
@@ -229,6 +258,8 @@ def store_machine(open_store: Opener) -> type[RuleBasedStateMachine]:
                 return
             now = self.clock.now
             queued = [self.model[name].ready_at for name in self.named("queued")]
+            if isinstance(self.store, SharedStore):
+                self.prune()  # for `settled` forgets what has become too old meanwhile
             assert self.store.counts() == {"queued": len(queued), "running": len(self.named("running"))}
             assert self.store.oldest_ready(now) == max([0.0, *(now - ready for ready in queued)])
             due = self.runner.run(self.store.next_due(now))

@@ -21,6 +21,10 @@ import msgspec
 
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
+    Answer,
+    Answers,
+    Asked,
+    Asks,
     Assignment,
     Cancel,
     Compiled,
@@ -28,6 +32,7 @@ from wasmq_worker.protocol import (
     Decoder,
     Described,
     Ended,
+    HostImport,
     Map,
     Outcomes,
     Prices,
@@ -174,6 +179,7 @@ class Worker:
         quantum: int = 100_000,
         instances: int = 64,
         pulse: float = 3600.0,
+        host_bytes: int = MIB,
     ) -> None:
         self.engine = engine
         self.ended: dict[int, Ended] = {}
@@ -182,6 +188,7 @@ class Worker:
         self.returned: dict[int, Unmappable] = {}
         self.pulses: list[Pulse] = []
         self.live: set[int] = set()
+        self.asked: dict[int, Asked] = {}
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
@@ -190,7 +197,7 @@ class Worker:
         self.socket.settimeout(PATIENCE)
         with theirs:
             self.process = spawn("wasmq_worker", theirs)
-        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1)))
+        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
             raise AssertionError(f"the first frame was {ready}")
@@ -219,7 +226,9 @@ class Worker:
             found = self._modules[source] = self.map_new(source)
         return found
 
-    def map_new(self, source: bytes, path: Path | None = None) -> Mapped:
+    def map_new(
+        self, source: bytes, path: Path | None = None, host: Sequence[HostImport] = (), initialise: bool = False
+    ) -> Mapped:
         """Map a module under a number of its own, from another file than its artifact when given one."""
         described, artifact = self._compiler.artifact(source, self.engine)
         exports = signatures(described)
@@ -234,6 +243,8 @@ class Worker:
                 described.memory,
                 described.exported_memory,
                 tuple(exports.values()),
+                initialise=exports["_initialize"].position if initialise else -1,
+                host=tuple(host),
             )
         )
         return mapped
@@ -252,13 +263,24 @@ class Worker:
         timeout: float = TIMEOUT,
         share: int = 0,
         weight: float = 1.0,
+        host_calls: int = 10_000,
     ) -> Assignment:
         """Return a job for `send`, under a new ticket."""
         self._next["ticket"] += 1
         ticket = self._next["ticket"]
         self.live.add(ticket)
         return Assignment(
-            ticket, module.number, module.calls[export], args, fuel, memory, timeout, 65_536, share, weight
+            ticket,
+            module.number,
+            module.calls[export],
+            args,
+            fuel,
+            memory,
+            timeout,
+            65_536,
+            share,
+            weight,
+            host_calls=host_calls,
         )
 
     def start(self, *jobs: Assignment) -> list[int]:
@@ -281,6 +303,15 @@ class Worker:
         """Return when these jobs have had a turn and want more."""
         wanted = set(tickets)
         self.until(lambda: wanted <= self.underway)
+
+    def question(self, ticket: int) -> Asked:
+        """Return the host call of a job once it has come; it is for the test to answer."""
+        self.until(lambda: ticket in self.asked)
+        return self.asked.pop(ticket)
+
+    def answer(self, asked: Asked, *values: float | bytes, data: bytes | None = None, error: str | None = None) -> None:
+        """Answer a host call."""
+        self.send(Answers([Answer(asked.ticket, asked.call, values, data, error)]))
 
     def cancel(self, tickets: Iterable[int]) -> list[Ended]:
         """Cancel jobs and return their outcomes."""
@@ -316,6 +347,11 @@ class Worker:
                     self.live.discard(ended.ticket)
                     self.ended[ended.ticket] = ended
                     self.order.append(ended.ticket)
+            case Asks():
+                for asked in frame.asked:
+                    if asked.ticket not in self.live or asked.ticket in self.asked:
+                        raise AssertionError(f"a host call out of turn: {asked}")
+                    self.asked[asked.ticket] = asked
             case Underway():
                 self.underway.update(frame.tickets)
             case Unmappable():

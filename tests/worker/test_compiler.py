@@ -169,14 +169,25 @@ def test_a_damaged_module_is_told_or_compiled(compiler: Compiler, data: st.DataO
 
 @pytest.mark.parametrize(
     "source",
-    [b"(component)", b"(component (core module))", b"\0asm\x0d\0\x01\0", b"\0asm\x0d\0\x01\0\0\0"],
-    ids=["text", "text with a module", "header", "header and more"],
+    [b"(component)", b"(component (core module))", b"\0asm\x0d\0\x01\0", b"\0asm\x0d\0\x01\0\0\x02\x01x"],
+    ids=["text", "text with a module", "header", "header and custom section"],
 )
-def test_a_component_is_refused_as_such(compiler: Compiler, source: bytes) -> None:
-    """A component is not called damaged: the line says what it is and what is wanted in its place."""
-    said = reason(compiler, source)
-    assert "component" in said
-    assert "core module" in said
+def test_a_component_is_compiled_as_such(compiler: Compiler, source: bytes) -> None:
+    """A component needs no other call than a module: its bytes say what it is."""
+    reply, parts = compiler.ask(source)
+    assert isinstance(reply, Compiled), reply
+    assert reply.description.kind == "component"
+    assert len(parts) == 2
+
+
+def test_a_damaged_component_is_told_or_compiled(compiler: Compiler) -> None:
+    """A component with one byte changed is compiled or refused, and never ends the process without an answer."""
+    wasm = (GUESTS / "components" / "hello.wasm").read_bytes()
+    for place in range(0, len(wasm), len(wasm) // 60):
+        damaged = bytearray(wasm)
+        damaged[place] ^= 0x15
+        reply, _ = compiler.ask(bytes(damaged))
+        assert reply is not None, place
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from wasmq.cli.options import ConfigFile, Json, effective_config
 from wasmq.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wasmq.config import Config
 
@@ -71,11 +71,11 @@ def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else _string(key)
 
 
-def _value(value: bool | float | str | list[str]) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join([_value(each) for each in value])}]"
+def _value(value: bool | float | str | Sequence[str]) -> str:
     if isinstance(value, str):
         return _string(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join([_value(part) for part in value])}]"
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)

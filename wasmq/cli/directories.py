@@ -46,22 +46,26 @@ def parse_directory(text: str) -> Mounted:
 def mount(directories: Sequence[Mounted], most: int) -> dict[str, bytes]:
     """Return the files of some directories, by their paths for the guest.
 
-    Only regular files are taken; symbolic links are not followed. Raises `Unreadable`, and `UsageError` for more than
-    `most` bytes.
+    Regular files and empty directories are taken; symbolic links are not followed. Raises `Unreadable`, and
+    `UsageError` for more than `most` bytes.
     """
     files: dict[str, bytes] = {}
     size = 0
     for directory in directories:
         if not directory.host.is_dir():
             raise Unreadable(f"--dir {directory.host}: not a directory")
-        for path in _regular_files(directory.host):
+        for path in _files_and_empty_directories(directory.host):
+            inside = _inside(directory, path.relative_to(directory.host).as_posix())
+            if path.is_dir():
+                files[inside + "/"] = b""
+                continue
             size += path.stat().st_size
             if size > most:
                 raise UsageError(
                     f"--dir {directory.host}: its files are more than the {format_size(most)} that a job may bring "
                     "(limits.max.input)"
                 )
-            files[_inside(directory, path.relative_to(directory.host).as_posix())] = path.read_bytes()
+            files[inside] = path.read_bytes()
     return files
 
 
@@ -81,8 +85,10 @@ def _inside(directory: Mounted, path: str) -> str:
     return path if directory.guest == "." else f"{directory.guest}/{path}"
 
 
-def _regular_files(directory: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(directory):
+def _files_and_empty_directories(directory: Path) -> Iterator[Path]:
+    for root, below, names in os.walk(directory):
+        if not below and not names and Path(root) != directory:
+            yield Path(root)
         for name in sorted(names):
             path = Path(root, name)
             if path.is_file() and not path.is_symlink():

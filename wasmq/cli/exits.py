@@ -11,6 +11,7 @@ from wasmq.errors import (
     InvalidModule,
     JobError,
     Refused,
+    StoreUnavailable,
     UnknownExport,
     UnknownJob,
     Unreachable,
@@ -89,7 +90,7 @@ def exit_for_error(error: BaseException) -> int:
             return Exit.INVALID_MODULE
         case Unreadable():
             return Exit.NO_INPUT
-        case Unavailable() | Unreachable():
+        case Unavailable() | Unreachable() | StoreUnavailable():
             return Exit.UNAVAILABLE
         case Refused():
             return Exit.REFUSED

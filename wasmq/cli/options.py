@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
+from wasmq.cli.exits import UsageError
 from wasmq.config import Config, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ConfigFile", "Json", "ModuleFile", "effective_config"]
+__all__ = ["ConfigFile", "Json", "LinkedFiles", "ModuleFile", "effective_config", "linked_files"]
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -22,6 +23,29 @@ ModuleFile: TypeAlias = Annotated[Path, Parameter(help="A module: wasm bytes or 
 Json: TypeAlias = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON.")
 ]
+
+LinkedFiles: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--link",
+        negative=(),
+        show_default=False,
+        help="NAME=FILE: what is imported from NAME comes from the module in FILE. As often as you like.",
+    ),
+]
+
+
+def linked_files(words: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of `--link` by name. Raises `UsageError` for a word that is not NAME=FILE, and a name twice."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, equals, file = word.partition("=")
+        if not equals or not name or not file:
+            raise UsageError(f"--link {word}: wants NAME=FILE")
+        if name in found:
+            raise UsageError(f"--link {word}: the name {name} is linked already")
+        found[name] = Path(file)
+    return found
 
 
 def effective_config(file: Path | None, flags: Mapping[str, Any] | None = None) -> Config:

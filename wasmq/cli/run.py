@@ -16,14 +16,13 @@ from wasmq import logs
 from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
-from wasmq.cli.options import ConfigFile, Json, ModuleFile, effective_config
+from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import complain, print_json, print_line, spin
-from wasmq.cli.values import format_value, json_value, parse_arguments
+from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
 from wasmq.job import Limits, Outcome
 from wasmq.scheduler import Scheduler
 from wasmq.submission import ProgramOptions, Request
-from wasmq.types import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +46,8 @@ def run(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits.",
+            help="Its arguments: integers (decimal or 0x hex), floats (nan and inf too), v128 as 32 hex digits; "
+            "those of a component as JSON, a string also as it is.",
         ),
     ],
     fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
@@ -81,6 +81,7 @@ def run(
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
+    link: LinkedFiles = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -94,14 +95,16 @@ def run(
         "scheduler.engine": engine,
     }
     settings = effective_config(config, flags)
-    with unreadable(file):
-        file.stat()  # before a worker process is started for nothing
+    linked = linked_files(link)
+    for each in (file, *linked.values()):
+        with unreadable(each):
+            each.stat()  # before a worker process is started for nothing
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits)
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
     outcome = anyio.run(_run, settings, wanted)
     if json:
         print_json(report(outcome))
@@ -124,6 +127,7 @@ class Wanted(NamedTuple):
     directories: list[Mounted]
     deterministic: bool
     limits: Limits
+    linked: dict[str, Path]
 
     @property
     def named(self) -> str:
@@ -141,7 +145,12 @@ async def _run(config: Config, wanted: Wanted) -> Outcome:
                 tasks.start_soon(_cancel_on_interrupt, scope)
                 with unreadable(file):
                     module = await scheduler.load(file)
+                link = {}
+                for name, each in wanted.linked.items():
+                    with unreadable(each):
+                        link[name] = await scheduler.load(each)
                 request, before = await request_of(config, module, wanted)
+                request = msgspec.structs.replace(request, link=link)
                 (job,) = await scheduler.submit_many([request])
                 outcome = await job
                 write_back(wanted.directories, before, outcome.files)
@@ -161,17 +170,17 @@ async def request_of(config: Config, module: Module | RemoteModule, wanted: Want
     program: ProgramOptions = {"deterministic": wanted.deterministic}
     values: Sequence[Any] = ()
     if export is None:
-        if COMMAND not in module.functions:
+        if module.command is None:
             raise UsageError(_choices(file, module))
         program |= {"argv": wanted.argv, "name": file.name}
     else:
         try:
             function = module.function(export)
         except UnknownExport as error:
-            hint = f"; for an argument of the program itself write -- {export}" if COMMAND in module.functions else ""
+            hint = f"; for an argument of the program itself write -- {export}" if module.command is not None else ""
             raise UnknownExport(f"{file}: {error}{hint}") from None
         # After -- come the arguments of whatever is run: that lets a negative number be one.
-        values = parse_arguments((*args, *wanted.argv), function.params, export)
+        values = parse_words((*args, *wanted.argv), function, export)
     before = mount(wanted.directories, config.limits.max.input)
     program |= {
         "env": dict(_variable(text) for text in wanted.env),
@@ -194,13 +203,18 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _read_input(source: str | None, module: Module | RemoteModule, most: int) -> bytes:
     """Return the program's standard input; without `--stdin` this command's own, if the program could read it."""
-    if source is None and (_READ not in module.wasi or sys.stdin is None or sys.stdin.isatty()):
+    if source is None and (not _reads(module) or sys.stdin is None or sys.stdin.isatty()):
         return b""
     if source is None or source == "-":
         return sys.stdin.buffer.read(most + 1)
     path = Path(source)
     with unreadable(path), path.open("rb") as stream:
         return stream.read(most + 1)
+
+
+def _reads(module: Module | RemoteModule) -> bool:
+    """Return whether a program could read its standard input."""
+    return _READ in module.wasi or any(each.name == "get-stdin" for each in module.imports)
 
 
 def print_outcome(outcome: Outcome, *, printed: bool = False) -> None:
@@ -212,8 +226,8 @@ def print_outcome(outcome: Outcome, *, printed: bool = False) -> None:
         sys.stderr.flush()
     if outcome.stdout_truncated or outcome.stderr_truncated:
         complain("more was written than is kept; raise --output to see it")
-    if outcome.status == "succeeded" and outcome.values:
-        print_line(" ".join([format_value(value) for value in outcome.values]))
+    if outcome.status == "succeeded" and (text := format_results(outcome)):
+        print_line(text)
 
 
 async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
@@ -234,6 +248,8 @@ def _choices(file: Path, module: Module | RemoteModule) -> str:
 
 def report(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON has it."""
-    values = [json_value(value) for value in outcome.values]
+    values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
-    return {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
+    del report["returned"]
+    return report

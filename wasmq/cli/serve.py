@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from wasmq import logs
 from wasmq.cli.exits import Unavailable
 from wasmq.cli.options import ConfigFile, effective_config
+from wasmq.config import configured
+from wasmq.store.urls import FILE
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -26,7 +28,9 @@ _log = logs.get_logger()
 def serve(
     *,
     config: ConfigFile = None,
-    store: Annotated[str | None, Parameter(help="Where jobs live, as a URL.")] = None,
+    store: Annotated[
+        str | None, Parameter(help="Where jobs live, as a URL; sqlite:///wasmq.db unless configured.")
+    ] = None,
     host: Annotated[str | None, Parameter(help="The address to listen on.")] = None,
     port: Annotated[int | None, Parameter(help="The port to listen on; 0 is any that is free.")] = None,
     workers: Annotated[int | None, Parameter(help="Worker processes.")] = None,
@@ -48,6 +52,8 @@ def serve(
     for package in ("httptools", "litestar", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
+    if settings.scheduler.store is None:
+        settings = configured(settings, {"scheduler.store": FILE})
     logs.configure(settings.logs.level, settings.logs.format)
     options = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
     anyio.run(_serve, settings, backend_options=options)

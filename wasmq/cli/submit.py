@@ -80,7 +80,7 @@ def submit(
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits)
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, {})
 
     async def ask() -> RemoteJob:
         async with (

@@ -7,14 +7,28 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from wasmq import wit
 from wasmq.errors import InvalidArguments
+from wasmq.job import Reference
+from wasmq.types import NUMBERS, PASSABLE, FunctionType
+from wasmq.wit_values import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wasmq.job import Value
+    from wasmq.job import Outcome, Value
 
-__all__ = ["format_value", "json_value", "parse_arguments", "parse_value"]
+__all__ = [
+    "format_results",
+    "format_value",
+    "json_results",
+    "json_value",
+    "parse_arguments",
+    "parse_value",
+    "parse_words",
+]
 
 _INTEGER = re.compile(
     r"(?P<sign>[+-]?)(?:0[xX](?P<hex>[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)|(?P<decimal>[0-9]+(?:_[0-9]+)*))"
@@ -34,7 +48,33 @@ _EXPECTED = {
     "f32": "a number that a 32-bit float can hold, nan, inf or -inf",
     "f64": "a number that a 64-bit float can hold, nan, inf or -inf",
     "v128": "32 hex digits",
+    **dict.fromkeys(PASSABLE - NUMBERS, "null"),
 }
+
+
+def parse_words(words: Sequence[str], function: FunctionType | wit.Func, export: str) -> tuple[Any, ...]:
+    """Return one argument for each word. Raises `InvalidArguments` as `parse_arguments` does.
+
+    An argument of a component is JSON; where a string, a char, an enum or a variant is wanted, a word that is no JSON
+    string stands for itself.
+    """
+    if isinstance(function, FunctionType):
+        return parse_arguments(words, function.params, export)
+    if len(words) != len(function.params):
+        wanted = ", ".join([str(param) for param in function.params]) or "no arguments"
+        raise InvalidArguments(f"{export} takes {len(function.params)} ({wanted}), not {len(words)}")
+    return tuple([_component_value(word, param.type) for word, param in zip(words, function.params, strict=True)])
+
+
+def _component_value(word: str, type_: wit.ValueType) -> Any:
+    worded = type_ in ("string", "char") or isinstance(type_, (wit.Enum, wit.Variant))
+    if worded and not word.startswith(('"', "{")):
+        return word
+    try:
+        came = msgspec.json.decode(word)
+    except (msgspec.DecodeError, RecursionError):
+        return word
+    return word if type_ in ("string", "char") and not isinstance(came, str) else from_json(type_, came)
 
 
 def parse_arguments(texts: Sequence[str], types: Sequence[str], export: str) -> tuple[Value, ...]:
@@ -72,8 +112,10 @@ def parse_value(text: str, wanted: str) -> Value:
                 value = _integer(text, 64)
             case "v128":
                 value = bytes.fromhex(text) if _V128.fullmatch(text) else None
-            case _:
+            case "f32" | "f64":
                 value = _float(text, single=wanted == "f32")
+            case _ if text == "null":
+                return None
     if value is None:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         raise InvalidArguments(f"{wanted} wanted, {_EXPECTED[wanted]}, not {shown!r}")
@@ -109,12 +151,37 @@ def _float(text: str, *, single: bool) -> float | None:
 
 
 def format_value(value: Value) -> str:
-    """Return the text of a core value, which `parse_value` reads back: `8`, `0.5`, `nan`, 32 hex digits for a v128."""
+    """Return the text of a core value, which `parse_value` reads back: `8`, `0.5`, `nan`, 32 hex digits for a v128.
+
+    A reference is `null`, or in angle brackets the name of its kind, which cannot be read back.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, Reference):
+        return f"<{value.kind}>"
     return value.hex() if isinstance(value, bytes) else repr(value)
+
+
+def format_results(outcome: Outcome) -> str:
+    """Return what a job returned as text: core values by `format_value`, a component's as JSON, a string as it is."""
+    if outcome.returned is None:
+        return " ".join([format_value(value) for value in outcome.values])
+    (value,) = json_results(outcome) or ("",)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def json_results(outcome: Outcome) -> list[Any]:
+    """Return what a job returned as JSON has it."""
+    returned = outcome.returned
+    if returned is None:
+        return [json_value(value) for value in outcome.values]
+    return [] if returned.type is None else [to_json(returned.type, returned.natural())]
 
 
 def json_value(value: Value) -> Any:
     """Return a core value as JSON has it: NaN and the infinities as strings, a v128 as 32 hex digits."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):

@@ -73,6 +73,7 @@ class Crew:
     def __init__(self, config: Config, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup) -> None:
         self._config = config.scheduler
         self._prices = Prices(config.prices.call, config.prices.byte)
+        self._host_bytes = int(config.host.max_bytes)
         self._size = workers
         self._clock = clock
         self._overseer = overseer
@@ -216,7 +217,8 @@ class Crew:
 
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config
-        worker.channel.send(Setup(config.engine, config.quantum, config.instances, PULSE, self._prices))
+        setup = Setup(config.engine, config.quantum, config.instances, PULSE, self._prices, self._host_bytes)
+        worker.channel.send(setup)
         if self._stopping:
             worker.end("stopped")
         return child

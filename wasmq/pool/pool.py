@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wasmq.pool.programs import Programs
 from wasmq_worker import protocol
-from wasmq_worker.protocol import Assignment, Cancel, Map, ProtocolError, Signature, Start
+from wasmq_worker.protocol import Assignment, Cancel, ProtocolError, Start, Unmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
-    from wasmq_worker.protocol import Ended
+    from wasmq_worker.protocol import Asked, Ended, HostImport
 
 _FRAME: Final = 16 * 2**20
 """Bytes of what jobs bring that go into one frame, unless a single job brings more."""
@@ -37,13 +38,14 @@ class Sending(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("fresh", "mapped", "running", "solo")
+    __slots__ = ("asked", "fresh", "mapped", "running", "solo")
 
     def __init__(self, *, solo: bool) -> None:
         self.solo = solo
         self.mapped: set[int] = set()
         self.running: dict[int, tuple[Job, float]] = {}
         self.fresh: set[int] = set()
+        self.asked: dict[int, int] = {}
 
 
 class Pool:
@@ -56,15 +58,15 @@ class Pool:
         is_last: Callable[[Job], bool],
         weight: Callable[[str], float],
         modules: Callable[[str], Module],
+        counted: Callable[[str], Module],
+        imports: Callable[[Module], tuple[HostImport, ...]] = lambda _: (),
     ) -> None:
         self._instances = instances
         self._is_last = is_last
         self._weight = weight
-        self._modules = modules
+        self._programs = Programs(modules, counted, imports)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
-        self._numbers: dict[str, tuple[int, Module]] = {}
-        self._next_number = 1
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
 
@@ -133,9 +135,26 @@ class Pool:
                 raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
             job, assigned = entry
             held.fresh.discard(end.ticket)
+            held.asked.pop(end.ticket, None)
             del self._tickets[job.id]
             found.append((job, assigned, end))
         return found
+
+    def asked(self, worker: int, asked: Asked) -> Job:
+        """Return the job that makes a host call.
+
+        Raises `ProtocolError` for a ticket that the worker does not hold, or a call out of turn or beyond the limit.
+        """
+        held = self._workers[worker]
+        entry = held.running.get(asked.ticket)
+        if entry is None:
+            raise ProtocolError(f"a host call came for ticket {asked.ticket}, which it does not hold")
+        job, _ = entry
+        last = held.asked.get(asked.ticket, 0)
+        if not last < asked.call <= job.caps.host_calls:
+            raise ProtocolError(f"host call {asked.call} of ticket {asked.ticket} came after call {last}")
+        held.asked[asked.ticket] = asked.call
+        return job
 
     def returned(self, worker: int, tickets: Iterable[int]) -> list[Job]:
         """Strike off jobs that a worker never started. Raises `ProtocolError` for a ticket it does not hold."""
@@ -167,6 +186,10 @@ class Pool:
         worker, ticket = place
         return worker, ticket, self._workers[worker].running[ticket][0]
 
+    def holds(self, job_id: str) -> bool:
+        """Return whether a job is with a worker."""
+        return job_id in self._tickets
+
     def drop_alone(self, ids: Iterable[str]) -> list[Job]:
         """Strike off those of the jobs that wait for a worker of their own, and return them."""
         if not self._alone:
@@ -196,20 +219,20 @@ class Pool:
         return [*sendings, Sending(worker, Start([assignment]))]
 
     def _enter(self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]) -> Assignment:
-        module, mapping = self._mapping(job.call.module)
-        if mapping not in worker.mapped:
-            worker.mapped.add(mapping)
-            sendings.append(Sending(number, _map_frame(mapping, module)))
+        caps, call = job.caps, job.call
+        program = self._programs.of(call)
+        if program.number not in worker.mapped:
+            sendings += [Sending(number, frame) for frame in program.frames(worker.mapped)]
+            sendings += self._forget()
         ticket = self._next_ticket
         self._next_ticket = ticket + 1
         worker.running[ticket] = (job, now)
         worker.fresh.add(ticket)
         self._tickets[job.id] = (number, ticket)
-        caps, call = job.caps, job.call
         return Assignment(
             ticket,
-            mapping,
-            module.places[call.export],
+            program.number,
+            program.module.places[call.export],
             call.args,
             caps.fuel,
             caps.memory,
@@ -218,22 +241,22 @@ class Pool:
             hash(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
+            caps.host_calls,
         )
 
     def mapped(self, number: int) -> Module | None:
-        """Return the module that workers know by a number, None when it has been replaced by another."""
-        return next((module for known, module in self._numbers.values() if known == number), None)
+        """Return the module whose artifact workers know by a number, None when it has been replaced by another."""
+        return self._programs.mapped(number)
 
-    def _mapping(self, digest: str) -> tuple[Module, int]:
-        """Return a module and the number that workers know it by; a module compiled again gets a new one."""
-        module = self._modules(digest)
-        known = self._numbers.get(digest)
-        if known is not None and known[1] is module:
-            return module, known[0]
-        number = self._next_number
-        self._next_number = number + 1
-        self._numbers[digest] = (number, module)
-        return module, number
+    def _forget(self) -> list[Sending]:
+        """Return the frames by which workers forget what is too old to be kept."""
+        sendings = []
+        for number in self._programs.forgotten():
+            for name, worker in self._workers.items():
+                if number in worker.mapped:
+                    worker.mapped.discard(number)
+                    sendings.append(Sending(name, Unmap(number)))
+        return sendings
 
     def _room(self, worker: _Worker) -> int:
         return max(0, min(DEPTH - len(worker.fresh), self._instances - len(worker.running)))
@@ -244,8 +267,7 @@ def _parts(batch: list[Assignment]) -> Iterator[list[Assignment]]:
     part: list[Assignment] = []
     size = 0
     for assignment in batch:
-        if assignment.program is not None:
-            weight = assignment.program.weight()
+        if weight := assignment.size():
             if part and size + weight > _FRAME:
                 yield part
                 part, size = [], 0
@@ -264,18 +286,4 @@ def _program(program: Program, quota: int) -> protocol.Program:
         program.collect,
         quota,
         program.deterministic,
-    )
-
-
-def _map_frame(number: int, module: Module) -> Map:
-    return Map(
-        number,
-        str(module.artifact),
-        module.counted,
-        module.start,
-        module.memory,
-        module.exported_memory,
-        tuple(Signature(position, type_.params, type_.results) for position, type_ in module.signatures),
-        module.initialise,
-        module.wasi,
     )

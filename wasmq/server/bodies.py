@@ -3,7 +3,7 @@
 Integers are JSON numbers, exact to 64 bits, and are accepted as decimal strings too, because many JSON readers keep
 only 53 bits. NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity"; a v128 is 32 hex digits, its
 16 bytes in memory order; stdin, stdout, stderr and the content of files
-are base64.
+are base64. Values of components have forms of their own: see `wasmq.wit_values`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, State, Status, Trap, Value
-from wasmq.types import printable
+from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
+from wasmq.wit_values import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wasmq import wit
     from wasmq.store import JobRecord
     from wasmq.submission import ProgramOptions
 
@@ -39,6 +41,8 @@ __all__ = [
     "decode",
     "job_body",
     "json_value",
+    "outcome_values",
+    "read_arguments",
 ]
 
 _T = TypeVar("_T")
@@ -59,11 +63,26 @@ MAX_KEY: Final = 255
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
 _JsonValue: TypeAlias = Annotated[
-    Any, msgspec.Meta(extra_json_schema={"anyOf": [{"type": "integer"}, {"type": "number"}, {"type": "string"}]})
+    Any,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": "integer"},
+                {"type": "number"},
+                {"type": "string"},
+                {"type": "boolean"},
+                {"type": "null"},
+                {"type": "array"},
+                {"type": "object"},
+            ]
+        }
+    ),
 ]
 _VALUE: Final = (
     'i32 and i64 are integers (or decimal strings); f32 and f64 numbers, decimal strings, "NaN", "Infinity" or '
-    '"-Infinity"; v128 is 32 hex digits, its bytes in memory order.'
+    '"-Infinity"; v128 is 32 hex digits, its bytes in memory order. For a component: a record is an object, a list or '
+    "tuple an array, list<u8> base64, flags an array of strings, an enum a string, an option null or the value, "
+    'a result {"ok": …} or {"err": …}, a variant "case" or {"case": …}.'
 )
 _JsonResult: TypeAlias = Annotated[
     Any,
@@ -75,7 +94,9 @@ _JsonResult: TypeAlias = Annotated[
                 {"type": "integer"},
                 {"type": "number"},
                 {"type": "string"},
-                {"type": "array", "items": {"type": ["integer", "number", "string"]}},
+                {"type": "boolean"},
+                {"type": "array"},
+                {"type": "object"},
             ]
         },
     ),
@@ -94,16 +115,23 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     output: Annotated[
         int | str | None, msgspec.Meta(description='Bytes kept of stdout and stderr together, or text such as "64KiB".')
     ] = None
-
     files: Annotated[
         int | str | None,
         msgspec.Meta(description='Bytes that the job\'s files may have together, or text such as "16MiB".'),
     ] = None
+    host_calls: Annotated[int | None, msgspec.Meta(description="Calls of host functions.")] = None
 
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
         fuel = int(self.fuel) if isinstance(self.fuel, str) else self.fuel
-        return Limits(fuel=fuel, memory=self.memory, timeout=self.timeout, output=self.output, files=self.files)
+        return Limits(
+            fuel=fuel,
+            memory=self.memory,
+            timeout=self.timeout,
+            output=self.output,
+            files=self.files,
+            host_calls=self.host_calls,
+        )
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +140,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
     args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    link: Annotated[
+        dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
+    ] = {}
     argv: Annotated[tuple[str, ...], msgspec.Meta(description="Arguments that follow the program's name.")] = ()
     env: dict[str, str] = {}
     stdin: bytes = b""
@@ -205,6 +236,18 @@ def decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         raise MalformedBody("the body is not JSON that can be read: nested too deep") from None
 
 
+def read_arguments(function: FunctionType | wit.Func, came: Sequence[Any], where: str = "") -> tuple[Any, ...]:
+    """Return decoded JSON values as arguments of a function. Raises `InvalidArguments`, its line led by `where`.
+
+    What does not fit a component's function is left as it came: admission says what is wrong with it.
+    """
+    if isinstance(function, FunctionType):
+        return arguments(function.params, came, where)
+    if len(came) != len(function.params):
+        return tuple(came)
+    return tuple([from_json(param.type, each) for param, each in zip(function.params, came, strict=True)])
+
+
 def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tuple[Value, ...]:
     """Return decoded JSON values as core values for parameters of these types.
 
@@ -229,13 +272,23 @@ def arguments(params: Sequence[str], came: Sequence[Any], where: str = "") -> tu
     return tuple(values)
 
 
-def json_value(value: Value) -> int | float | str:
+def json_value(value: Value) -> int | float | str | None:
     """Return a core value as what JSON can carry."""
+    if isinstance(value, Reference):
+        return value.kind
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
+    """Return a job's results as what JSON can carry."""
+    returned = outcome.returned
+    if returned is None:
+        return tuple([json_value(value) for value in outcome.values])
+    return () if returned.type is None else (to_json(returned.type, returned.natural()),)
 
 
 def job_body(record: JobRecord) -> JobBody:
@@ -254,7 +307,7 @@ def job_body(record: JobRecord) -> JobBody:
 
 
 def _outcome_body(outcome: Outcome) -> OutcomeBody:
-    values = tuple([json_value(value) for value in outcome.values])
+    values = outcome_values(outcome)
     return OutcomeBody(
         status=outcome.status,
         value=values[0] if len(values) == 1 else values or None,
@@ -314,6 +367,11 @@ def _v128(came: Any) -> bytes:
     raise ValueError
 
 
+def _null(came: Any) -> None:
+    if came is not None:
+        raise ValueError
+
+
 _INTEGERS: Final = "an integer, as a JSON number or a decimal string"
 _FLOATS: Final = 'a finite number, as such or as a decimal string, or "NaN", "Infinity", "-Infinity"'
 _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
@@ -322,6 +380,7 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Value], str]]] = {
     "f32": (_float, _FLOATS),
     "f64": (_float, _FLOATS),
     "v128": (_v128, "32 hex digits"),
+    **dict.fromkeys(PASSABLE - NUMBERS, (_null, "null")),
 }
 
 

@@ -13,7 +13,7 @@ from wasmq import submission as core
 from wasmq.admission import check_export
 from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, arguments, decode, job_body
+from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, decode, job_body, read_arguments
 from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 from wasmq.server.tokens import Caller
@@ -40,6 +40,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
         caller.must("observe")
     wanted = decode(_DECODER, await request.body())
     key = request.headers.get("idempotency-key")
+    await context.scheduler.recall({each.module for each in (wanted if isinstance(wanted, list) else [wanted])})
     if isinstance(wanted, JobRequest):
         checked = _checked(context, caller, wanted, key=_one_key(wanted.key, key))
         [body], finished = await _submit(context, [checked], seconds)
@@ -199,7 +200,8 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
     return core.Request(
         module=wanted.module,
         export=export,
-        args=arguments(module.function(export).params, wanted.args, where),
+        args=read_arguments(module.function(export), wanted.args, where),
+        link=wanted.link,
         program=wanted.program(),
         limits=wanted.limits.limits(),
         tenant=caller.tenant_of(wanted.tenant),

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, get, put
 from litestar.types import ASGIApp
 
-from wasmq import types
+from wasmq import types, wit
 from wasmq.modules import Module
 from wasmq.server.context import caller_of, context_of, json_response, query_of
 
@@ -53,7 +53,28 @@ class TagBody(msgspec.Struct, frozen=True, tag_field="kind", tag="tag"):
     params: tuple[str, ...]
 
 
-_TypeBody = FunctionBody | MemoryBody | TableBody | GlobalBody | TagBody
+class ParameterBody(msgspec.Struct, frozen=True):
+    """A parameter's name and type, as WIT writes it."""
+
+    name: str
+    type: str
+
+
+class ComponentFunctionBody(msgspec.Struct, frozen=True, tag_field="kind", tag="component-function"):
+    """A component's function, in words of WIT; `wit` is all of it."""
+
+    params: tuple[ParameterBody, ...]
+    result: str | None
+    wit: str
+
+
+class ItemBody(msgspec.Struct, frozen=True, tag_field="kind", tag="item"):
+    """Something else that a component has under a name, such as a type, as WIT writes it."""
+
+    wit: str
+
+
+_TypeBody = FunctionBody | MemoryBody | TableBody | GlobalBody | TagBody | ComponentFunctionBody | ItemBody
 
 
 class ExportBody(msgspec.Struct, frozen=True):
@@ -64,11 +85,12 @@ class ExportBody(msgspec.Struct, frozen=True):
 
 
 class ImportBody(msgspec.Struct, frozen=True):
-    """What a module needs from outside."""
+    """What a module needs from outside; `satisfied` says whether WASI has it."""
 
     module: str
     name: str
     type: _TypeBody
+    satisfied: bool
 
 
 class ModuleBody(msgspec.Struct, frozen=True):
@@ -89,18 +111,22 @@ class ModuleList(msgspec.Struct, frozen=True):
 
 def module_body(module: Module) -> ModuleBody:
     """Return what HTTP says about a module."""
+    missing = [wanted for wanted, _ in module.missing]
     return ModuleBody(
         digest=module.digest,
         kind=module.kind,
         size=module.size,
         exports=tuple([ExportBody(each.name, _type_body(each.type)) for each in module.exports]),
-        imports=tuple([ImportBody(each.module, each.name, _type_body(each.type)) for each in module.imports]),
+        imports=tuple(
+            [
+                ImportBody(each.module, each.name, _type_body(each.type), all(wanted is not each for wanted in missing))
+                for each in module.imports
+            ]
+        ),
     )
 
 
-def _type_body(
-    of: types.FunctionType | types.MemoryType | types.TableType | types.GlobalType | types.TagType,
-) -> _TypeBody:
+def _type_body(of: types.ExternType) -> _TypeBody:
     match of:
         case types.FunctionType():
             return FunctionBody(of.params, of.results)
@@ -112,6 +138,11 @@ def _type_body(
             return GlobalBody(of.value, of.mutable)
         case types.TagType():
             return TagBody(of.params)
+        case wit.Func():
+            params = tuple([ParameterBody(param.name, str(param.type)) for param in of.params])
+            return ComponentFunctionBody(params, None if of.result is None else str(of.result), str(of))
+        case wit.Definition() | wit.Resource() | wit.OtherItem():
+            return ItemBody(wit.shown("", of).replace("  ", " "))
 
 
 @put("/v1/modules", status_code=200)
@@ -137,6 +168,7 @@ async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
     caller_of(request, "observe")
     query_of(request, ())
     scheduler = context_of(request.app).scheduler
+    await scheduler.recall([request.path_params["digest"]])
     return json_response(module_body(scheduler.module(request.path_params["digest"])))
 
 

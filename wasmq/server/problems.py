@@ -79,10 +79,11 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.BudgetExhausted: 429,
     errors.KeyConflict: 409,
     errors.SchedulerClosed: 503,
+    errors.StoreUnavailable: 503,
 }
 
 # What may be possible in a moment.
-_SOON: Final = (errors.QueueFull, errors.SchedulerClosed, TooManyStreams)
+_SOON: Final = (errors.QueueFull, errors.SchedulerClosed, errors.StoreUnavailable, TooManyStreams)
 
 
 def problem_of(error: Exception) -> Problem:

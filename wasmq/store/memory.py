@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from wasmq.store.protocol import JobRecord, check_same
+from wasmq.store.queue import Entry, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,47 +16,43 @@ if TYPE_CHECKING:
     from wasmq.job import Job, Outcome, State, Status
     from wasmq.store.protocol import Cancellation, Finished
 
-_COMPACT_ABOVE = 1_000  # entries of cancelled jobs that a heap may hold before they are swept out
 
+class _Known(Entry):
+    __slots__ = ("finished_at", "outcome")
 
-class _Entry:
-    __slots__ = ("finished_at", "job", "outcome", "ready_at", "returned", "state")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.state: State = "queued"
+    def __init__(self, job: Job, age: int) -> None:
+        super().__init__(job, age, job.due)
         self.outcome: Outcome | None = None
-        self.returned = 0
-        self.ready_at = job.due
         self.finished_at = 0.0
 
     def record(self) -> JobRecord:
-        return JobRecord(self.job, self.state, self.job.attempt - self.returned, self.outcome)
+        return JobRecord(self.job, self.state, self.job.attempt - self.job.returned, self.outcome)
 
 
 class MemoryStore:
-    """A `Store` of dictionaries and two heaps."""
+    """A `Store` of dictionaries and a queue."""
 
     durable = False
 
     def __init__(self, config: StoreConfig, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._jobs: dict[str, _Entry] = {}
+        self._jobs: dict[str, _Known] = {}
         self._keys: dict[tuple[str, str], str] = {}
-        self._ready: list[tuple[int, float, int, _Entry]] = []
-        self._delayed: list[tuple[float, int, _Entry]] = []
-        self._history: OrderedDict[str, _Entry] = OrderedDict()
-        self._waiting: dict[str, _Entry] = {}
-        self._running = 0
-        self._queued = 0
+        self._queue: Queue[_Known] = Queue()
+        self._history: OrderedDict[str, _Known] = OrderedDict()
         self._sequence = 0
 
-    async def open(self) -> None:
-        """Nothing to do."""
+    async def open(self) -> list[Job]:
+        """Nothing to do, and nothing there."""
+        return []
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    async def orphans(self, now: float) -> list[Job]:
+        """Nobody else can have left anything here."""
+        return []
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
         """See `Store.put`."""
@@ -77,29 +71,15 @@ class MemoryStore:
                     stored.append(self._jobs[known].job)
                     continue
                 self._keys[job.tenant, job.key] = job.id
-            entry = self._jobs[job.id] = _Entry(job)
-            self._queued += 1
-            self._enqueue(entry, now)
+            self._sequence += 1
+            entry = self._jobs[job.id] = _Known(job, self._sequence)
+            self._queue.enter(entry, now)
             stored.append(job)
         return stored
 
     async def claim(self, limit: int, now: float) -> list[Job]:
         """See `Store.claim`."""
-        self._wake(now)
-        claimed: list[Job] = []
-        ready = self._ready
-        while ready and len(claimed) < limit:
-            entry = heapq.heappop(ready)[3]
-            if entry.state != "queued":
-                continue
-            job = entry.job
-            entry.state = "running"
-            entry.job = job = _next_attempt(job)
-            del self._waiting[job.id]
-            claimed.append(job)
-        self._running += len(claimed)
-        self._queued -= len(claimed)
-        return claimed
+        return [entry.job for entry in self._queue.claim(limit, now)]
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`."""
@@ -109,7 +89,6 @@ class MemoryStore:
             entry = self._jobs.get(end.id)
             current = entry is not None and entry.state == "running" and entry.job.attempt == end.attempt
             if entry is not None and current:
-                self._running -= 1
                 self._end(entry, end.outcome, now)
             recorded.append(current)
         self._prune(now)
@@ -120,16 +99,8 @@ class MemoryStore:
         now = self._clock.wall()
         for job in jobs:
             entry = self._jobs.get(job.id)
-            if entry is None or entry.state != "running" or entry.job.attempt != job.attempt:
-                continue
-            if not charged:
-                entry.returned += 1
-                entry.job = msgspec.structs.replace(entry.job, returned=entry.returned)
-            entry.state = "queued"
-            entry.ready_at = due
-            self._running -= 1
-            self._queued += 1
-            self._enqueue(entry, now)
+            if entry is not None and entry.state == "running" and entry.job.attempt == job.attempt:
+                self._queue.release(entry, charged=charged, due=due, now=now)
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
         """See `Store.cancel`."""
@@ -140,13 +111,10 @@ class MemoryStore:
             if entry is None:
                 found.append("unknown")
             elif entry.state == "queued":
-                self._queued -= 1
-                self._waiting.pop(job_id, None)
                 self._end(entry, outcome, now)
                 found.append("cancelled")
             else:
                 found.append("running" if entry.state == "running" else "finished")
-        self._compact()
         self._prune(now)
         return found
 
@@ -181,39 +149,18 @@ class MemoryStore:
 
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`."""
-        self._wake(now)
-        while self._delayed and self._delayed[0][2].state != "queued":
-            heapq.heappop(self._delayed)
-        return self._delayed[0][0] if self._delayed else None
+        return self._queue.next_due(now)
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
-        return {"queued": self._queued, "running": self._running}
+        return {"queued": self._queue.queued, "running": self._queue.running}
 
     def oldest_ready(self, now: float) -> float:
         """See `Store.oldest_ready`."""
-        oldest = min((entry.ready_at for entry in self._waiting.values()), default=now)
-        # Those whose time has come since the last claim; only read here, for a scrape may come from another thread.
-        due = min((at for at, _, entry in self._delayed if entry.state == "queued"), default=now)
-        return max(0.0, now - min(oldest, due))
+        return self._queue.longest_wait(now)
 
-    def _enqueue(self, entry: _Entry, now: float) -> None:
-        self._sequence += 1
-        if entry.ready_at > now:
-            heapq.heappush(self._delayed, (entry.ready_at, self._sequence, entry))
-            return
-        job = entry.job
-        self._waiting[job.id] = entry
-        heapq.heappush(self._ready, (-job.priority, job.order, self._sequence, entry))
-
-    def _wake(self, now: float) -> None:
-        """Move the jobs whose time has come to the ready ones."""
-        while self._delayed and self._delayed[0][0] <= now:
-            entry = heapq.heappop(self._delayed)[2]
-            if entry.state == "queued":
-                self._enqueue(entry, now)
-
-    def _end(self, entry: _Entry, outcome: Outcome, now: float) -> None:
+    def _end(self, entry: _Known, outcome: Outcome, now: float) -> None:
+        self._queue.leave(entry)
         entry.state = "finished"
         entry.outcome = outcome
         entry.finished_at = now
@@ -231,16 +178,3 @@ class MemoryStore:
             del self._jobs[job.id]
             if job.key is not None:
                 del self._keys[job.tenant, job.key]
-
-    def _compact(self) -> None:
-        """Sweep cancelled jobs out of the heaps when they outnumber the others."""
-        if len(self._ready) > 2 * self._queued + _COMPACT_ABOVE:
-            self._ready = [item for item in self._ready if item[3].state == "queued"]
-            heapq.heapify(self._ready)
-        if len(self._delayed) > 2 * self._queued + _COMPACT_ABOVE:
-            self._delayed = [item for item in self._delayed if item[2].state == "queued"]
-            heapq.heapify(self._delayed)
-
-
-def _next_attempt(job: Job) -> Job:
-    return msgspec.structs.replace(job, attempt=job.attempt + 1)

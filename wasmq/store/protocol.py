@@ -6,7 +6,7 @@ another attempt has begun meanwhile; `release` makes it queued again. Times are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -16,8 +16,13 @@ from wasmq.job import Job, Outcome, State, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Cancellation: TypeAlias = Literal["cancelled", "running", "finished", "unknown"]
-"""What `cancel` found: a queued job, which is finished now; one that runs; one that had finished; none."""
+    from anyio.abc import TaskStatus
+
+    from wasmq.bell import Bell
+
+Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
+"""What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
+is told; one that had finished; none."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -65,6 +70,28 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
 
 
+class Fate(msgspec.Struct, frozen=True, gc=False):
+    """What has become of a job: with its outcome if it has finished, without if it has not."""
+
+    id: str
+    ended: tuple[Job, Outcome] | None
+
+
+class Glance(msgspec.Struct, frozen=True, gc=False):
+    """A look at the whole queue: jobs that wait by tenant, and how far the virtual time has come, in fuel."""
+
+    waiting: dict[str, int]
+    virtual: float
+
+
+class Loop(Protocol):
+    """What runs as long as a scheduler does."""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Run until cancelled or told to stop."""
+        ...
+
+
 def check_same(job: Job, earlier: Job) -> None:
     """Raise `KeyConflict` unless a job asks for what the earlier one with the same key asked for."""
     # Compared by their bytes: NaN is not equal to itself.
@@ -73,17 +100,28 @@ def check_same(job: Job, earlier: Job) -> None:
 
 
 class Store(Protocol):
-    """The jobs of one queue."""
+    """The jobs of one queue.
+
+    Every operation raises `StoreUnavailable` when the store cannot do it now; it may be tried again, and what was done
+    of it after all is not done twice.
+    """
 
     durable: bool
     """Whether jobs outlive the process."""
 
-    async def open(self) -> None:
-        """Get ready. Raises `ConfigError` when the store is not to be had."""
+    async def open(self) -> list[Job]:
+        """Get ready, and return the queued jobs that are there already for this process alone to start.
+
+        Raises `ConfigError` when the store is not to be had.
+        """
         ...
 
     async def close(self) -> None:
         """Let go; what was put is kept if the store is durable."""
+        ...
+
+    async def orphans(self, now: float) -> list[Job]:
+        """Take over the running jobs whose process is gone, each once: what becomes of them is now up to the caller."""
         ...
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
@@ -130,4 +168,44 @@ class Store(Protocol):
 
     def oldest_ready(self, now: float) -> float:
         """Return for how many seconds the job that waits longest could have started; 0 when none waits."""
+        ...
+
+
+@runtime_checkable
+class SharedStore(Store, Protocol):
+    """A store that other daemons take jobs from too, and put jobs into.
+
+    A claimed job belongs to the daemon that claimed it, until that one finishes or releases it, or loses its lease:
+    then `orphans` gives it to another, and `finish` refuses what the first one says of it.
+    """
+
+    changed: Bell
+    """Rung when another daemon did something that may concern this one; only a hint, so look now and then anyway."""
+
+    def loops(self) -> Sequence[Loop]:
+        """Return what has to run while the store is open. It ends by itself when the store is closed."""
+        ...
+
+    async def tend(self) -> None:
+        """Forget finished jobs beyond the history, and look again at what `counts` and `oldest_ready` say."""
+        ...
+
+    async def look(self, virtual: float) -> Glance:
+        """Say how far the virtual time is here, and look at the whole queue."""
+        ...
+
+    async def fates(self, ids: Sequence[str]) -> list[Fate]:
+        """Return what has become of jobs; those that are not known, or not any more, are left out."""
+        ...
+
+    async def wishes(self) -> list[str]:
+        """Return the jobs that run here and that some daemon wants cancelled."""
+        ...
+
+    async def put_module(self, digest: str, wasm: bytes) -> None:
+        """Keep a module's bytes for every daemon that runs jobs which call it."""
+        ...
+
+    async def get_module(self, digest: str) -> bytes | None:
+        """Return a module's bytes, or None when the store does not have them. Check them against the digest."""
         ...

@@ -84,6 +84,8 @@ _FLAGS = (
     "wasm_tail_call",
     "wasm_threads",
     "wasm_component_model",
+    "wasm_component_model_async",
+    "concurrency_support",
 )
 _SIZES = ("async_stack_size", "max_wasm_stack", "memory_reservation", "memory_guard_size")
 _POOL = (
@@ -113,7 +115,88 @@ module_delete = _bind("wasmtime_module_delete", None, P)
 linker_new = _bind("wasmtime_linker_new", P, P)
 linker_delete = _bind("wasmtime_linker_delete", None, P)
 linker_instantiate_pre = _bind("wasmtime_linker_instantiate_pre", P, P, P, P)
+linker_clone = _bind("wasmtime_linker_clone", P, P)
+linker_shadowing = _bind("wasmtime_linker_allow_shadowing", None, P, c_bool)
+linker_define_extern = _bind("wasmtime_linker_define", P, P, P, c_char_p, c_size_t, c_char_p, c_size_t, P)
+linker_instantiate = _bind("wasmtime_linker_instantiate", P, P, P, P, P, P)
+linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", P, P, P, P, P, P, P)
 instance_pre_delete = _bind("wasmtime_instance_pre_delete", None, P)
+
+# Components.
+component_new = _bind("wasmtime_component_new", P, P, c_char_p, c_size_t, P)
+component_serialize = _bind("wasmtime_component_serialize", P, P, P)
+component_deserialize_file = _bind("wasmtime_component_deserialize_file", P, P, c_char_p, P)
+component_delete = _bind("wasmtime_component_delete", None, P)
+component_type = _bind("wasmtime_component_type", P, P)
+component_export_index = _bind("wasmtime_component_get_export_index", P, P, P, c_char_p, c_size_t)
+export_index_delete = _bind("wasmtime_component_export_index_delete", None, P)
+component_linker_new = _bind("wasmtime_component_linker_new", P, P)
+component_linker_delete = _bind("wasmtime_component_linker_delete", None, P)
+component_linker_root = _bind("wasmtime_component_linker_root", P, P)
+component_instantiate_async = _bind("wasmtime_component_linker_instantiate_async", P, P, P, P, P, P)
+linker_instance_delete = _bind("wasmtime_component_linker_instance_delete", None, P)
+linker_add_instance = _bind("wasmtime_component_linker_instance_add_instance", P, P, c_char_p, c_size_t, P)
+linker_add_function = _bind("wasmtime_component_linker_instance_add_func", P, P, c_char_p, c_size_t, P, P, P)
+linker_add_async = _bind("wasmtime_component_linker_instance_add_func_async", P, P, c_char_p, c_size_t, P, P, P)
+linker_add_resource = _bind("wasmtime_component_linker_instance_add_resource", P, P, c_char_p, c_size_t, P, P, P, P)
+component_function = _bind("wasmtime_component_instance_get_func", c_bool, P, P, P, P)
+component_call_async = _bind("wasmtime_component_func_call_async", P, P, P, P, c_size_t, P, c_size_t, P)
+
+# Types of components. What `component_part` returns is freed by `component_free` of the same kind.
+_COUNTED_TYPES = {"record": "field", "tuple": "types", "variant": "case", "enum": "names", "flags": "names"}
+_FREED_TYPES = ("list", "option", "result", "resource", "future", "stream", "map", "func", "instance")
+component_free = {
+    kind: _bind(f"wasmtime_component_{kind}_type_delete", None, P) for kind in (*_COUNTED_TYPES, *_FREED_TYPES)
+}
+component_free["component"] = _bind("wasmtime_component_type_delete", None, P)
+component_count = {
+    kind: _bind(f"wasmtime_component_{kind}_type_{part}_count", c_size_t, P) for kind, part in _COUNTED_TYPES.items()
+}
+component_nth = {
+    "record": _bind("wasmtime_component_record_type_field_nth", c_bool, P, c_size_t, P, P, P),
+    "tuple": _bind("wasmtime_component_tuple_type_types_nth", c_bool, P, c_size_t, P),
+    "variant": _bind("wasmtime_component_variant_type_case_nth", c_bool, P, c_size_t, P, P, P, P),
+    "enum": _bind("wasmtime_component_enum_type_names_nth", c_bool, P, c_size_t, P, P),
+    "flags": _bind("wasmtime_component_flags_type_names_nth", c_bool, P, c_size_t, P, P),
+    "func": _bind("wasmtime_component_func_type_param_nth", c_bool, P, c_size_t, P, P, P),
+    "imports": _bind("wasmtime_component_type_import_nth", c_bool, P, P, c_size_t, P, P, P),
+    "exports": _bind("wasmtime_component_type_export_nth", c_bool, P, P, c_size_t, P, P, P),
+    "instance": _bind("wasmtime_component_instance_type_export_nth", c_bool, P, P, c_size_t, P, P, P),
+}
+component_count["func"] = _bind("wasmtime_component_func_type_param_count", c_size_t, P)
+component_count["imports"] = _bind("wasmtime_component_type_import_count", c_size_t, P, P)
+component_count["exports"] = _bind("wasmtime_component_type_export_count", c_size_t, P, P)
+component_count["instance"] = _bind("wasmtime_component_instance_type_export_count", c_size_t, P, P)
+component_inner = {
+    "list": _bind("wasmtime_component_list_type_element", None, P, P),
+    "option": _bind("wasmtime_component_option_type_ty", None, P, P),
+    "ok": _bind("wasmtime_component_result_type_ok", c_bool, P, P),
+    "err": _bind("wasmtime_component_result_type_err", c_bool, P, P),
+    "result": _bind("wasmtime_component_func_type_result", c_bool, P, P),
+}
+function_is_async = _bind("wasmtime_component_func_type_async", c_bool, P)
+valtype_delete = _bind("wasmtime_component_valtype_delete", None, P)
+resource_type_equal = _bind("wasmtime_component_resource_type_equal", c_bool, P, P)
+resource_type_new = _bind("wasmtime_component_resource_type_new_host", P, c_uint32)
+resource_type_delete = _bind("wasmtime_component_resource_type_delete", None, P)
+extern_type = _bind("wasmtime_component_extern_type", None, P, P)
+extern_delete = _bind("wasmtime_component_extern_delete", None, P)
+item_delete = _bind("wasmtime_component_item_delete", None, P)
+
+# Values of components.
+bytes_new = _bind("wasm_byte_vec_new", None, P, c_size_t, c_char_p)
+list_new = _bind("wasmtime_component_vallist_new_uninit", None, P, c_size_t)
+record_new = _bind("wasmtime_component_valrecord_new_uninit", None, P, c_size_t)
+tuple_new = _bind("wasmtime_component_valtuple_new_uninit", None, P, c_size_t)
+flags_new = _bind("wasmtime_component_valflags_new_uninit", None, P, c_size_t)
+val_new = _bind("wasmtime_component_val_new", P, P)
+val_delete = _bind("wasmtime_component_val_delete", None, P)
+resource_new = _bind("wasmtime_component_resource_host_new", P, c_bool, c_uint32, c_uint32)
+resource_delete = _bind("wasmtime_component_resource_host_delete", None, P)
+resource_number = _bind("wasmtime_component_resource_host_rep", c_uint32, P)
+resource_to_any = _bind("wasmtime_component_resource_host_to_any", P, P, P, P)
+resource_from_any = _bind("wasmtime_component_resource_any_to_host", P, P, P, P)
+resource_any_drop = _bind("wasmtime_component_resource_any_drop", P, P, P)
 
 # Imports.
 valtype_new = _bind("wasm_valtype_new", P, c_uint8)
@@ -141,12 +224,14 @@ export_nth = _bind("wasmtime_instance_export_nth", c_bool, P, P, c_size_t, P, P,
 call_async = _bind("wasmtime_func_call_async", P, P, P, P, c_size_t, P, c_size_t, P, P)
 future_poll = _bind("wasmtime_call_future_poll", c_bool, P)
 future_delete = _bind("wasmtime_call_future_delete", None, P)
+val_unroot = _bind("wasmtime_val_unroot", None, P)
 memory_data = _bind("wasmtime_memory_data", P, P, P)
 memory_data_size = _bind("wasmtime_memory_data_size", c_size_t, P, P)
 
 # Errors and traps.
 error_new = _bind("wasmtime_error_new", P, c_char_p)
 error_message = _bind("wasmtime_error_message", None, P, P)
+error_trace = _bind("wasmtime_error_wasm_trace", None, P, P)
 error_delete = _bind("wasmtime_error_delete", None, P)
 trap_new = _bind("wasmtime_trap_new", P, c_char_p, c_size_t)
 trap_new_code = _bind("wasmtime_trap_new_code", P, c_uint8)
@@ -173,6 +258,12 @@ NewMemory = ctypes.CFUNCTYPE(P, P, P, c_size_t, c_size_t, c_size_t, c_size_t, P)
 GetMemory = ctypes.CFUNCTYPE(P, P, P, P)
 GrowMemory = ctypes.CFUNCTYPE(P, P, c_size_t)
 Finalizer = ctypes.CFUNCTYPE(None, P)
+ComponentFunction = ctypes.CFUNCTYPE(P, P, P, P, P, c_size_t, P, c_size_t)
+"""Environment, context, function type, arguments and their number, results and their number; returns an error."""
+ComponentAsyncFunction = ctypes.CFUNCTYPE(None, P, P, P, P, c_size_t, P, c_size_t, P, P)
+"""The same, then where an error goes, and the continuation to be filled in."""
+ComponentDestructor = ctypes.CFUNCTYPE(P, P, P, c_uint32)
+"""Environment, context, number of the resource; returns an error."""
 
 
 class MemoryCreator(ctypes.Structure):

@@ -148,11 +148,13 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     from wasmq_worker.engine import Engine, EngineError, check
 
     if wasm[4:8] == _COMPONENT:
-        raise _Rejection("it is a component; wasmq runs core modules, so build it as one")
+        return _compile_component(request, wasm)
     engine = Engine(request.engine)  # type: ignore[arg-type]
     try:
         check(capi.module_validate(engine.pointer, wasm, len(wasm)))
         description = describe(wasm)
+        if request.counted:
+            description = msgspec.structs.replace(description, counted=True)
         if description.counted:
             engine = Engine(request.engine, counted=True)  # type: ignore[arg-type]
         out = ctypes.c_void_p()
@@ -166,12 +168,27 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     return description, capi.take_bytes(vector)
 
 
+def _compile_component(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
+    from wasmq_worker.binary import DescribeError
+    from wasmq_worker.components.compile import compile_component
+    from wasmq_worker.engine import EngineError
+
+    try:
+        return compile_component(request.engine, wasm)  # type: ignore[arg-type]
+    except EngineError as error:
+        raise _Rejection(_explain(str(error))) from None
+    except DescribeError as error:
+        raise _Rejection(str(error)) from None
+
+
 def _explain(message: str) -> str:
     """Return wasmtime's message with its preamble cut and the offset in words."""
     for preamble in ("failed to parse WebAssembly module; ", "WebAssembly translation error; ", "Invalid input "):
         message = message.removeprefix(preamble)
     if "shared memories" in message or "threads" in message:
         message = "threads and shared memory are not offered: " + message
+    if "component model async feature" in message:
+        message = "asynchronous components (WASI p3) are not offered: " + message
     return _BINARY_PLACE.sub(lambda place: f"at byte {int(place[1], 16)}", message)
 
 

@@ -30,6 +30,8 @@ TABLE_ELEMENTS: Final = 100_000
 """Elements that one table may grow to."""
 TABLES: Final = 8
 """Tables that one instance may have."""
+LINKED_TABLES: Final = 32
+"""Tables that all instances of a linked job may have together."""
 COUNTED_SLICE: Final = 5_000
 """Fuel that a counted instance spends before the clock is looked at: each of its growths costs microseconds, not one
 unit's nanosecond, and only between slices can it be stopped."""
@@ -111,6 +113,8 @@ class Engine:
         capi.config_flag["wasm_relaxed_simd_deterministic"](config, True)
         for proposal, on in _PROPOSALS.items():
             capi.config_flag[proposal](config, on)
+        # Without it, the engine loses count of handles when a component lends several to one host function.
+        capi.config_flag["concurrency_support"](config, False)
         capi.config_size["memory_reservation"](config, RESERVATION)
         capi.config_size["memory_guard_size"](config, GUARD)
         capi.config_size["max_wasm_stack"](config, WASM_STACK)

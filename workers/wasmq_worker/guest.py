@@ -13,7 +13,9 @@ from wasmq_worker.wasi import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wasmq_worker.protocol import Prices, Program
+    from wasmq_worker.hosting import Question
+    from wasmq_worker.protocol import Answer, Prices, Program
+    from wasmq_worker.wasi.preview2 import State
 
 MAX_ENTRIES: Final = 10_000
 """Files, directories and links that one job may have."""
@@ -33,30 +35,46 @@ class Guest:
 
     `wake` is when a parked instance wants to go on, in seconds of the monotonic clock, and None while it is not
     parked; `attempt` is then what it waits for: called at each poll, it returns whether the guest can go on. `ended`
-    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call.
+    says that the guest called for its own end, with `exit_code`; `failure` is what went wrong on our side of a call,
+    with the trap code `failure_code`. `state` is what a component's handles stand for, made when they are first needed.
+
+    `question` is the host call that is out and `answer` what came of it; `calls` counts them all, of `max_calls` that
+    there may be, and `called` those of each function.
 
     Host functions are paid in fuel. The engine gives an instance a whole slice each time its fuel is set, so a guest
     that calls its host often would never yield: what is left of the slice is kept here.
     """
 
     __slots__ = (
+        "_byte_price",
+        "_call_price",
         "_fuel",
         "_fuel_at",
         "_left",
         "_moved",
-        "_prices",
         "_remaining",
         "_slice",
+        "answer",
         "attempt",
+        "called",
+        "calls",
         "ended",
         "exit_code",
         "failure",
+        "failure_code",
+        "max_calls",
+        "memory",
         "over",
+        "question",
+        "seen",
+        "state",
         "wake",
         "world",
     )
 
-    def __init__(self, program: Program, output_cap: int, prices: Prices, fuel: int, fuel_slice: int) -> None:
+    def __init__(
+        self, program: Program, output_cap: int, prices: Prices, fuel: int, fuel_slice: int, max_calls: int
+    ) -> None:
         self.world = World(
             argv=program.argv,
             env=program.env,
@@ -75,8 +93,19 @@ class Guest:
         self.exit_code = 0
         self.ended = False
         self.failure: str | None = None
+        self.failure_code = "host"
+        self.question: Question | None = None
+        self.answer: Answer | None = None
+        self.max_calls = max_calls
+        self.calls = 0
+        self.called: dict[int, int] = {}
         self.over = 0
-        self._prices = prices
+        self.state: State | None = None
+        # Its memory when it was last looked at, and what says that this is still it: see `imports.memory_of`.
+        self.memory = memoryview(b"")
+        self.seen: tuple[int, ...] = ()
+        self._call_price = prices.call
+        self._byte_price = prices.byte
         self._moved = 0
         self._fuel = ctypes.c_uint64()
         self._fuel_at = ctypes.addressof(self._fuel)
@@ -103,21 +132,27 @@ class Guest:
 
     def pay(self, context: int) -> None:
         """Charge one call of the host, and the bytes that it has moved. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call + self._moved_cost())
+        # Written out: every call of the host comes through here.
+        world = self.world
+        moved = world.copied + world.tree.work
+        cost = self._call_price + (moved - self._moved) * self._byte_price
+        self._moved = moved
+        self.charge(context, cost)
 
     def pay_call(self, context: int) -> None:
         """Charge one call of the host. Raises `OutOfFuel`."""
-        self.charge(context, self._prices.call)
+        self.charge(context, self._call_price)
 
     def pay_moved(self, context: int) -> None:
         """Charge the bytes that have been moved since they were charged last. Raises `OutOfFuel`."""
-        self.charge(context, self._moved_cost())
-
-    def _moved_cost(self) -> int:
         moved = self.world.moved
-        cost = (moved - self._moved) * self._prices.byte
+        cost = (moved - self._moved) * self._byte_price
         self._moved = moved
-        return cost
+        self.charge(context, cost)
+
+    def pay_bytes(self, context: int, size: int, price: int = 0) -> None:
+        """Charge bytes that a host call moves, and the call's own price. Raises `OutOfFuel`."""
+        self.charge(context, price + size * self._byte_price)
 
     def charge(self, context: int, cost: int) -> None:
         """Take fuel from the instance. Raises `OutOfFuel` when it has not so much, and takes what there is."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from enum import IntEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from wasmq_worker import capi, traps, values
+from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
+    LINKED_TABLES,
     PAGE,
     TABLE_ELEMENTS,
     TABLES,
@@ -23,26 +26,27 @@ from wasmq_worker.engine import (
     one_line,
 )
 from wasmq_worker.guest import Guest
-from wasmq_worker.imports import WAITING, stage
+from wasmq_worker.imports import WAITING
 from wasmq_worker.memories import Account, Memories
 from wasmq_worker.protocol import Assignment, Ended, Map, Printed, Program
 
 if TYPE_CHECKING:
     from wasmq_worker.engine import Engine
     from wasmq_worker.imports import Imports
+    from wasmq_worker.linking import Linked
     from wasmq_worker.protocol import Prices
 
 # Where things lie in an instance's buffer, in bytes. All of it must stay in place while a future lives.
-_TRAP: Final = 0
-_ERROR: Final = 8
+TRAP: Final = 0
+ERROR: Final = 8
 _FUEL: Final = 16
-_INSTANCE: Final = 24
-_NAME: Final = 40
-_NAME_LENGTH: Final = 48
-_EXTERN: Final = 56
-_EXTERN_OF: Final = _EXTERN + 8
-_VALUES: Final = 96
-_SMALL: Final = _VALUES + 8 * values.SIZE
+INSTANCE: Final = 24
+NAME: Final = 40
+NAME_LENGTH: Final = 48
+EXTERN: Final = 56
+_EXTERN_OF: Final = EXTERN + 8
+VALUES: Final = 96
+_SMALL: Final = VALUES + 8 * values.SIZE
 _KEPT_BUFFERS: Final = 256
 
 # The calls that every job makes, looked up once.
@@ -60,14 +64,21 @@ _call_async = capi.call_async
 _store_delete = capi.store_delete
 
 _ENDLESS: Final = 2**31
-_INSTANTIATING, _INITIALISING, _CALLING = range(3)
 _NO_VALUES: Final = values.Layout((), ())
-_NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
+NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
 """What a guest sees whose job says nothing of the world."""
 
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
-_NO_POINTERS: Final = bytes(16)
+NO_POINTERS: Final = bytes(16)
+
+
+class Step(IntEnum):
+    """What an instance's future does."""
+
+    INSTANTIATING = 0
+    INITIALISING = 1
+    CALLING = 2
 
 
 class Buffers:
@@ -78,7 +89,7 @@ class Buffers:
 
     def take(self, slots: int) -> tuple[bytearray, int, object]:
         """Return a buffer with room for `slots` values, its address, and what keeps it from moving."""
-        size = _VALUES + slots * values.SIZE
+        size = VALUES + slots * values.SIZE
         if size <= _SMALL and self._kept:
             return self._kept.pop()
         buffer = bytearray(max(size, _SMALL))
@@ -92,41 +103,61 @@ class Buffers:
 
 
 class Module:
-    """A mapped artifact, ready to be instantiated. Raises `EngineError` when the file is not such an artifact."""
+    """A mapped artifact. Raises `EngineError` when the file is not such an artifact.
+
+    `pre` is what its instances are made from once it is `ready`; to be linked with others, it need not be.
+    """
 
     def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
         self.description = description
         self.prices = prices
-        self.hosted = bool(description.wasi)
+        self.hosted = bool(description.wasi or description.host)
         # The engine insists on this for a module that is linked with a function that may wait.
-        self.slow_start = description.start or not WAITING.isdisjoint(description.wasi)
+        self.slow_start = description.start or bool(description.host) or not WAITING.isdisjoint(description.wasi)
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.calls = [
             (signature.position, values.Layout(signature.params, signature.results))
             for signature in description.signatures
         ]
+        self.instances = 1
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
         path = description.path.encode()
         check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
-        self._module = out.value
-        self._linker = capi.linker_new(engine.pointer)
+        self.pointer = out.value
+        self.linker = capi.linker_new(engine.pointer)
+        self.pre: int | None = None
         try:
-            imports.fill(self._linker, description)
-            check(capi.linker_instantiate_pre(self._linker, self._module, ctypes.addressof(out)))
+            imports.fill(self.linker, description)
         except EngineError:
-            capi.linker_delete(self._linker)
-            capi.module_delete(self._module)
+            self.close()
             raise
-        self.pre = out.value
+
+    def ready(self) -> None:
+        """Make instances possible. Raises `EngineError` when an import is not satisfied."""
+        if self.pre is None:
+            out = ctypes.c_void_p()
+            check(capi.linker_instantiate_pre(self.linker, self.pointer, ctypes.addressof(out)))
+            self.pre = out.value
+
+    def instance(self, assignment: Assignment, now: float) -> Instance:
+        """Return a job of this module, not yet begun."""
+        return Instance(assignment, self, now)
 
     def close(self) -> None:
         """Unmap the artifact; no instance of it may be live."""
-        capi.instance_pre_delete(self.pre)
-        capi.linker_delete(self._linker)
-        capi.module_delete(self._module)
+        if self.pre is not None:
+            capi.instance_pre_delete(self.pre)
+        capi.linker_delete(self.linker)
+        capi.module_delete(self.pointer)
+
+    def release(self) -> None:
+        """Strike off one that uses it, and unmap the artifact if that was the last of one that is unmapped."""
+        self.live -= 1
+        if self.unmapped and not self.live:
+            self.close()
 
 
 class Instance:
@@ -157,7 +188,7 @@ class Instance:
         "started",
     )
 
-    def __init__(self, assignment: Assignment, module: Module, now: float) -> None:
+    def __init__(self, assignment: Assignment, module: Module | Linked, now: float) -> None:
         self.assignment = assignment
         self.started = now
         self.deadline = now + assignment.timeout
@@ -169,7 +200,7 @@ class Instance:
         self._account: Account | None = None
         self._store: int | None = None
         self._future: int | None = None
-        self._step = _INSTANTIATING
+        self._step = Step.INSTANTIATING
 
     def begin(self, buffers: Buffers, quantum: int, now: float) -> Ended | None:
         """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
@@ -178,39 +209,46 @@ class Instance:
         self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
         self._slices = quantum // self._slice
         if description.memory > assignment.memory:
-            return self._ended(
-                "out_of_memory",
-                now,
-                error=f"out of memory: the module starts with {description.memory} bytes of memory, "
-                f"the cap is {assignment.memory}",
-            )
+            return self._beyond(now)
         if module.hosted:
             try:
                 self.guest = Guest(
-                    assignment.program or _NOTHING, assignment.output, module.prices, assignment.fuel, self._slice
+                    assignment.program or NOTHING,
+                    assignment.output,
+                    module.prices,
+                    assignment.fuel,
+                    self._slice,
+                    assignment.host_calls,
                 )
             except ValueError as wrong:
                 return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
             stage.guest = self.guest
         self._kept = kept = buffers.take(layout.params + layout.results)
-        self._buffer, self._address = buffer, address = kept[0], kept[1]
-        buffer[_TRAP : _TRAP + 16] = _NO_POINTERS
+        self._buffer, self._address = kept[0], kept[1]
+        self._buffer[TRAP : TRAP + 16] = NO_POINTERS
         self._store = store = _store_new(module.engine.pointer, None, None)
         self._context = context = _store_context(store)
         if module.memories is None:
             _store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
         else:
             self._account = module.memories.account = Account(assignment.memory)
-            _store_limiter(store, -1, TABLE_ELEMENTS, 1, TABLES, COUNTED_MEMORIES)
+            tables = TABLES if module.instances == 1 else LINKED_TABLES
+            _store_limiter(store, -1, TABLE_ELEMENTS, module.instances, tables, COUNTED_MEMORIES)
         _set_fuel(context, assignment.fuel)
+        return self._instantiate(now)
+
+    def _instantiate(self, now: float) -> Ended | None:
+        """Make the instance, or begin to; returns the outcome if that fails at once."""
+        module, address, context, buffer = self.module, self._address, self._context, self._buffer
+        assert isinstance(module, Module)
         if module.slow_start:
             _yield_every(context, self._slice)
             self._future = capi.instantiate_async(
-                module.pre, context, address + _INSTANCE, address + _TRAP, address + _ERROR
+                module.pre, context, address + INSTANCE, address + TRAP, address + ERROR
             )
             return None
-        error = _instantiate(module.pre, context, address + _INSTANCE, address + _TRAP)
-        (trap,) = _u64.unpack_from(buffer, _TRAP)
+        error = _instantiate(module.pre, context, address + INSTANCE, address + TRAP)
+        (trap,) = _u64.unpack_from(buffer, TRAP)
         if error or trap:
             return self._failed(trap, error, now)
         _yield_every(context, self._slice)
@@ -230,11 +268,13 @@ class Instance:
             stage.guest = guest
         for _ in range(slices):
             if _future_poll(self._future):
-                if self._step == _CALLING or any(self._buffer[_TRAP : _TRAP + 16]):
+                if self._step == Step.CALLING or any(self._buffer[TRAP : TRAP + 16]):
                     return True
                 _future_delete(self._future)
                 self._future = None
                 self._advance()
+                if self._future is None:
+                    return True
             elif guest is not None:
                 if guest.wake is not None:
                     self.polled += guest.rest(self._context)
@@ -249,16 +289,17 @@ class Instance:
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""
-        _future_delete(self._future)
-        self._future = None
+        if self._future is not None:
+            _future_delete(self._future)
+            self._future = None
         buffer = self._buffer
-        trap, error = _pointers.unpack_from(buffer, _TRAP)
+        trap, error = _pointers.unpack_from(buffer, TRAP)
         if trap or error:
             return self._failed(trap, error, now)
         return Ended(
             self.assignment.ticket,
             "succeeded",
-            self._layout.read(buffer, _VALUES),
+            self._layout.read(buffer, self._address, VALUES),
             self._spent(),
             self._memory(),
             now - self.started,
@@ -278,43 +319,55 @@ class Instance:
             _store_delete(self._store)
             self._store = None
             buffers.give(self._kept)
-        module = self.module
-        module.live -= 1
-        if module.unmapped and not module.live:
-            module.close()
+        self.module.release()
 
     def _advance(self) -> None:
-        """Set up the next call: a reactor's own initialisation first, then what the job asks for."""
+        """Set up the next call: a reactor's own initialisation first, then what the job asks for.
+
+        Where that fails, there is no future and the buffer holds the trap or the error.
+        """
         initialise = self.module.description.initialise
-        if self._step == _INSTANTIATING and initialise not in (-1, self._position):
-            self._step = _INITIALISING
-            self._call(initialise, _NO_VALUES)
+        if self._step == Step.INSTANTIATING and initialise not in (-1, self._position):
+            self._initialise(initialise)
             return
-        self._step = _CALLING
+        self._step = Step.CALLING
         layout = self._layout
         if layout.params:
-            layout.write(self._buffer, _VALUES + layout.results * values.SIZE, self.assignment.args)
+            layout.write(self._buffer, VALUES + layout.results * values.SIZE, self.assignment.args)
         self._call(self._position, layout)
+
+    def _initialise(self, position: int) -> None:
+        self._step = Step.INITIALISING
+        self._call(position, _NO_VALUES)
 
     def _call(self, position: int, layout: values.Layout) -> None:
         address = self._address
         _export_nth(
             self._context,
-            address + _INSTANCE,
+            address + INSTANCE,
             position,
-            address + _NAME,
-            address + _NAME_LENGTH,
-            address + _EXTERN,
+            address + NAME,
+            address + NAME_LENGTH,
+            address + EXTERN,
         )
         self._future = _call_async(
             self._context,
             address + _EXTERN_OF,
-            address + _VALUES + layout.results * values.SIZE,
+            address + VALUES + layout.results * values.SIZE,
             layout.params,
-            address + _VALUES,
+            address + VALUES,
             layout.results,
-            address + _TRAP,
-            address + _ERROR,
+            address + TRAP,
+            address + ERROR,
+        )
+
+    def _beyond(self, now: float) -> Ended:
+        """Return the outcome of a job whose memories are above its cap before they have grown."""
+        return self._ended(
+            "out_of_memory",
+            now,
+            error=f"out of memory: the module starts with {self.module.description.memory} bytes of memory, "
+            f"the cap is {self.assignment.memory}",
         )
 
     def _failed(self, trap: int, error: int | None, now: float) -> Ended:
@@ -325,26 +378,32 @@ class Instance:
             elif error:
                 capi.error_delete(error)
             if guest.failure:
-                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap="host")
+                return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap=guest.failure_code)
             return self._exited(guest.exit_code, now)
         if not trap:
             message = one_line(capi.take_error(error)) if error else "unknown error"
+            message = self._where() + message
             if self._refused():
                 return self._ended("out_of_memory", now, error=self._over_memory(message))
             code = (
                 traps.UNCAUGHT
-                if message == traps.THROWN
+                if message.endswith(traps.THROWN)
                 else "instantiation"
-                if self._step == _INSTANTIATING
+                if self._step == Step.INSTANTIATING
                 else "other"
             )
             return self._ended("trapped", now, error=f"trapped: {message}", trap=code)
         code, message, backtrace = traps.take_trap(trap)
+        message = self._where() + message
         if code == traps.OUT_OF_FUEL:
             return self._ended("out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units")
         if self._refused():
             return self._ended("out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace)
         return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
+
+    def _where(self) -> str:
+        """Return the beginning of a line that says what went wrong, if more than the job's own module is there."""
+        return ""
 
     def _exited(self, code: int, now: float) -> Ended:
         if code == 0 and not self._layout.results:
@@ -398,16 +457,16 @@ class Instance:
         if self._account is not None:
             return self._account.used
         description = self.module.description
-        if self._store is None or description.exported_memory < 0 or self._step == _INSTANTIATING:
+        if self._store is None or description.exported_memory < 0 or self._step == Step.INSTANTIATING:
             return description.memory if self._store is not None else 0
         address = self._address
         _export_nth(
             self._context,
-            address + _INSTANCE,
+            address + INSTANCE,
             description.exported_memory,
-            address + _NAME,
-            address + _NAME_LENGTH,
-            address + _EXTERN,
+            address + NAME,
+            address + NAME_LENGTH,
+            address + EXTERN,
         )
         size: int = capi.memory_data_size(self._context, address + _EXTERN_OF)
         return size

@@ -15,12 +15,16 @@ MAX_FRAME = 64 * 2**20
 """Bytes: the longest frame that either side accepts."""
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
+ASK_WINDOW = 16 * 2**20
+"""Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
 
-Value: TypeAlias = int | float | bytes
+BYTES = ("bytes", "str")
+"""What a host function takes and gives through the guest's memory."""
+_PAIR = ("i32", "i32")
 
 _LENGTH = struct.Struct("<I")
 
@@ -37,6 +41,16 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
 
 
+class Reference(_Part, frozen=True):
+    """A reference that a guest returned and that is not null; all that is left of it is its `kind`: "funcref"."""
+
+    kind: str
+
+
+Value: TypeAlias = int | float | bytes | Reference | None
+"""A core value; None is a null reference."""
+
+
 class Signature(_Part, frozen=True):
     """One exported function: its place among all exports, and its value types ("i32", "v128", ...)."""
 
@@ -50,6 +64,29 @@ class Prices(_Part, frozen=True):
 
     call: int
     byte: int
+
+
+class HostImport(_Part, frozen=True):
+    """A function of the embedding program that a module imports, known to both sides by the number `function`.
+
+    `params` and `results` are numbers' value types, "bytes" or "str". `price` is the fuel of one call, on top of that
+    of the bytes that it moves; `max_calls` the calls that one job may make of it.
+    """
+
+    function: int
+    module: str
+    name: str
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+    price: int
+    max_calls: int
+
+    def core(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the core parameters and results: bytes go in as (pointer, length) and come out as (pointer, room)."""
+        params = [core for kind in self.params for core in (_PAIR if kind in BYTES else (kind,))]
+        if self.results and self.results[0] in BYTES:
+            return (*params, *_PAIR), ("i32",)
+        return tuple(params), self.results
 
 
 class Program(_Part, frozen=True):
@@ -75,7 +112,10 @@ class Program(_Part, frozen=True):
 
 
 class Assignment(_Part, frozen=True):
-    """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it."""
+    """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it.
+
+    `host_calls` is how many calls of the embedding program's functions it may make.
+    """
 
     ticket: int
     module: int
@@ -88,13 +128,47 @@ class Assignment(_Part, frozen=True):
     share: int
     weight: float
     program: Program | None = None
+    host_calls: int = 0
+
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + len(self.args[0]) if self.args and isinstance(self.args[0], bytes) else size
+
+
+class ComponentFunction(_Part, frozen=True):
+    """One function of a component, exported by the instance `interface` or imported from it; "" is the component.
+
+    Types are as they are described: see `wasmq_worker.components.describe`.
+    """
+
+    interface: str
+    name: str
+    params: list[Any]
+    result: Any
+
+
+class ComponentResource(_Part, frozen=True):
+    """A resource that a component imports from an interface."""
+
+    interface: str
+    name: str
+
+
+class ComponentParts(_Part, frozen=True):
+    """What a worker must know of a component: its functions by place, what it imports, and bytes of `fixed` memory."""
+
+    calls: tuple[ComponentFunction, ...]
+    imports: tuple[ComponentFunction, ...]
+    resources: tuple[ComponentResource, ...]
+    fixed: int
 
 
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
     `engine` is "native" or "interpreter", `quantum` is in fuel, `instances` the most that are live at once,
-    `pulse` the seconds between two `Pulse` frames.
+    `pulse` the seconds between two `Pulse` frames, `host_bytes` the most that one host call may carry each way.
     """
 
     engine: str
@@ -102,6 +176,7 @@ class Setup(_Frame, frozen=True):
     instances: int
     pulse: float
     prices: Prices
+    host_bytes: int = 2**20
 
 
 class Map(_Frame, frozen=True):
@@ -110,7 +185,9 @@ class Map(_Frame, frozen=True):
     `counted` says that growth of its memories is counted by the worker itself instead of the engine's pool,
     `memory` is the sum of its memories' minimum sizes in bytes, `start` whether instantiation runs guest code,
     `exported_memory` the place of an exported memory among all exports, or -1, `initialise` that of the function which
-    a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1.
+    a reactor wants called before any other, or -1. `wasi` names what the module imports from WASI preview 1, `host`
+    what it imports from the embedding program. `component` is what is to be known of a component besides, None for a
+    core module.
     """
 
     module: int
@@ -122,6 +199,35 @@ class Map(_Frame, frozen=True):
     signatures: tuple[Signature, ...]
     initialise: int = -1
     wasi: tuple[str, ...] = ()
+    host: tuple[HostImport, ...] = ()
+    component: ComponentParts | None = None
+
+
+class Wire(_Part, frozen=True):
+    """What satisfies one import, named by `module` and `name`: an export of an earlier part, by their places."""
+
+    module: str
+    name: str
+    part: int
+    position: int
+
+
+class Part(_Part, frozen=True):
+    """One instance of a linked job: the number of its mapped artifact, a name to tell it by, and its wires."""
+
+    artifact: int
+    name: str
+    wires: tuple[Wire, ...]
+
+
+class Link(_Frame, frozen=True):
+    """Down: know artifacts that were mapped as counted ones, linked with each other, as `module`.
+
+    They are instantiated in this order in one store; the last part is the job's own module.
+    """
+
+    module: int
+    parts: tuple[Part, ...]
 
 
 class Unmap(_Frame, frozen=True):
@@ -159,6 +265,25 @@ class Unwatch(_Frame, frozen=True):
     """Down: nobody wants to know any more."""
 
     watches: list[int]
+
+
+class Answer(_Part, frozen=True):
+    """What a host call came to: its results, or why there are none in one line, which ends the job.
+
+    Of bytes, `values` has the length of all of them, and `data` as many as the guest has room for.
+    """
+
+    ticket: int
+    call: int
+    values: tuple[Value, ...] = ()
+    data: bytes | None = None
+    error: str | None = None
+
+
+class Answers(_Frame, frozen=True):
+    """Down: what host calls came to. An answer that nobody waits for any more is dropped."""
+
+    answers: list[Answer]
 
 
 class Backtrace(_Part, frozen=True):
@@ -202,6 +327,11 @@ class Ended(_Part, frozen=True):
     exit_code: int | None = None
     printed: Printed | None = None
 
+    def size(self) -> int:
+        """Return about how many bytes this takes in a frame, if it is more than a few."""
+        size = 0 if self.printed is None else self.printed.weight()
+        return size + len(self.values[0]) if self.values and isinstance(self.values[0], bytes) else size
+
 
 class Ready(_Frame, frozen=True):
     """The first frame up: the worker can take jobs."""
@@ -219,6 +349,24 @@ class Underway(_Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
     tickets: list[int]
+
+
+class Asked(_Part, frozen=True):
+    """A guest's call of a host function: the job's `call`th, counted from 1.
+
+    `args` are the arguments, bytes as bytes; when bytes are to come back, the room for them follows.
+    """
+
+    ticket: int
+    call: int
+    function: int
+    args: tuple[Value, ...]
+
+
+class Asks(_Frame, frozen=True):
+    """Up: guests that wait for an answer, each for a single one."""
+
+    asked: list[Asked]
 
 
 class Unmappable(_Frame, frozen=True):
@@ -260,18 +408,22 @@ class Pulse(_Frame, frozen=True):
 class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
-    `timeout` is in seconds, `memory` in bytes.
+    `timeout` is in seconds, `memory` in bytes. With `counted`, the artifact is for the engine that counts memory
+    itself, whatever the module is like.
     """
 
     engine: str
     timeout: float
     memory: int
+    counted: bool = False
 
 
 class Described(_Frame, frozen=True):
     """Up: what a module is. `exports` and `imports` are plain data that `wasmq.types` gives names to.
 
-    `offers` has for each import the type of the WASI function of that name, None where there is none.
+    `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
+    "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
+    bytes of its memories that cannot grow.
     """
 
     digest: str
@@ -282,6 +434,8 @@ class Described(_Frame, frozen=True):
     start: bool
     memory: int
     exported_memory: int
+    kind: str = "module"
+    fixed: int = 0
 
 
 class Compiled(_Frame, frozen=True):
@@ -298,8 +452,8 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Unmap | Start | Cancel | Watch | Unwatch
-Upward: TypeAlias = Ready | Outcomes | Underway | Unmappable | Progress | Pulse
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers | Watch | Unwatch
+Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Progress | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 

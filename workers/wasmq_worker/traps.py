@@ -19,7 +19,7 @@ MAX_NAME: Final = 200
 _UNKNOWN_OFFSET: Final = 2**63  # the library says 2**64 - 1 where it has no offset, as at a stack overflow
 
 # By wasmtime's own numbers (wasmtime/trap.h); codes and words follow the specification's test-suite.
-_CODES: Final = {
+BY_CODE: Final = {
     0: ("stack_overflow", "call stack exhausted"),
     1: ("memory_out_of_bounds", "out of bounds memory access"),
     2: ("unaligned_atomic", "unaligned atomic access"),
@@ -42,7 +42,7 @@ _CODES: Final = {
 def take_trap(trap: int) -> tuple[str, str, tuple[Backtrace, ...]]:
     """Return a trap's code, its one line and its backtrace, innermost frame first; and free it."""
     code = ctypes.c_uint8()
-    known = _CODES.get(code.value) if capi.trap_code(trap, ctypes.addressof(code)) else None
+    known = BY_CODE.get(code.value) if capi.trap_code(trap, ctypes.addressof(code)) else None
     if known is None:
         vector = capi.Vector()
         capi.trap_message(trap, ctypes.addressof(vector))
@@ -56,6 +56,11 @@ def take_trap(trap: int) -> tuple[str, str, tuple[Backtrace, ...]]:
 def _backtrace(trap: int) -> tuple[Backtrace, ...]:
     vector = capi.Vector()
     capi.trap_trace(trap, ctypes.addressof(vector))
+    return take_frames(vector)
+
+
+def take_frames(vector: capi.Vector) -> tuple[Backtrace, ...]:
+    """Return the innermost frames of a backtrace, and free it."""
     if not vector.size or not vector.data:
         return ()
     pointers = (ctypes.c_void_p * vector.size).from_address(vector.data)

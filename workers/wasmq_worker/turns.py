@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
+from collections import deque
 from time import monotonic, thread_time
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
-from wasmq_worker.instance import Buffers, Instance, Module
+from wasmq_worker.instance import Buffers, Module
+from wasmq_worker.linking import Linked, Missing
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
+    ASK_WINDOW,
     QUANTUM_BUCKETS,
+    Answer,
+    Answers,
+    Asks,
     Assignment,
     Cancel,
     Downward,
     Ended,
+    Link,
     Map,
     Outcomes,
     Pulse,
@@ -33,6 +41,7 @@ from wasmq_worker.watched import GLANCE_EVERY, Watched
 
 if TYPE_CHECKING:
     from wasmq_worker.channel import Channel
+    from wasmq_worker.instance import Instance
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
@@ -62,8 +71,11 @@ class Turns:
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
-        self._imports = Imports()
-        self._modules: dict[int, Module] = {}
+        self._mapping: Engine | None = None
+        self._imports = Imports(setup.host_bytes)
+        self._artifacts: dict[int, Module] = {}
+        self._links: dict[int, Link] = {}
+        self._programs: dict[int, Module | Linked] = {}
         self._unmappable: dict[int, str] = {}
         self._shares = Shares(setup.quantum)
         self._buffers = Buffers()
@@ -71,6 +83,8 @@ class Turns:
         self._deadlines: list[tuple[float, int]] = []
         self._sleepers: list[tuple[float, int]] = []
         self._parked: set[int] = set()
+        self._asking: deque[int] = deque()
+        self._out = 0  # bytes of host calls that are out
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
@@ -98,7 +112,7 @@ class Turns:
                 if now - pulsed >= self._setup.pulse:
                     pulsed = now
                     self._pulse()
-                elif (self._ended or self._underway) and now - self._told >= TELL_EVERY:
+                elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
                     self._tell()
                 if self._watched.any and now - self._glanced >= GLANCE_EVERY:
                     self._glance(now)
@@ -151,11 +165,13 @@ class Turns:
         return after
 
     def _park(self, instance: Instance) -> None:
-        """Note when a parked instance wants to go on; until then it costs nobody a turn."""
+        """Note when a parked instance wants to go on, or what it asks; until then it costs nobody a turn."""
         assert instance.guest is not None
         assert instance.guest.wake is not None
         ticket = instance.assignment.ticket
         self._parked.add(ticket)
+        if instance.guest.question is not None:
+            self._asking.append(ticket)
         if instance.guest.wake < instance.deadline:
             heapq.heappush(self._sleepers, (instance.guest.wake, ticket))
 
@@ -176,12 +192,13 @@ class Turns:
     def _drop(self, instance: Instance, ended: Ended) -> None:
         instance.close(self._buffers)
         del self._live[instance.assignment.ticket]
-        if ended.printed is not None:
-            weight = ended.printed.weight()
+        if weight := ended.size():
             if self._weight + weight > HEAVY:
                 self._tell()
             self._weight += weight
         self._ended.append(ended)
+        if instance.guest is not None and (question := instance.guest.question) is not None and question.sent:
+            self._out -= question.size
         if len(self._ended) >= TELL_AFTER:
             self._tell()
 
@@ -192,10 +209,15 @@ class Turns:
                     self._start(assignment, now)
             case Map():
                 self._map(frame)
+            case Link():
+                self._links[frame.module] = frame
             case Cancel():
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
                         self._stop(instance, "cancelled", "cancelled while it ran", now)
+            case Answers():
+                for answer in frame.answers:
+                    self._answer(answer)
             case Unmap():
                 self._unmap(frame.module)
             case Watch():
@@ -207,13 +229,30 @@ class Turns:
             case _:
                 assert_never(frame)
 
-    def _start(self, assignment: Assignment, now: float) -> None:
-        module = self._modules.get(assignment.module)
-        if module is None:
-            reason = self._unmappable.get(assignment.module, "never mapped here")
-            self._channel.send(Unmappable(assignment.module, reason, [assignment.ticket]))
+    def _answer(self, answer: Answer) -> None:
+        """Let an instance go on with what its host call came to; it may have ended meanwhile."""
+        instance = self._live.get(answer.ticket)
+        if instance is None or (guest := instance.guest) is None:
             return
-        instance = Instance(assignment, module, now)
+        question = guest.question
+        if question is None or question.call != answer.call or not question.sent or guest.answer is not None:
+            raise ValueError(f"an answer came for call {answer.call} of ticket {answer.ticket}, which is not out")
+        guest.answer = answer
+        question.sent = False
+        self._out -= question.size
+        self._parked.discard(answer.ticket)
+        self._shares.rejoin(instance)
+
+    def _start(self, assignment: Assignment, now: float) -> None:
+        program = self._programs.get(assignment.module)
+        if program is None:
+            try:
+                program = self._programs[assignment.module] = self._ready(assignment.module)
+            except Missing as missing:
+                reason = self._unmappable.get(missing.artifact, "never mapped here")
+                self._channel.send(Unmappable(missing.artifact, reason, [assignment.ticket]))
+                return
+        instance = program.instance(assignment, now)
         self._live[assignment.ticket] = instance
         self._shares.add(instance)
 
@@ -226,20 +265,52 @@ class Turns:
         self._drop(instance, instance.stop(status, error, now))
 
     def _map(self, frame: Map) -> None:
-        if frame.counted and self._counting is None:
-            self._counting = Engine(self._setup.engine, memories=self._memories)  # type: ignore[arg-type]
-        engine = self._counting if frame.counted and self._counting is not None else self._engine
+        engine = self._engine_for(frame)
         try:
-            self._modules[frame.module] = Module(engine, self._memories, frame, self._imports, self._setup.prices)
+            if frame.component is not None:
+                artifact: Module = Component(engine, self._memories, frame, frame.component, self._setup.prices)
+            else:
+                artifact = Module(engine, self._memories, frame, self._imports, self._setup.prices)
         except EngineError as error:
             self._unmappable[frame.module] = str(error)
+            return
+        self._artifacts[frame.module] = artifact
+
+    def _engine_for(self, frame: Map) -> Engine:
+        name: Any = self._setup.engine
+        if frame.counted:
+            if self._counting is None:
+                self._counting = Engine(name, memories=self._memories)
+            return self._counting
+        if frame.component is None:
+            return self._engine
+        if self._mapping is None:
+            self._mapping = Engine(name)
+        return self._mapping
+
+    def _ready(self, number: int) -> Module | Linked:
+        """Return what can be run under a number for the first time. Raises `Missing`."""
+        link = self._links.get(number)
+        if link is not None:
+            return Linked(link, self._artifacts)
+        artifact = self._artifacts.get(number)
+        if artifact is None:
+            raise Missing(number)
+        try:
+            artifact.ready()
+        except EngineError as error:
+            self._unmappable[number] = str(error)
+            raise Missing(number) from None
+        return artifact
 
     def _unmap(self, number: int) -> None:
         self._unmappable.pop(number, None)
-        if (module := self._modules.pop(number, None)) is not None:
-            module.unmapped = True
-            if not module.live:
-                module.close()
+        self._links.pop(number, None)
+        artifact, program = self._artifacts.pop(number, None), self._programs.pop(number, None)
+        if (gone := program or artifact) is not None:
+            gone.unmapped = True
+            if not gone.live:
+                gone.close()
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -269,6 +340,26 @@ class Turns:
             if underway:
                 self._channel.send(Underway(underway))
             self._underway = []
+        if self._asking:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Send host calls for which there is room on the way; outcomes go before, or they would be counted twice."""
+        asked = []
+        while self._asking:
+            instance = self._live.get(self._asking[0])
+            if instance is not None:
+                assert instance.guest is not None
+                question = instance.guest.question
+                assert question is not None
+                if self._out and self._out + question.size > ASK_WINDOW:
+                    break
+                self._out += question.size
+                question.sent = True
+                asked.append(question.asked(instance.assignment.ticket))
+            self._asking.popleft()
+        if asked:
+            self._channel.send(Asks(asked))
 
     def _glance(self, now: float) -> None:
         self._glanced = now

@@ -269,8 +269,8 @@ def test_entries_say_what_they_are(guest: Guest) -> None:
 
 
 def test_the_preopened_directories_have_names(guest: Guest) -> None:
-    """3 is "." and 4 is "/", and no other descriptor was there from the start; they can be closed."""
-    for fd, name in ((3, b"."), (4, b"/")):
+    """3 is "/" and 4 is ".", and no other descriptor was there from the start; they can be closed."""
+    for fd, name in ((3, b"/"), (4, b".")):
         guest.call("fd_prestat_get", fd, 0)
         assert guest.result("<II") == (0, 1)
         guest.call("fd_prestat_dir_name", fd, 8, 1)

@@ -24,12 +24,20 @@ def test_files_are_where_their_names_say() -> None:
     assert guest.world.moved > 0
 
 
+def test_a_name_that_ends_in_a_slash_is_an_empty_directory() -> None:
+    """It is there, with those on the way, and takes nothing of the quota."""
+    guest = Guest(files={"a/b/": b"", "c": b"1"})
+    assert guest.names() == ["a", "c"]
+    assert guest.names("a/b") == []
+    assert guest.world.tree.size == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"files": {"../x": b""}}, "'../x' cannot be placed"),
         ({"files": {"": b""}}, "cannot be placed"),
-        ({"files": {"dir/": b""}}, "cannot be placed"),
+        ({"files": {"a": b"", "a/": b""}}, "'a' is a file as well"),
         ({"files": {".": b""}}, "cannot be placed"),
         ({"files": {"x" * 256: b""}}, "NAMETOOLONG"),
         ({"files": {"a": b"", "a/b": b""}}, "'a' is a file as well"),

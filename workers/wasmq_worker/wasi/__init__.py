@@ -5,7 +5,7 @@ machine. No function waits: one that would raises `Sleep`. All work is counted i
 """
 
 from wasmq_worker.wasi.preview1 import FUNCTIONS
-from wasmq_worker.wasi.signals import Exit, Sleep
+from wasmq_worker.wasi.signals import Exit, Sleep, Violated
 from wasmq_worker.wasi.world import World
 
-__all__ = ["FUNCTIONS", "Exit", "Sleep", "World"]
+__all__ = ["FUNCTIONS", "Exit", "Sleep", "Violated", "World"]

@@ -29,7 +29,9 @@ def fd_advise(world: World, memory: memoryview, fd: int, offset: int, length: in
 @function("ill")
 def fd_allocate(world: World, memory: memoryview, fd: int, offset: int, length: int) -> None:
     """Make a file long enough to hold a range."""
-    file = _resizable(world, fd, rights.FD_ALLOCATE)
+    file = world.descriptors.file(fd)
+    if not file.rights & (rights.FD_ALLOCATE | rights.FD_WRITE):
+        raise Failed(Errno.BADF)
     if length == 0 or offset + length > POSITION_MAX:
         raise Failed(Errno.INVAL)
     if offset + length > file.file.size:
@@ -88,10 +90,7 @@ def fd_filestat_get(world: World, memory: memoryview, fd: int, out: int) -> None
 @function("il")
 def fd_filestat_set_size(world: World, memory: memoryview, fd: int, size: int) -> None:
     """Cut a file, or lengthen it with zeros."""
-    file = _resizable(world, fd, rights.FD_FILESTAT_SET_SIZE)
-    if size > POSITION_MAX:
-        raise Failed(Errno.INVAL)
-    world.tree.resize(file.file, size)
+    world.descriptors.file(fd).resize(size)
 
 
 @function("illi")
@@ -225,10 +224,3 @@ def _preopened(world: World, fd: int) -> bytes:
     if not isinstance(found, OpenDirectory) or found.name is None:
         raise Failed(Errno.BADF)
     return found.name
-
-
-def _resizable(world: World, fd: int, right: int) -> OpenFile:
-    file = world.descriptors.file(fd)
-    if not file.rights & (right | rights.FD_WRITE):
-        raise Failed(Errno.BADF)
-    return file

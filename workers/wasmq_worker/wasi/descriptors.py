@@ -169,6 +169,14 @@ class OpenFile(Descriptor):
             self.position = at + written
         return written
 
+    def resize(self, size: int) -> None:
+        """Cut the file, or lengthen it with zeros. Raises `Failed`: BADF, INVAL or NOSPC."""
+        if not self.rights & (rights.FD_FILESTAT_SET_SIZE | rights.FD_WRITE):
+            raise Failed(Errno.BADF)
+        if size > POSITION_MAX:
+            raise Failed(Errno.INVAL)
+        self._tree.resize(self.file, size)
+
     def seek(self, offset: int, whence: int) -> int:
         """Move; beyond the end is fine, before the start raises `Failed(INVAL)`."""
         if whence > 2:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Final
 from wasmq_worker.wasi import abi, rights
 from wasmq_worker.wasi.abi import function, path_at, put, put_bytes, room
 from wasmq_worker.wasi.descriptor_calls import set_times
-from wasmq_worker.wasi.descriptors import OpenDirectory, OpenFile
 from wasmq_worker.wasi.errno import Errno, Failed
-from wasmq_worker.wasi.nodes import Directory, File, Node, Symlink
+from wasmq_worker.wasi.opening import check_oflags, existing, link_target, open_at
 
 if TYPE_CHECKING:
-    from wasmq_worker.wasi.descriptors import Descriptor
     from wasmq_worker.wasi.paths import Place
     from wasmq_worker.wasi.world import World
 
@@ -28,7 +26,7 @@ def path_create_directory(world: World, memory: memoryview, fd: int, path: int, 
 @function("iiiii")
 def path_filestat_get(world: World, memory: memoryview, fd: int, lookup: int, path: int, length: int, out: int) -> None:
     """Store what is known of what a path names."""
-    abi.put_filestat(world, memory, out, _existing(_find(world, memory, fd, path, length, lookup)))
+    abi.put_filestat(world, memory, out, existing(_find(world, memory, fd, path, length, lookup)))
 
 
 @function("iiiilli")
@@ -44,7 +42,7 @@ def path_filestat_set_times(
     which: int,
 ) -> None:
     """Set the times of what a path names."""
-    node = _existing(_find(world, memory, fd, path, length, lookup))
+    node = existing(_find(world, memory, fd, path, length, lookup))
     set_times(world.tree, node, accessed, modified, which)
 
 
@@ -62,7 +60,7 @@ def path_link(
 ) -> None:
     """Give a file one more name."""
     old = _find(world, memory, old_fd, old_path, old_length, lookup)
-    world.tree.link(_existing(old), _find(world, memory, new_fd, new_path, new_length))
+    world.tree.link(existing(old), _find(world, memory, new_fd, new_path, new_length))
 
 
 @function("iiiiillii")
@@ -83,17 +81,15 @@ def path_open(
     room(memory, out, 4)
     if oflags & ~rights.ALL_OFLAGS or flags & ~rights.ALL_FDFLAGS:
         raise Failed(Errno.INVAL)
-    if oflags & rights.MUST_BE_DIRECTORY and oflags & ~rights.MUST_BE_DIRECTORY:
-        raise Failed(Errno.INVAL)
+    check_oflags(oflags)
     directory = world.descriptors.directory(fd)
     if oflags & rights.TRUNCATE and not directory.rights & rights.PATH_FILESTAT_SET_SIZE:
         raise Failed(Errno.NOTCAPABLE)
-    exclusive = oflags & rights.CREATE and oflags & rights.EXCLUSIVE
-    place = _find(world, memory, fd, path, length, lookup, follow=not exclusive)
-    if exclusive and place.node is not None:
-        raise Failed(Errno.EXIST)
+    follow = _follow(lookup)
+    name = path_at(world, memory, path, length)
     world.descriptors.check_room()
-    number = world.descriptors.open(_open(world, place, oflags, base, flags))
+    opened = open_at(world.tree, directory.directory, name, oflags, base, flags, follow=follow)
+    number = world.descriptors.open(opened)
     put(world, memory, out, abi.U32, number)
 
 
@@ -104,10 +100,7 @@ def path_readlink(
     """Store where a symbolic link leads, cut to the buffer."""
     room(memory, buffer, size)
     room(memory, out, 4)
-    node = _existing(_find(world, memory, fd, path, length))
-    if not isinstance(node, Symlink):
-        raise Failed(Errno.INVAL)
-    target = node.target[:size]
+    target = link_target(_find(world, memory, fd, path, length))[:size]
     put_bytes(world, memory, buffer, target)
     put(world, memory, out, abi.U32, len(target))
 
@@ -149,39 +142,14 @@ def path_unlink_file(world: World, memory: memoryview, fd: int, path: int, lengt
     world.tree.unlink(_find(world, memory, fd, path, length))
 
 
-def _find(
-    world: World, memory: memoryview, fd: int, path: int, length: int, lookup: int = 0, *, follow: bool = True
-) -> Place:
-    """Return where a path leads; a link at its end is followed when both `lookup` and `follow` say so."""
+def _find(world: World, memory: memoryview, fd: int, path: int, length: int, lookup: int = 0) -> Place:
+    """Return where a path leads; a link at its end is followed when `lookup` says so."""
     directory = world.descriptors.directory(fd).directory
+    follow = _follow(lookup)
+    return world.tree.find(directory, path_at(world, memory, path, length), follow=follow)
+
+
+def _follow(lookup: int) -> bool:
     if lookup & ~_FOLLOW:
         raise Failed(Errno.INVAL)
-    return world.tree.find(directory, path_at(world, memory, path, length), follow=follow and lookup == _FOLLOW)
-
-
-def _existing(place: Place) -> Node:
-    if place.node is None:
-        raise Failed(Errno.NOENT)
-    if place.slashed and not isinstance(place.node, Directory):
-        raise Failed(Errno.NOTDIR)
-    return place.node
-
-
-def _open(world: World, place: Place, oflags: int, base: int, flags: int) -> Descriptor:
-    match place.node:
-        case None:
-            if not oflags & rights.CREATE:
-                raise Failed(Errno.NOENT)
-            return OpenFile(world.tree, world.tree.make_file(place), base, flags)
-        case Directory() as directory:
-            if oflags & (rights.CREATE | rights.TRUNCATE) or base & rights.FD_WRITE:
-                raise Failed(Errno.ISDIR)
-            return OpenDirectory(directory)
-        case File() as file:
-            if place.slashed or oflags & rights.MUST_BE_DIRECTORY:
-                raise Failed(Errno.NOTDIR)
-            if oflags & rights.TRUNCATE:
-                world.tree.resize(file, 0)
-            return OpenFile(world.tree, file, base, flags)
-        case _:
-            raise Failed(Errno.LOOP)
+    return lookup == _FOLLOW

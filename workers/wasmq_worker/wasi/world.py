@@ -29,11 +29,14 @@ class World:
     Raises ValueError, in one line, for arguments that no guest could be given: a NUL byte, an environment name that is
     empty or contains "=", a file name that leads outside, or files that do not fit the quota.
 
-    Every guest finds the root of its files preopened as "." and as "/". `dirs` names directories that are preopened
-    before them under names of their own, True for those in which nothing may be changed.
+    Every guest finds the root of its files preopened as "/" and as ".", its first two directories. `dirs` names
+    directories that are preopened after them under names of their own, True for those in which nothing may be changed.
+
+    `streams` are standard input, output and error; `preopens` the directories that a guest has from the start, by name.
 
     `moved` is what the guest's calls have cost so far, in bytes: each byte copied into or out of its memory, 8 for each
-    buffer named in a vector, and what the file system did besides (zeros filled in, links followed, names listed).
+    buffer named in a vector and for each item of a list, and what the file system did besides (zeros filled in, links
+    followed, names listed).
     """
 
     def __init__(
@@ -64,18 +67,18 @@ class World:
                 self.tree.freeze(directory)
         self.tree.work = 0
         allowance = Allowance(output_cap)
-        self._stdout, self._stderr = Output(allowance), Output(allowance)
+        self.streams = (Input(stdin), Output(allowance), Output(allowance))
+        self.preopens: dict[str, Directory] = {**dict(preopened), "/": self.tree.root}
         self.descriptors = Table(
             self.tree,
             (
-                Input(stdin),
-                self._stdout,
-                self._stderr,
-                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
-                # wasi-libc looks for the preopened directory with the longest name that fits: relative paths go to
-                # the one, absolute paths to the other.
-                OpenDirectory(self.tree.root, b"."),
+                *self.streams,
+                # The first one is the working directory, to Go by its name (which must be absolute) and to Zig by its
+                # number. wasi-libc takes the one with the longest name that fits, and knows no difference between
+                # these two; others look for "." by its name.
                 OpenDirectory(self.tree.root, b"/"),
+                OpenDirectory(self.tree.root, b"."),
+                *[OpenDirectory(directory, name.encode()) for name, directory in preopened],
             ),
         )
         self.copied = 0
@@ -91,22 +94,22 @@ class World:
     @property
     def stdout(self) -> bytearray:
         """What was kept of standard output."""
-        return self._stdout.kept
+        return self.streams[1].kept
 
     @property
     def stderr(self) -> bytearray:
         """What was kept of standard error."""
-        return self._stderr.kept
+        return self.streams[2].kept
 
     @property
     def stdout_truncated(self) -> bool:
         """Whether more was written to standard output than was kept."""
-        return self._stdout.truncated
+        return self.streams[1].truncated
 
     @property
     def stderr_truncated(self) -> bool:
         """Whether more was written to standard error than was kept."""
-        return self._stderr.truncated
+        return self.streams[2].truncated
 
     def random(self, count: int) -> bytes:
         """Return random bytes; with `deterministic` the same ones each time."""
@@ -144,7 +147,13 @@ class World:
                     below.append((path + "/", node))
 
     def _place(self, name: str, content: bytes) -> None:
-        """Put one of the job's own files where its name says, with the directories on the way."""
+        """Put one of the job's own files where its name says, with the directories on the way.
+
+        A name that ends in "/" is a directory, with nothing in it yet.
+        """
+        if name.endswith("/"):
+            self._directory(name)
+            return
         above, _, last = _text("a file name", name).lstrip(b"/").rpartition(b"/")
         try:
             directory = self._reach(name, above)

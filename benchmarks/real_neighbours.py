@@ -1,0 +1,103 @@
+"""A hundred `mul`s beside real neighbours.
+
+One job sleeps, one floods stdout, one spins, one is parked in a host call, one grows its memory without end. The `mul`s
+come one after the other, so that each is a caller's whole wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks import common
+from benchmarks.common import GUESTS, Row, each_round, main, quantile
+from wasmq import Limits, Scheduler
+
+if TYPE_CHECKING:
+    from wasmq import Module
+    from wasmq.handles import JobHandle
+
+MULS = 100
+WORKERS = 2
+TARGET_RATIO = 1 / 5
+WASI = "wasi_snapshot_preview1"
+SLEEP = f"""(module
+  (import "{WASI}" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "run")
+    (i32.store (i32.const 16) (i32.const 1))
+    (i64.store (i32.const 24) (i64.const 3600000000000))
+    (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"""
+FLOOD = f"""(module
+  (import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\10\\00\\00\\00\\00\\10\\00\\00")
+  (func (export "run") (loop $again
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (br $again))))"""
+SPIN = '(module (func (export "run") (loop $again (br $again))))'
+PARKED = '(module (import "env" "wait" (func $wait)) (func (export "run") (call $wait)))'
+GROW = '(module (memory 1) (func (export "run") (loop $again (drop (memory.grow (i32.const 1))) (br $again))))'
+LIMITS = Limits(fuel=10**12, timeout=3_000.0)
+
+
+def measure(rounds: int) -> tuple[list[Row], list[str]]:
+    idle: list[float] = []
+    beside: list[float] = []
+    for _ in each_round("real neighbours", rounds):
+        asyncio.run(_run(idle, beside))
+    rows = [
+        Row(
+            measured=f"mul beside a sleeper, a flood, a spinner, a parked and a growing job, {name}",
+            kind="seconds",
+            ours=[quantile(beside, share)],
+            peer=[quantile(idle, share)],
+            peer_is="the same on an idle scheduler",
+            target_ratio=TARGET_RATIO if name == "p99" else None,
+        )
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    ]
+    return rows, [f"{rounds} times {MULS} jobs, one after the other, {WORKERS} workers."]
+
+
+async def _run(idle: list[float], beside: list[float]) -> None:
+    async with Scheduler(config=common.config(), workers=WORKERS, grace=0) as scheduler:
+        reached = asyncio.Event()
+
+        @scheduler.host_function("env", "wait", tenants="*")
+        async def wait() -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        mul = await scheduler.load(GUESTS / "mul.wat")
+        guests = [await scheduler.load(text) for text in (SLEEP, FLOOD, SPIN, PARKED, GROW)]
+        await _muls(scheduler, mul)
+        idle += await _muls(scheduler, mul)
+        neighbours = [await scheduler.submit(guest, "run", limits=LIMITS) for guest in guests]
+        await reached.wait()
+        beside += await _muls(scheduler, mul)
+        await _check_alive(neighbours)
+
+
+async def _muls(scheduler: Scheduler, mul: Module) -> list[float]:
+    took = []
+    for number in range(MULS):
+        start = time.perf_counter()
+        outcome = await scheduler.run(mul, "mul", number, 7)
+        took.append(time.perf_counter() - start)
+        if outcome.value != number * 7:
+            raise RuntimeError(f"mul({number}, 7) gave {outcome.value}")
+    return took
+
+
+async def _check_alive(neighbours: list[JobHandle]) -> None:
+    """See that the neighbours were there all the time, and end them."""
+    for job in neighbours:
+        if job.outcome is not None:
+            raise RuntimeError(f"a neighbour ended early: {job.outcome.error}")
+        await job.cancel()
+
+
+if __name__ == "__main__":
+    main("real_neighbours", measure, rounds=5)

@@ -1,0 +1,78 @@
+"""Jobs and outcomes as bytes, the same in every database: MessagePack of what no query looks into."""
+
+from __future__ import annotations
+
+import msgspec
+
+from wasmq.job import Call, Caps, Job, Outcome
+
+LARGE = 4096
+"""Bytes above which a record is kept out of the hot table."""
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What does not change while a job lives. New fields go to the end and have a default."""
+
+    call: Call
+    caps: Caps
+    priority: int
+    order: float
+    cost: float
+    submitted_at: float
+    due: float
+
+
+# An outcome has many fields, and most have their default: only the others are written, by name.
+_Outcome = msgspec.defstruct(
+    "_Outcome",
+    [
+        (
+            (field.name, field.type)
+            if field.required
+            else (field.name, field.type, msgspec.field(default_factory=field.default_factory))
+            if field.default is msgspec.NODEFAULT
+            else (field.name, field.type, field.default)
+        )
+        for field in msgspec.structs.fields(Outcome)
+    ],
+    omit_defaults=True,
+    gc=False,
+)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_body = msgspec.msgpack.Decoder(_Body).decode
+_decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
+
+
+def encode_job(job: Job) -> bytes:
+    """Return a job without its id, tenant, key and attempts, which have columns of their own."""
+    return _encode(_Body(job.call, job.caps, job.priority, job.order, job.cost, job.submitted_at, job.due))
+
+
+def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: int, returned: int) -> Job:  # noqa: A002
+    """Return the job of which `encode_job` made `body`."""
+    known = _decode_body(body)
+    return Job(
+        id=id,
+        call=known.call,
+        caps=known.caps,
+        tenant=tenant,
+        priority=known.priority,
+        key=key,
+        submitted_at=known.submitted_at,
+        due=known.due,
+        order=known.order,
+        cost=known.cost,
+        attempt=attempt,
+        returned=returned,
+    )
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Return an outcome as bytes."""
+    return _encode(_Outcome(*msgspec.structs.astuple(outcome)))
+
+
+def decode_outcome(body: bytes) -> Outcome:
+    """Return the outcome of which `encode_outcome` made `body`."""
+    return _decode_outcome(body)

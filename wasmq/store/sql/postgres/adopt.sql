@@ -1,0 +1,10 @@
+-- Takes over running jobs whose daemon is not there any more.
+UPDATE wasmq_jobs AS j SET owner = $1, claim = NULL
+WHERE j.ctid = ANY (ARRAY(
+    SELECT o.ctid FROM wasmq_jobs AS o
+    WHERE o.state = 'running' AND o.owner <> $1
+        AND NOT EXISTS (SELECT FROM wasmq_daemons AS d WHERE d.id = o.owner)
+    LIMIT $2
+    FOR UPDATE OF o SKIP LOCKED
+))
+RETURNING j.id, j.tenant, j.key, j.attempt, j.returned, j.body

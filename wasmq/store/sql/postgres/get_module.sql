@@ -1,0 +1,1 @@
+SELECT wasm FROM wasmq_modules WHERE digest = $1

@@ -1,0 +1,1 @@
+DELETE FROM wasmq_daemons WHERE id = $1
