@@ -21,6 +21,7 @@ NAMES = (
     "neighbours",
     "real_neighbours",
     "wasi",
+    "component",
     "host_call",
     "suspended",
     "startup",

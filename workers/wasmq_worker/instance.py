@@ -17,8 +17,10 @@ from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
+    LEAST_SLICE,
     LINKED_TABLES,
     PAGE,
+    SLOW_SLICE,
     TABLE_ELEMENTS,
     TABLES,
     EngineError,
@@ -266,6 +268,7 @@ class Instance:
         guest = self.guest
         if guest is not None:
             stage.guest = guest
+        began = monotonic() if slices > 1 else 0.0
         for _ in range(slices):
             if _future_poll(self._future):
                 if self._step == Step.CALLING or any(self._buffer[TRAP : TRAP + 16]):
@@ -283,9 +286,25 @@ class Instance:
                 self.polled += guest.over
                 guest.over = 0
             self.polled += self._slice
-            if slices > 1 and monotonic() >= until:
-                break
+            if slices > 1:
+                now = monotonic()
+                if now - began > SLOW_SLICE:
+                    self._shorten()
+                if now >= until:
+                    break
+                began = now
         return False
+
+    def _shorten(self) -> None:
+        """Have slices hold less from now on: this guest does things that fuel does not weigh, such as growing memory.
+
+        How a call is cut into slices changes nothing that it spends.
+        """
+        if self._slice > LEAST_SLICE:
+            self._slice = max(LEAST_SLICE, self._slice // 8)
+            _yield_every(self._context, self._slice)
+            if self.guest is not None:
+                self.guest.shorten(self._slice)
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""

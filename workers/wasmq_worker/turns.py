@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
-TURN: Final = 5e-3
+TURN: Final = 1e-3
 """Seconds. A quantum of ordinary code takes a fraction of it. What takes longer did things that fuel does not weigh,
 such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill."""
 _NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
