@@ -27,7 +27,19 @@ def url(tmp_path_factory):
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "workers")]),
         "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
     }
-    command = [sys.executable, "-m", "wasmq", "serve", "--port", "0", "--workers", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "wasmq",
+        "serve",
+        "--port",
+        "0",
+        "--workers",
+        "1",
+        "--store",
+        "memory://",
+        "--json",
+    ]
     with subprocess.Popen(command, cwd=root, env=kept, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if '"daemon.ready"' in line:
@@ -52,7 +64,7 @@ def test_a_job_from_submission_to_its_value(call):
     assert (done.returncode, done.stderr) == (0, "")
     job = done.stdout.strip()
     done = call("wait", job)
-    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
     status = call("status", job)
     assert re.search(r"^state +succeeded$", status.stdout, re.MULTILINE)
     assert re.search(r"^fuel +4$", status.stdout, re.MULTILINE)
