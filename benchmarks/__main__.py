@@ -26,6 +26,7 @@ NAMES = (
     "suspended",
     "startup",
     "fuel",
+    "http",
 )
 
 

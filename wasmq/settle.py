@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from wasmq.clock import Clock
+    from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.handles import JobHandle
@@ -93,6 +94,7 @@ class Settler:
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
+        onlookers: Onlookers,
         max_attempts: int,
         engine: Callable[[], tuple[str, str]],
         cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
@@ -107,6 +109,7 @@ class Settler:
         self._library = library
         self._clock = clock
         self._handles = handles
+        self._onlookers = onlookers
         self._max_attempts = max_attempts
         self._engine = engine
         self._cancel = cancel
@@ -233,6 +236,7 @@ class Settler:
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
+        self._onlookers.finished(job, outcome)
         self._metrics.finished(job.tenant, outcome)
         if self._log.enabled("info"):
             self._log.info(
@@ -256,6 +260,7 @@ class Settler:
         for job in jobs:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
+        self._onlookers.queued(jobs)
         await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
 
     async def _clear_up(self, jobs: list[Job]) -> None:

@@ -14,6 +14,7 @@ from wasmq.errors import (
     StoreUnavailable,
     UnknownExport,
     UnknownJob,
+    Unreachable,
     UnsatisfiedImport,
     WasmqError,
 )
@@ -33,6 +34,7 @@ class Exit(IntEnum):
     NO_INPUT = 66  # EX_NOINPUT
     UNAVAILABLE = 69  # EX_UNAVAILABLE
     INTERNAL = 70  # EX_SOFTWARE
+    UNFINISHED = 75  # EX_TEMPFAIL
     REFUSED = 77  # EX_NOPERM
     TIMED_OUT = 124  # as timeout(1)
     CANCELLED = 130  # 128 + SIGINT
@@ -88,7 +90,7 @@ def exit_for_error(error: BaseException) -> int:
             return Exit.INVALID_MODULE
         case Unreadable():
             return Exit.NO_INPUT
-        case Unavailable() | StoreUnavailable():
+        case Unavailable() | Unreachable() | StoreUnavailable():
             return Exit.UNAVAILABLE
         case Refused():
             return Exit.REFUSED

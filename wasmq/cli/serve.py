@@ -49,7 +49,7 @@ def serve(
             "logs.format": "json" if json else None,
         },
     )
-    for package in ("litestar", "uvicorn"):
+    for package in ("httptools", "litestar", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
     if settings.scheduler.store is None:

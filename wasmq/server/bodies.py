@@ -159,7 +159,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: Annotated[str, msgspec.Meta(description="The program's name, its first argument.")] = "program"
     deterministic: Annotated[bool, msgspec.Meta(description="The same clock and random numbers in each run.")] = False
     limits: LimitsRequest = LimitsRequest()
-    tenant: _Name = "default"
+    tenant: Annotated[_Name | None, msgspec.Meta(description='The token\'s own; without tokens "default".')] = None
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0

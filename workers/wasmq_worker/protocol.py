@@ -248,6 +248,25 @@ class Cancel(_Frame, frozen=True):
     tickets: list[int]
 
 
+class Watch(_Frame, frozen=True):
+    """Down: say once, under the number `watch`, what a job has done by now, as soon as that is more than is known.
+
+    Known are `fuel`, and so many bytes of `stdout` and `stderr`. A job that has ended is not spoken of.
+    """
+
+    watch: int
+    ticket: int
+    fuel: int
+    stdout: int
+    stderr: int
+
+
+class Unwatch(_Frame, frozen=True):
+    """Down: nobody wants to know any more."""
+
+    watches: list[int]
+
+
 class Answer(_Part, frozen=True):
     """What a host call came to: its results, or why there are none in one line, which ends the job.
 
@@ -358,6 +377,21 @@ class Unmappable(_Frame, frozen=True):
     tickets: list[int]
 
 
+class Glimpse(_Part, frozen=True):
+    """What a running job has done: its fuel so far, a multiple of a slice, and the output beyond what was known."""
+
+    watch: int
+    fuel: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Progress(_Frame, frozen=True):
+    """Up: the answers to `Watch` frames; each answers one, and a watch is over with it."""
+
+    seen: list[Glimpse]
+
+
 class Pulse(_Frame, frozen=True):
     """Up, at a steady pace: the worker lives.
 
@@ -418,8 +452,8 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers
-Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Pulse
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers | Watch | Unwatch
+Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Progress | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -34,8 +34,11 @@ from wasmq_worker.protocol import (
     Underway,
     Unmap,
     Unmappable,
+    Unwatch,
+    Watch,
 )
 from wasmq_worker.shares import Shares
+from wasmq_worker.watched import GLANCE_EVERY, Watched
 
 if TYPE_CHECKING:
     from wasmq_worker.channel import Channel
@@ -88,6 +91,8 @@ class Turns:
         self._underway: list[int] = []
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
+        self._watched = Watched()
+        self._glanced = 0.0
 
     def run(self, frames: list[Downward]) -> None:
         """Obey the first `frames`, then take turns until the scheduler's end is gone: then raises `Closed`."""
@@ -110,6 +115,8 @@ class Turns:
                     self._pulse()
                 elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
                     self._tell()
+                if self._watched.any and now - self._glanced >= GLANCE_EVERY:
+                    self._glance(now)
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
             if self._sleepers and self._sleepers[0][0] <= now:
@@ -214,6 +221,10 @@ class Turns:
                     self._answer(answer)
             case Unmap():
                 self._unmap(frame.module)
+            case Watch():
+                self._watched.add(frame)
+            case Unwatch():
+                self._watched.remove(frame.watches)
             case Setup():
                 raise ValueError("a second Setup came")
             case _:
@@ -315,6 +326,8 @@ class Turns:
             until = min(until, self._deadlines[0][0])
         if self._sleepers:
             until = min(until, self._sleepers[0][0])
+        if self._watched.any:
+            until = min(until, self._glanced + GLANCE_EVERY)
         return max(0.0, until - now)
 
     def _tell(self) -> None:
@@ -348,6 +361,12 @@ class Turns:
             self._asking.popleft()
         if asked:
             self._channel.send(Asks(asked))
+
+    def _glance(self, now: float) -> None:
+        self._glanced = now
+        progress = self._watched.look(self._live)
+        if progress is not None:
+            self._channel.send(progress)
 
     def _pulse(self) -> None:
         self._tell()
