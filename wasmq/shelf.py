@@ -25,7 +25,7 @@ import msgspec
 
 from wasmq.engines import engine_version
 from wasmq.errors import ConfigError
-from wasmq_worker.protocol import ENGINE_REVISION, Described
+from wasmq_worker.protocol import DESCRIPTION_REVISION, ENGINE_REVISION, Described
 
 if TYPE_CHECKING:
     from wasmq.compiling import Artifact
@@ -48,7 +48,7 @@ class Shelf:
         self._limit = config.cache_size
         self._private: Path | None = None
         self._root = Path(config.directory) if config.directory else _cache_directory()
-        self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}"
+        self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}.{DESCRIPTION_REVISION}"
         self._key: bytes | None = None
 
     def find(self, key: str, *, counted: bool = False) -> tuple[Described, Path, int] | None:
