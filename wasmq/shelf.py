@@ -47,7 +47,8 @@ class Shelf:
     def __init__(self, config: ModulesConfig, engine: str) -> None:
         self._limit = config.cache_size
         self._private: Path | None = None
-        self._root = Path(config.directory) if config.directory else _cache_directory()
+        # Workers, which map the artifacts, have another current directory.
+        self._root = Path(config.directory).absolute() if config.directory else _cache_directory()
         self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}.{DESCRIPTION_REVISION}"
         self._key: bytes | None = None
 
