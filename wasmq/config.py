@@ -80,6 +80,10 @@ class SchedulerConfig(_Section, frozen=True):
     """Jobs that may wait; then submit waits for room, or refuses."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Times that a job is started when its worker keeps dying."""
+    retry_backoff: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.1
+    """Seconds, at most, until a job whose worker died starts again; doubled with each attempt, then drawn by lot."""
+    retry_backoff_max: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
+    """Seconds that this comes to at most, after however many attempts."""
     grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -10,6 +11,7 @@ import anyio
 import msgspec
 
 from wasmq import admission
+from wasmq.backoff import Backoff
 from wasmq.bell import Bell
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
@@ -152,6 +154,7 @@ class Scheduler:
             clock=self._clock,
             handles=self._handles,
             max_attempts=settings.max_attempts,
+            backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self._crew.engine_version),
             cancel=self._cancel_many,
             work=self._work,
