@@ -220,8 +220,8 @@ def test_the_dashboard_can_be_imported_anywhere() -> None:
             assert used <= variables.keys(), panel["title"]
 
 
-def test_systemd_waits_for_longer_than_the_grace() -> None:
-    """The unit stops the daemon alone, with SIGTERM, and does not cut its running jobs' grace short."""
+def test_systemd_is_told_and_is_patient() -> None:
+    """It waits for the daemon's word, stops it alone, with SIGTERM, and does not cut its running jobs' grace short."""
     unit = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",))
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(CONFIG / "wasmq.service", encoding="utf-8")
@@ -230,5 +230,9 @@ def test_systemd_waits_for_longer_than_the_grace() -> None:
     assert service["KillSignal"] == "SIGTERM"
     assert service["KillMode"] == "mixed"
     assert float(service["TimeoutStopSec"]) > Config().scheduler.grace
+    assert service["Type"] == "notify"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    # Longer than a store may take to answer, or a slow disk would end the daemon.
+    assert float(service["WatchdogSec"]) > 2 * Config().store.timeout
     # The native engine could not run a single job under it.
     assert "MemoryDenyWriteExecute" not in service

@@ -30,6 +30,7 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
+from wasmq.reload import Reloaded, reloaded
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY, modules_beside
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
+_SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
 
 
 class Scheduler:
@@ -512,17 +514,53 @@ class Scheduler:
     def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(name, _DEFAULT_TENANT)
 
+    def reload(self, config: Config) -> Reloaded:
+        """Take over what can change while jobs run from another configuration, and say what did and what cannot.
+
+        Tenants that were set in the meantime stay as they are, unless `config` says something new of them.
+        """
+        self._check_running()
+        news = reloaded(self.config, config)
+        for name in self.config.tenants.keys() - config.tenants.keys():
+            self._tenants.pop(name, None)
+        for name, tenant in config.tenants.items():
+            if self.config.tenants.get(name) != tenant:
+                self._tenants[name] = tenant
+        self.config = news.config
+        self._submission.limits = news.config.limits
+        self._store.configure(news.config.store)
+        self._gate.limit = news.config.scheduler.max_queued
+        self._gate.admit()
+        return news
+
     # What can be seen.
 
     @property
     def live(self) -> bool:
         """Whether jobs are being claimed."""
-        return self._tasks is not None and not self._stopped and self._dispatcher.claiming
+        return self._not_live() is None
 
     @property
     def ready(self) -> bool:
         """Whether jobs are taken and there is a worker to run them."""
-        return self.live and self._gate.open and self._pool.workers > 0
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the scheduler is not ready, and perhaps not live either, in one line; None when it is."""
+        problem = self._not_live()
+        if problem is None and self._pool.workers == 0:
+            return "no worker process is ready"
+        return problem
+
+    def _not_live(self) -> str | None:
+        if self._tasks is None or self._stopped:
+            return "the scheduler is stopping, or does not run"
+        # A store that has not answered for longer than it may take has not said that it is away.
+        silent = self._dispatcher.silent()
+        if silent > _SILENT + self.config.store.timeout:
+            return f"the store has not answered for {silent:.0f} seconds"
+        return self._dispatcher.problem
 
     # Stop.
 

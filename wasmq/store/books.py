@@ -78,6 +78,10 @@ class Books:
         self._ends: list[_End] = []
         self._pruned = False
 
+    def configure(self, config: StoreConfig) -> None:
+        """Take another length and age of the history. From any thread: the next batch or idle tick sees it."""
+        self._config = config
+
     def recover(self) -> tuple[list[Job], list[Job]]:
         """Read what is unfinished, and return the queued jobs and those that somebody left running."""
         now = self._clock.wall()

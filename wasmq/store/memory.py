@@ -50,6 +50,10 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to do."""
 
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
+
     async def orphans(self, now: float) -> list[Job]:
         """Nobody else can have left anything here."""
         return []

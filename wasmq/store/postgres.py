@@ -113,6 +113,10 @@ class PostgresStore:
                 self._log.warning("store.lease_left", store=self._database.place, error=str(error))
         await self._database.close()
 
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
+
     def loops(self) -> Sequence[Loop]:
         """See `Store.loops`."""
         return (self._lease, self._putting, self._hints, self._listener)

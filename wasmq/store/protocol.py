@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from wasmq.bell import Bell
+    from wasmq.config import StoreConfig
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -93,6 +94,10 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go; what was put is kept if the store is durable."""
+        ...
+
+    def configure(self, config: StoreConfig) -> None:
+        """Take another length and age of the history from now on; the rest of `config` counts only at the start."""
         ...
 
     async def orphans(self, now: float) -> list[Job]:

@@ -68,6 +68,12 @@ class SQLiteStore:
             self._opened = False
             await anyio.to_thread.run_sync(self._close)
 
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
+        if self._opened:
+            self._books.configure(config)
+
     async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`."""
         orphans, self._orphans = self._orphans, []
