@@ -11,6 +11,7 @@ from wasmq.errors import (
     InvalidModule,
     JobError,
     Refused,
+    ResourceUnavailable,
     StoreUnavailable,
     UnknownExport,
     UnknownJob,
@@ -82,14 +83,14 @@ def exit_for_error(error: BaseException) -> int:
     match error:
         case JobError():
             return exit_for_outcome(error.outcome)
+        case ResourceUnavailable() | Unavailable() | StoreUnavailable():
+            return Exit.UNAVAILABLE
         case UsageError() | InvalidArguments() | UnknownExport() | UnknownJob() | ConfigError():
             return Exit.USAGE
         case InvalidModule() | UnsatisfiedImport():
             return Exit.INVALID_MODULE
         case Unreadable():
             return Exit.NO_INPUT
-        case Unavailable() | StoreUnavailable():
-            return Exit.UNAVAILABLE
         case Refused():
             return Exit.REFUSED
         case KeyboardInterrupt():

@@ -88,7 +88,7 @@ class Store(Protocol):
     async def open(self) -> list[Job]:
         """Get ready, and return the queued jobs that are there already for this process alone to start.
 
-        Raises `ConfigError` when the store is not to be had.
+        Raises `ConfigError` when the store is not to be had, `ResourceUnavailable` when it may be later.
         """
         ...
 
