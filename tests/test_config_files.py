@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from wasmq.config import Config, Tenant, load_config
+from wasmq.config import Config, PeriodicConfig, Tenant, load_config
 from wasmq.job import Outcome, Status
 from wasmq.metrics import METRIC_NAMES, Metrics
 
@@ -119,6 +119,7 @@ def test_the_example_configuration_shows_every_key() -> None:
     """Each key of each section, a tenant's included, stands in config/wasmq.toml, in force or commented out."""
     tree = uncommented()
     assert list(missing_keys(Config, tree)) == []
+    assert list(missing_keys(PeriodicConfig, tree["periodic"]["nightly"], "periodic.nightly.")) == []
     assert list(missing_keys(Tenant, tree["tenants"]["acme"], "tenants.acme.")) == []
 
 

@@ -77,9 +77,9 @@ async def test_a_running_scheduler_takes_over(make_scheduler, config, store, tmp
             store=StoreConfig(history=1),
             scheduler=msgspec.structs.replace(scheduler.config.scheduler, max_queued=2, quantum=5_000),
         )
-        news = scheduler.reload(wanted)
+        news = await scheduler.reload(wanted)
         assert news.restart == ("scheduler.quantum",)
-        assert scheduler.reload(wanted).changed == ()
+        assert (await scheduler.reload(wanted)).changed == ()
         assert scheduler.tenants() == {
             "new": Tenant(weight=2.0),
             "kept": Tenant(weight=4.0),

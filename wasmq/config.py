@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
+from wasmq.job import Limits
 from wasmq.units import parse_size
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
     "LogsConfig",
     "MetricsConfig",
     "ModulesConfig",
+    "PeriodicConfig",
     "PricesConfig",
     "SchedulerConfig",
     "ServerConfig",
@@ -219,6 +222,26 @@ class Tenant(_Section, frozen=True):
     grant: tuple[str, ...] = ()
 
 
+class PeriodicConfig(_Section, frozen=True):
+    """`[periodic.NAME]`: a call that is submitted whenever its cron expression fires; the rest as in `schedule`."""
+
+    cron: str
+    module: str
+    """A file, or the digest of a module that was loaded."""
+    timezone: str = "UTC"
+    export: str | None = None
+    """None is the run of a WASI command."""
+    args: tuple[Any, ...] = ()
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    tenant: str = "default"
+    priority: int = 0
+    limits: Limits | None = None
+    grant: tuple[str, ...] = ()
+    catch_up: bool = True
+    """Whether the last firing that was missed while no daemon ran is made up for."""
+
+
 class Config(_Section, frozen=True):
     """Everything that can be set."""
 
@@ -230,6 +253,7 @@ class Config(_Section, frozen=True):
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
     tenants: dict[str, Tenant] = {}
+    periodic: dict[str, PeriodicConfig] = {}
     logs: LogsConfig = LogsConfig()
     metrics: MetricsConfig = MetricsConfig()
 
@@ -238,6 +262,11 @@ class Config(_Section, frozen=True):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
                     raise ValueError(f"{section}.{name} must be at least one byte")
+        for name, periodic in self.periodic.items():
+            try:
+                Cron(periodic.cron, periodic.timezone)
+            except ValueError as error:
+                raise ValueError(f"periodic.{name}: {error}") from None
         if self.limits.max.memory > MAX_MEMORY:
             raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
         ceilings = self.limits.max

@@ -37,6 +37,7 @@ def reloaded(running: Config, wanted: Config) -> Reloaded:
         tenants=wanted.tenants,
         limits=wanted.limits,
         logs=wanted.logs,
+        periodic=wanted.periodic,
         store=_with(running.store, wanted.store, _STORE),
         scheduler=_with(running.scheduler, wanted.scheduler, _SCHEDULER),
     )

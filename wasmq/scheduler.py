@@ -15,9 +15,19 @@ from wasmq.backoff import Backoff
 from wasmq.bell import Bell
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
+from wasmq.cron import Cron
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, UnknownJob, UnknownModule, error_for
+from wasmq.errors import (
+    ConfigError,
+    InvalidArguments,
+    Refused,
+    SchedulerClosed,
+    UnknownJob,
+    UnknownModule,
+    WasmqError,
+    error_for,
+)
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
@@ -27,7 +37,8 @@ from wasmq.host_calls import HostCalls
 from wasmq.job import Outcome
 from wasmq.lag import LagMeter
 from wasmq.metrics import Metrics
-from wasmq.modules import Library, Module
+from wasmq.modules import Library, Module, is_digest
+from wasmq.periodic import Periodic, entry_request
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.reload import Reloaded, reloaded
@@ -48,7 +59,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName, ModulesConfig
+    from wasmq.config import EngineName, ModulesConfig, PeriodicConfig
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
 
@@ -202,6 +213,11 @@ class Scheduler:
             work=self._work,
             doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
+        self._periodic = Periodic(
+            store=self._store,
+            submit=lambda requests: self.submit_many(requests, wait=False),
+            clock=self._clock,
+        )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
         self._resume(queued, await self._store.orphans(self._clock.wall()))
@@ -209,6 +225,9 @@ class Scheduler:
             await tasks.start(loop.run)
         if isinstance(self._store, SharedStore):
             await self._share(self._store, tasks)
+        for name, (cron, request, catch_up) in (await self._plan(self.config.periodic)).items():
+            self._periodic.set(name, cron, request, catch_up=catch_up)
+        await tasks.start(self._periodic.run)
 
     async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
         """Start what it takes to get along with other daemons."""
@@ -514,13 +533,21 @@ class Scheduler:
     def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(name, _DEFAULT_TENANT)
 
-    def reload(self, config: Config) -> Reloaded:
+    async def reload(self, config: Config) -> Reloaded:
         """Take over what can change while jobs run from another configuration, and say what did and what cannot.
 
-        Tenants that were set in the meantime stay as they are, unless `config` says something new of them.
+        Tenants that were set in the meantime stay as they are, unless `config` says something new of them. Raises
+        `ConfigError` for a periodic job that cannot be scheduled; then nothing has changed.
         """
         self._check_running()
         news = reloaded(self.config, config)
+        planned = await self._plan(
+            {name: entry for name, entry in config.periodic.items() if self.config.periodic.get(name) != entry}
+        )
+        for name in self.config.periodic.keys() - config.periodic.keys():
+            self._periodic.remove(name)
+        for name, (cron, request, catch_up) in planned.items():
+            self._periodic.set(name, cron, request, catch_up=catch_up)
         for name in self.config.tenants.keys() - config.tenants.keys():
             self._tenants.pop(name, None)
         for name, tenant in config.tenants.items():
@@ -532,6 +559,78 @@ class Scheduler:
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()
         return news
+
+    # Periodic jobs.
+
+    async def schedule(
+        self,
+        name: str,
+        cron: str,
+        module: Module | str,
+        export: str | None = None,
+        /,
+        *args: Any,
+        timezone: str = "UTC",
+        catch_up: bool = True,
+        link: Mapping[str, Module | str] | None = None,
+        limits: Limits | None = None,
+        tenant: str = "default",
+        priority: int = 0,
+        grant: Sequence[str] = (),
+        **program: Unpack[ProgramOptions],
+    ) -> None:
+        """Submit a call whenever a cron expression fires, in place of what was scheduled under this name before.
+
+        Each firing is one job, also when several daemons that share a store have the schedule; its key is
+        "periodic:NAME:SECONDS", the time of the firing since 1970. With `catch_up`, of the firings that were missed
+        while none of them ran the last one is made up for. The schedule itself lasts as long as this scheduler. The
+        rest is as in `submit`. Raises `InvalidArguments` for an expression or a time zone that cannot be understood, or
+        another `Refused` when the call would be refused now.
+        """
+        self._check_running()
+        admission.check_name("name", name, limit=100)
+        try:
+            parsed = Cron(cron, timezone)
+        except ValueError as error:
+            raise InvalidArguments(f"schedule {name!r}: {error}") from None
+        request = Request(
+            module=module if isinstance(module, str) else module.digest,
+            export=export,
+            args=args,
+            program=program,
+            link=link,
+            limits=limits,
+            tenant=tenant,
+            priority=priority,
+            grant=grant,
+        )
+        await self._submission.check(request)
+        self._periodic.set(name, parsed, request, catch_up=catch_up)
+
+    async def unschedule(self, name: str) -> bool:
+        """End a schedule; False when there is none of this name. Jobs that it has submitted are not touched."""
+        self._check_running()
+        return self._periodic.remove(name)
+
+    async def _plan(self, entries: Mapping[str, PeriodicConfig]) -> dict[str, tuple[Cron, Request, bool]]:
+        """Return configured schedules as they are to be set, their modules loaded. Raises `ConfigError`."""
+        planned = {}
+        for name, entry in entries.items():
+            try:
+                admission.check_name("name", name, limit=100)
+                request = entry_request(entry, (await self._configured_module(entry.module)).digest)
+                await self._submission.check(request)
+            except (WasmqError, OSError) as error:
+                raise ConfigError(f"periodic.{name}: {error}") from None
+            planned[name] = (Cron(entry.cron, entry.timezone), request, entry.catch_up)
+        return planned
+
+    async def _configured_module(self, module: str) -> Module:
+        """Return the module of a file, or of a digest."""
+        if is_digest(module):
+            await self.recall([module])
+            return self._library[module]
+        return await self.load(module)
 
     # What can be seen.
 

@@ -125,6 +125,12 @@ class Submission:
             self._metrics.rejected(error.reason)
             raise
 
+    async def check(self, request: Request) -> None:
+        """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
+        if self._store.durable:
+            await self._recall(request.digests())
+        self._prepare(request)
+
     async def handle(self, job_id: str) -> JobHandle | None:
         """Return the handle of a job that the store knows, or None."""
         handle = self._handles.get(job_id)

@@ -118,7 +118,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
 async def _reload(scheduler: Scheduler, read: Callable[[], Config]) -> None:
     """Take over what can change of the configuration as it is now; a configuration that is wrong changes nothing."""
     try:
-        news = scheduler.reload(await anyio.to_thread.run_sync(read))
+        news = await scheduler.reload(await anyio.to_thread.run_sync(read))
     except WasmqError as error:
         _log.error("config.refused", error=str(error))
         return

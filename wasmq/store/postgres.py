@@ -267,6 +267,15 @@ class PostgresStore:
         await self._wake(now)
         return self._first_due
 
+    async def fired(self, name: str) -> float | None:
+        """See `Store.fired`."""
+        rows = await self._database.fetch(self._sql["fired"], name)
+        return rows[0]["fired"] if rows else None
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """See `Store.note_fired`."""
+        await self._database.execute(self._sql["note_fired"], name, at)
+
     async def look(self, virtual: float) -> Glance:
         """See `SharedStore.look`; what waits is as of the last `tend`."""
         (row,) = await self._database.fetch(self._sql["virtual"], virtual)

@@ -142,6 +142,14 @@ class Store(Protocol):
         """Return when the next delayed job becomes due, or None when none waits for its time."""
         ...
 
+    async def fired(self, name: str) -> float | None:
+        """Return when a periodic schedule last fired, in seconds since 1970; None when nothing is known of it."""
+        ...
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """Note when a periodic schedule fired; an earlier time than the one that is known changes nothing."""
+        ...
+
     def counts(self) -> dict[str, int]:
         """Return how many jobs are queued and running."""
         ...
