@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -119,6 +121,23 @@ def test_a_job_outlives_the_daemon(daemon):
     assert (job["state"], job["outcome"]["value"]) == ("finished", 8)
     now = ask("POST", f"{url}/v1/jobs", msgspec.json.encode(call | {"delay": 0}))
     assert ask("GET", f"{url}/v1/jobs/{now['id']}?wait=30", None)["outcome"]["value"] == 8
+
+
+def test_a_backup_of_a_running_daemon_is_a_store(daemon, spawn, tmp_path):
+    """Made by SQLite, with the modules copied afterwards: a daemon on it runs what was queued at that moment."""
+    process, url = daemon()
+    module = ask("PUT", f"{url}/v1/modules", (ROOT / GUESTS / "mul.wat").read_bytes(), "application/wasm")
+    call = {"module": module["digest"], "export": "mul", "args": [2, 4], "delay": 1.0}
+    job = ask("POST", f"{url}/v1/jobs", msgspec.json.encode(call))
+    (tmp_path / "backup").mkdir()
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        connection.execute("VACUUM INTO ?", [f"{tmp_path}/backup/jobs.db"])
+    shutil.copytree(tmp_path / "jobs.db-modules", tmp_path / "backup" / "jobs.db-modules")
+    assert process.poll() is None
+    copy = f"sqlite:///{tmp_path}/backup/jobs.db"
+    second = spawn("serve", "--json", "--port", 0, "--workers", 1, "--store", copy, stderr=subprocess.PIPE)
+    url = log_of(second, "daemon.ready")["url"]
+    assert ask("GET", f"{url}/v1/jobs/{job['id']}?wait=30", None)["outcome"]["value"] == 8
 
 
 def test_the_default_store_is_a_file_where_it_was_started(spawn, tmp_path):
