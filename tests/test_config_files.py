@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from wasmq.config import Config, Tenant, load_config
+from wasmq.config import Config, PeriodicConfig, Tenant, load_config
 from wasmq.job import Outcome, Status
 from wasmq.metrics import METRIC_NAMES, Metrics
 
@@ -119,6 +119,7 @@ def test_the_example_configuration_shows_every_key() -> None:
     """Each key of each section, a tenant's included, stands in config/wasmq.toml, in force or commented out."""
     tree = uncommented()
     assert list(missing_keys(Config, tree)) == []
+    assert list(missing_keys(PeriodicConfig, tree["periodic"]["nightly"], "periodic.nightly.")) == []
     assert list(missing_keys(Tenant, tree["tenants"]["acme"], "tenants.acme.")) == []
 
 
@@ -220,8 +221,8 @@ def test_the_dashboard_can_be_imported_anywhere() -> None:
             assert used <= variables.keys(), panel["title"]
 
 
-def test_systemd_waits_for_longer_than_the_grace() -> None:
-    """The unit stops the daemon alone, with SIGTERM, and does not cut its running jobs' grace short."""
+def test_systemd_is_told_and_is_patient() -> None:
+    """It waits for the daemon's word, stops it alone, with SIGTERM, and does not cut its running jobs' grace short."""
     unit = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",))
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(CONFIG / "wasmq.service", encoding="utf-8")
@@ -230,5 +231,9 @@ def test_systemd_waits_for_longer_than_the_grace() -> None:
     assert service["KillSignal"] == "SIGTERM"
     assert service["KillMode"] == "mixed"
     assert float(service["TimeoutStopSec"]) > Config().scheduler.grace
+    assert service["Type"] == "notify"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    # Longer than a store may take to answer, or a slow disk would end the daemon.
+    assert float(service["WatchdogSec"]) > 2 * Config().store.timeout
     # The native engine could not run a single job under it.
     assert "MemoryDenyWriteExecute" not in service

@@ -230,7 +230,7 @@ def killed(url, cache):
 
 
 async def test_what_ran_when_the_daemon_was_killed_runs_again(make_scheduler, url, killed):
-    """At once, with the attempt that died counted."""
+    """Soon, with the attempt that died counted."""
     async with running(make_scheduler, store=url, grace=0.0) as scheduler:
         await until_running(scheduler, killed, attempt=2)
         assert (await scheduler.job(killed)).attempts == 2

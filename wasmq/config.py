@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
+from wasmq.job import Limits
 from wasmq.units import parse_size
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
     "LogsConfig",
     "MetricsConfig",
     "ModulesConfig",
+    "PeriodicConfig",
     "PricesConfig",
     "Role",
     "SchedulerConfig",
@@ -86,6 +89,10 @@ class SchedulerConfig(_Section, frozen=True):
     """Jobs that may wait; then submit waits for room, or refuses."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Times that a job is started when its worker keeps dying."""
+    retry_backoff: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.1
+    """Seconds, at most, until a job whose worker died starts again; doubled with each attempt, then drawn by lot."""
+    retry_backoff_max: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
+    """Seconds that this comes to at most, after however many attempts."""
     grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0
@@ -233,6 +240,26 @@ class Tenant(_Section, frozen=True):
     """What these tokens are good for."""
 
 
+class PeriodicConfig(_Section, frozen=True):
+    """`[periodic.NAME]`: a call that is submitted whenever its cron expression fires; the rest as in `schedule`."""
+
+    cron: str
+    module: str
+    """A file, or the digest of a module that was loaded."""
+    timezone: str = "UTC"
+    export: str | None = None
+    """None is the run of a WASI command."""
+    args: tuple[Any, ...] = ()
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    tenant: str = "default"
+    priority: int = 0
+    limits: Limits | None = None
+    grant: tuple[str, ...] = ()
+    catch_up: bool = True
+    """Whether the last firing that was missed while no daemon ran is made up for."""
+
+
 class Config(_Section, frozen=True):
     """Everything that can be set."""
 
@@ -244,6 +271,7 @@ class Config(_Section, frozen=True):
     server: ServerConfig = ServerConfig()
     modules: ModulesConfig = ModulesConfig()
     tenants: dict[str, Tenant] = {}
+    periodic: dict[str, PeriodicConfig] = {}
     logs: LogsConfig = LogsConfig()
     metrics: MetricsConfig = MetricsConfig()
 
@@ -263,6 +291,11 @@ class Config(_Section, frozen=True):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
                     raise ValueError(f"{section}.{name} must be at least one byte")
+        for name, periodic in self.periodic.items():
+            try:
+                Cron(periodic.cron, periodic.timezone)
+            except ValueError as error:
+                raise ValueError(f"periodic.{name}: {error}") from None
         if self.limits.max.memory > MAX_MEMORY:
             raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
         ceilings = self.limits.max

@@ -49,7 +49,9 @@ class Dispatcher:
         hand_back: Callable[[Sequence[Job]], None],
         lose: Callable[[Sequence[Job], str], None],
     ) -> None:
-        self.claiming = False
+        self.problem: str | None = "no job has been claimed yet"
+        """Why jobs are not being claimed, in one line; None while they are."""
+        self._asked: float | None = None
         self._store = store
         self._pool = pool
         self._crew = crew
@@ -66,21 +68,24 @@ class Dispatcher:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Dispatch until stopped."""
-        self.claiming = True
+        self.problem = None
         task_status.started()
         try:
             while not self._stopping:
                 try:
+                    self._asked = self._clock.monotonic()
                     await self._dispatch()
                     pause = await self._pause()
-                    self.claiming = True
+                    self.problem = None
                 except StoreUnavailable as error:
-                    self.claiming = False
+                    self.problem = str(error)
                     self._log.warning("store.unavailable", error=str(error))
                     pause = _TRY_AGAIN
+                finally:
+                    self._asked = None
                 await self._work.wait(pause)
         finally:
-            self.claiming = False
+            self.problem = "the scheduler is stopping"
             self.done.set()
 
     async def stop(self) -> None:
@@ -89,6 +94,10 @@ class Dispatcher:
         self._work.ring()
         await self.done.wait()
         self._hand_back(self._absent.drop())
+
+    def silent(self) -> float:
+        """Return for how many seconds the store has not answered a claim that is under way; 0 when none is."""
+        return 0.0 if self._asked is None else self._clock.monotonic() - self._asked
 
     def drop(self, ids: Collection[str]) -> list[Job]:
         """Strike off those of the jobs that wait for their module, and return them."""

@@ -31,6 +31,7 @@ __all__ = [
     "OutOfMemory",
     "QueueFull",
     "Refused",
+    "ResourceUnavailable",
     "SchedulerClosed",
     "StoreUnavailable",
     "TimedOut",
@@ -54,6 +55,13 @@ class WasmqError(Exception):
 
 class ConfigError(WasmqError):
     """Raised when a configuration file, variable or argument has an unknown key or an impossible value."""
+
+
+class ResourceUnavailable(ConfigError):
+    """Raised when what the configuration names cannot be had now: a port, a file or a server.
+
+    Another process has it, or it does not answer: nothing is wrong with the setting, and it may work later.
+    """
 
 
 class WorkerUnavailable(WasmqError):

@@ -168,6 +168,11 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join([printable(name, 80) for name in list(names)[:8]]) or "none"
 
 
+def is_digest(text: str) -> bool:
+    """Return whether a text has the form of a module's digest."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 class Library:
     """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -10,12 +11,23 @@ import anyio
 import msgspec
 
 from wasmq import admission
+from wasmq.backoff import Backoff
 from wasmq.bell import Bell
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
+from wasmq.cron import Cron
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
-from wasmq.errors import Refused, SchedulerClosed, UnknownModule, error_for, no_such_job
+from wasmq.errors import (
+    ConfigError,
+    InvalidArguments,
+    Refused,
+    SchedulerClosed,
+    UnknownModule,
+    WasmqError,
+    error_for,
+    no_such_job,
+)
 from wasmq.events import Onlookers, Position, follow
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
@@ -26,9 +38,11 @@ from wasmq.host_calls import HostCalls
 from wasmq.job import Outcome
 from wasmq.lag import LagMeter
 from wasmq.metrics import Metrics
-from wasmq.modules import Library, Module
+from wasmq.modules import Library, Module, is_digest
+from wasmq.periodic import Periodic, entry_request
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
+from wasmq.reload import Reloaded, reloaded
 from wasmq.requeue import again
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
@@ -47,13 +61,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName, ModulesConfig
+    from wasmq.config import EngineName, ModulesConfig, PeriodicConfig
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
+_SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
 
 
 class Scheduler:
@@ -157,6 +172,7 @@ class Scheduler:
             handles=self._handles,
             onlookers=self._onlookers,
             max_attempts=settings.max_attempts,
+            backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self._crew.engine_version),
             cancel=self._cancel_many,
             work=self._work,
@@ -205,6 +221,11 @@ class Scheduler:
             work=self._work,
             doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
+        self._periodic = Periodic(
+            store=self._store,
+            submit=lambda requests: self.submit_many(requests, wait=False),
+            clock=self._clock,
+        )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
         self._resume(queued, await self._store.orphans(self._clock.wall()))
@@ -212,6 +233,9 @@ class Scheduler:
             await tasks.start(loop.run)
         if isinstance(self._store, SharedStore):
             await self._share(self._store, tasks)
+        for name, (cron, request, catch_up) in (await self._plan(self.config.periodic)).items():
+            self._periodic.set(name, cron, request, catch_up=catch_up)
+        await tasks.start(self._periodic.run)
 
     async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
         """Start what it takes to get along with other daemons."""
@@ -544,17 +568,133 @@ class Scheduler:
     def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(name, _DEFAULT_TENANT)
 
+    async def reload(self, config: Config) -> Reloaded:
+        """Take over what can change while jobs run from another configuration, and say what did and what cannot.
+
+        Tenants that were set in the meantime stay as they are, unless `config` says something new of them. Raises
+        `ConfigError` for a periodic job that cannot be scheduled; then nothing has changed.
+        """
+        self._check_running()
+        news = reloaded(self.config, config)
+        planned = await self._plan(
+            {name: entry for name, entry in config.periodic.items() if self.config.periodic.get(name) != entry}
+        )
+        for name in self.config.periodic.keys() - config.periodic.keys():
+            self._periodic.remove(name)
+        for name, (cron, request, catch_up) in planned.items():
+            self._periodic.set(name, cron, request, catch_up=catch_up)
+        for name in self.config.tenants.keys() - config.tenants.keys():
+            self._tenants.pop(name, None)
+        for name, tenant in config.tenants.items():
+            if self.config.tenants.get(name) != tenant:
+                self._tenants[name] = tenant
+        self.config = news.config
+        self._submission.limits = news.config.limits
+        self._store.configure(news.config.store)
+        self._gate.limit = news.config.scheduler.max_queued
+        self._gate.admit()
+        return news
+
+    # Periodic jobs.
+
+    async def schedule(
+        self,
+        name: str,
+        cron: str,
+        module: Module | str,
+        export: str | None = None,
+        /,
+        *args: Any,
+        timezone: str = "UTC",
+        catch_up: bool = True,
+        link: Mapping[str, Module | str] | None = None,
+        limits: Limits | None = None,
+        tenant: str = "default",
+        priority: int = 0,
+        grant: Sequence[str] = (),
+        **program: Unpack[ProgramOptions],
+    ) -> None:
+        """Submit a call whenever a cron expression fires, in place of what was scheduled under this name before.
+
+        Each firing is one job, also when several daemons that share a store have the schedule; its key is
+        "periodic:NAME:SECONDS", the time of the firing since 1970. With `catch_up`, of the firings that were missed
+        while none of them ran the last one is made up for. The schedule itself lasts as long as this scheduler. The
+        rest is as in `submit`. Raises `InvalidArguments` for an expression or a time zone that cannot be understood, or
+        another `Refused` when the call would be refused now.
+        """
+        self._check_running()
+        admission.check_name("name", name, limit=100)
+        try:
+            parsed = Cron(cron, timezone)
+        except ValueError as error:
+            raise InvalidArguments(f"schedule {name!r}: {error}") from None
+        request = Request(
+            module=module if isinstance(module, str) else module.digest,
+            export=export,
+            args=args,
+            program=program,
+            link=link,
+            limits=limits,
+            tenant=tenant,
+            priority=priority,
+            grant=grant,
+        )
+        await self._submission.check(request)
+        self._periodic.set(name, parsed, request, catch_up=catch_up)
+
+    async def unschedule(self, name: str) -> bool:
+        """End a schedule; False when there is none of this name. Jobs that it has submitted are not touched."""
+        self._check_running()
+        return self._periodic.remove(name)
+
+    async def _plan(self, entries: Mapping[str, PeriodicConfig]) -> dict[str, tuple[Cron, Request, bool]]:
+        """Return configured schedules as they are to be set, their modules loaded. Raises `ConfigError`."""
+        planned = {}
+        for name, entry in entries.items():
+            try:
+                admission.check_name("name", name, limit=100)
+                request = entry_request(entry, (await self._configured_module(entry.module)).digest)
+                await self._submission.check(request)
+            except (WasmqError, OSError) as error:
+                raise ConfigError(f"periodic.{name}: {error}") from None
+            planned[name] = (Cron(entry.cron, entry.timezone), request, entry.catch_up)
+        return planned
+
+    async def _configured_module(self, module: str) -> Module:
+        """Return the module of a file, or of a digest."""
+        if is_digest(module):
+            await self.recall([module])
+            return self._library[module]
+        return await self.load(module)
+
     # What can be seen.
 
     @property
     def live(self) -> bool:
         """Whether jobs are being claimed."""
-        return self._tasks is not None and not self._stopped and self._dispatcher.claiming
+        return self._not_live() is None
 
     @property
     def ready(self) -> bool:
         """Whether jobs are taken and there is a worker to run them."""
-        return self.live and self._gate.open and self._pool.workers > 0
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the scheduler is not ready, and perhaps not live either, in one line; None when it is."""
+        problem = self._not_live()
+        if problem is None and self._pool.workers == 0:
+            return "no worker process is ready"
+        return problem
+
+    def _not_live(self) -> str | None:
+        if self._tasks is None or self._stopped:
+            return "the scheduler is stopping, or does not run"
+        # A store that has not answered for longer than it may take has not said that it is away.
+        silent = self._dispatcher.silent()
+        if silent > _SILENT + self.config.store.timeout:
+            return f"the store has not answered for {silent:.0f} seconds"
+        return self._dispatcher.problem
 
     # Stop.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
+    from wasmq.backoff import Backoff
     from wasmq.clock import Clock
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
@@ -96,6 +97,7 @@ class Settler:
         handles: dict[str, JobHandle],
         onlookers: Onlookers,
         max_attempts: int,
+        backoff: Backoff,
         engine: Callable[[], tuple[str, str]],
         cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
         work: Bell,
@@ -111,6 +113,7 @@ class Settler:
         self._handles = handles
         self._onlookers = onlookers
         self._max_attempts = max_attempts
+        self._backoff = backoff
         self._engine = engine
         self._cancel = cancel
         self._work = work
@@ -204,9 +207,9 @@ class Settler:
                 case Doubtful():
                     doubtful.append(item.job)
         if again:
-            await self._release(again, charged=True)
+            await self._retry(again)
         if unharmed:
-            await self._release(unharmed, charged=False)
+            await self._hand_back(unharmed)
         if ends:
             await self._record(ends)
         if wishes:
@@ -256,12 +259,25 @@ class Settler:
                 error=outcome.error,
             )
 
-    async def _release(self, jobs: list[Job], *, charged: bool) -> None:
+    async def _retry(self, jobs: list[Job]) -> None:
+        """Queue jobs again whose worker died, some time later: what killed it may have a moment to pass."""
+        for pause, group in self._backoff.spread(jobs).items():
+            for job in group:
+                self._gate.readmit(job.tenant, 1)
+                self._log.warning("job.again", job=job.id, attempt=job.attempt, after=round(pause, 3))
+            await self._release(group, charged=True, due=self._clock.wall() + pause)
+
+    async def _hand_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again that no worker has started."""
         for job in jobs:
             self._gate.readmit(job.tenant, 1)
-            self._log.warning("job.again" if charged else "job.returned", job=job.id, attempt=job.attempt)
-        self._onlookers.queued(jobs)
-        await self._insist(lambda: self._store.release(jobs, charged=charged, due=self._clock.wall()))
+            self._log.warning("job.returned", job=job.id, attempt=job.attempt)
+        await self._release(jobs, charged=False, due=self._clock.wall())
+
+    async def _release(self, jobs: list[Job], *, charged: bool, due: float) -> None:
+        if jobs:
+            self._onlookers.queued(jobs)
+            await self._insist(lambda: self._store.release(jobs, charged=charged, due=due))
 
     async def _clear_up(self, jobs: list[Job]) -> None:
         found = await self._insist(lambda: self._cancel([job.id for job in jobs], jobs))

@@ -81,8 +81,9 @@ class Accepted(NamedTuple):
 
 
 class Submission:
-    """Takes requests in. `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
+    """Takes requests in, within `limits`, which may be replaced.
 
+    `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
     `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
     """
 
@@ -104,7 +105,7 @@ class Submission:
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._library = library
         self._functions = functions
         self._store = store
@@ -138,6 +139,12 @@ class Submission:
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
+
+    async def check(self, request: Request) -> None:
+        """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
+        if self._store.durable:
+            await self._recall(request.digests())
+        self._prepare(request)
 
     async def handle(self, job_id: str) -> JobHandle | None:
         """Return the handle of a job that the store knows, or None."""
@@ -174,8 +181,8 @@ class Submission:
             granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
             admission.check_imports(module, links, self._functions, tenant, granted)
         args = admission.check_call(module, export, request.args)
-        caps = admission.check_limits(request.limits, self._limits)
-        program = check_program(request.program, caps.files, self._limits.max.input) if request.program else None
+        caps = admission.check_limits(request.limits, self.limits)
+        program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)

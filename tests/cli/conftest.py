@@ -44,12 +44,15 @@ def wasmq(environment):
 
 @pytest.fixture
 def spawn(environment):
-    """Start `wasmq` with these words; whatever still runs at the end of the test is killed."""
+    """Start `wasmq` with these words, and `env` added; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: object, **options: object) -> subprocess.Popen[str]:
+    def start(*words: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wasmq", *map(str, words)], env=environment, text=True, **{"cwd": ROOT, **options}
+            [sys.executable, "-m", "wasmq", *map(str, words)],
+            env=environment | (env or {}),
+            text=True,
+            **{"cwd": ROOT, **options},
         )
         started.append(process)
         return process

@@ -23,6 +23,7 @@ BY_STATUS = {
 BY_ERROR = {
     UsageError: 2,
     errors.ConfigError: 2,
+    errors.ResourceUnavailable: 69,
     errors.InvalidArguments: 2,
     errors.InvalidLimit: 2,
     errors.UnknownExport: 2,

@@ -61,7 +61,8 @@ class Scheduler:
     def __init__(self, **server):
         self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
         self.metrics = SimpleNamespace(render=lambda: b"wasmq_workers 2\n")
-        self.live = self.ready = True
+        self.live = True
+        self.problem = None
         self.failure = None
         self.requests = []
         self.waited = []

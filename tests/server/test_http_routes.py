@@ -75,14 +75,22 @@ async def test_a_tenant_needs_a_name_that_can_be_shown(client, name):
     assert (await client.put(f"/v1/tenants/{name}", json={})).status_code == 422
 
 
-@pytest.mark.parametrize(("path", "field"), [("/livez", "live"), ("/readyz", "ready")])
-async def test_health_follows_the_scheduler(client, scheduler, path, field):
-    """The probes are 200 while it is so and 503 when it is not."""
-    response = await client.get(path)
-    assert (response.status_code, response.json()) == (200, {field: True})
-    setattr(scheduler, field, False)
-    response = await client.get(path)
-    assert (response.status_code, response.json()) == (503, {field: False})
+async def test_health_follows_the_scheduler(client, scheduler):
+    """The probes are 200 while it is so and 503 with the reason when it is not; what is not ready may still be live."""
+
+    async def probes():
+        answers = [await client.get(path) for path in ("/livez", "/readyz")]
+        return [(answer.status_code, answer.json()) for answer in answers]
+
+    assert await probes() == [(200, {"live": True}), (200, {"ready": True})]
+    scheduler.problem = "no worker process is ready"
+    assert await probes() == [(200, {"live": True}), (503, {"ready": False, "reason": scheduler.problem})]
+    scheduler.live = False
+    scheduler.problem = "the store does not answer"
+    assert await probes() == [
+        (503, {"live": False, "reason": scheduler.problem}),
+        (503, {"ready": False, "reason": scheduler.problem}),
+    ]
 
 
 async def test_metrics_are_in_the_text_format(client):

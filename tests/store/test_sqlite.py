@@ -250,7 +250,7 @@ async def test_a_file_of_a_newer_wasmq(open_at, path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    assert "was written by a newer wasmq (schema 7, this one knows 1)" in await refusal(open_at, path)
+    assert "was written by a newer wasmq (schema 7, this one knows 2)" in await refusal(open_at, path)
 
 
 async def test_a_damaged_file(open_at, path):
@@ -320,7 +320,7 @@ async def test_an_older_file_is_brought_forward(open_at, path, monkeypatch):
         await store.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM added").fetchone() == (1,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 

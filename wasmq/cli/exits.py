@@ -11,10 +11,10 @@ from wasmq.errors import (
     InvalidModule,
     JobError,
     Refused,
+    ResourceUnavailable,
     StoreUnavailable,
     UnknownExport,
     UnknownJob,
-    Unreachable,
     UnsatisfiedImport,
     WasmqError,
 )
@@ -84,14 +84,14 @@ def exit_for_error(error: BaseException) -> int:
     match error:
         case JobError():
             return exit_for_outcome(error.outcome)
+        case ResourceUnavailable() | Unavailable() | Unreachable() | StoreUnavailable():
+            return Exit.UNAVAILABLE
         case UsageError() | InvalidArguments() | UnknownExport() | UnknownJob() | ConfigError():
             return Exit.USAGE
         case InvalidModule() | UnsatisfiedImport():
             return Exit.INVALID_MODULE
         case Unreadable():
             return Exit.NO_INPUT
-        case Unavailable() | Unreachable() | StoreUnavailable():
-            return Exit.UNAVAILABLE
         case Refused():
             return Exit.REFUSED
         case KeyboardInterrupt():

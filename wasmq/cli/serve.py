@@ -7,18 +7,24 @@ import signal
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
+import anyio.to_thread
 from cyclopts import Parameter
 
 from wasmq import logs
+from wasmq.bell import Bell
 from wasmq.cli.exits import Unavailable
 from wasmq.cli.options import ConfigFile, effective_config
 from wasmq.config import configured
+from wasmq.errors import WasmqError
 from wasmq.store.urls import FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anyio.abc import TaskStatus
 
     from wasmq.config import Config
+    from wasmq.scheduler import Scheduler
 
 __all__ = ["serve"]
 
@@ -39,51 +45,87 @@ def serve(
     ] = False,
 ) -> int:
     """Run the daemon until a signal ends it; the first drains it, the second ends the process."""
-    settings = effective_config(
-        config,
-        {
-            "scheduler.store": store,
-            "scheduler.workers": workers,
-            "server.host": host,
-            "server.port": port,
-            "logs.format": "json" if json else None,
-        },
-    )
+    flags = {
+        "scheduler.store": store,
+        "scheduler.workers": workers,
+        "server.host": host,
+        "server.port": port,
+        "logs.format": "json" if json else None,
+    }
+
+    def read() -> Config:
+        settings = effective_config(config, flags)
+        return configured(settings, {"scheduler.store": FILE}) if settings.scheduler.store is None else settings
+
+    settings = read()
     for package in ("httptools", "litestar", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
-    if settings.scheduler.store is None:
-        settings = configured(settings, {"scheduler.store": FILE})
     logs.configure(settings.logs.level, settings.logs.format)
     options = {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
-    anyio.run(_serve, settings, backend_options=options)
+    anyio.run(_serve, settings, read, backend_options=options)
     return 0
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, read: Callable[[], Config]) -> None:
+    """Run until a signal ends it; `read` reads the configuration anew."""
     from wasmq import server
     from wasmq.scheduler import Scheduler
+    from wasmq.server.notify import Notifier
 
     stopping = anyio.Event()
+    hang_up = Bell()
+    notifier = Notifier()
 
     async def watch(*, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP:
+                    hang_up.ring()
+                    continue
                 if stopping.is_set():
                     _log.warning("daemon.forced", signal=number.name)
                     # Die of the signal itself, as who sent it expects; the workers end when their channel does.
                     signal.signal(number, signal.SIG_DFL)
                     signal.raise_signal(number)
-                _log.info("daemon.stopping", signal=number.name, grace=config.scheduler.grace)
+                _log.info("daemon.stopping", signal=number.name, grace=scheduler.config.scheduler.grace)
+                notifier.stopping()
                 stopping.set()
 
+    async def reload() -> None:
+        while True:
+            await hang_up.wait()
+            notifier.reloading()
+            await _reload(scheduler, read)
+            notifier.ready()
+
+    def ready(host: str, port: int) -> None:
+        _announce(host, port)
+        notifier.ready()
+        tasks.start_soon(reload)
+        tasks.start_soon(notifier.watch, lambda: scheduler.live)
+
+    scheduler = Scheduler(config=config)
     async with anyio.create_task_group() as tasks:
         await tasks.start(watch)
-        async with Scheduler(config=config) as scheduler:
-            await server.serve(scheduler, ready=_announce, stopping=stopping)
+        async with scheduler:
+            await server.serve(scheduler, ready=ready, stopping=stopping)
         tasks.cancel_scope.cancel()
     _log.info("daemon.stopped")
+
+
+async def _reload(scheduler: Scheduler, read: Callable[[], Config]) -> None:
+    """Take over what can change of the configuration as it is now; a configuration that is wrong changes nothing."""
+    try:
+        news = await scheduler.reload(await anyio.to_thread.run_sync(read))
+    except WasmqError as error:
+        _log.error("config.refused", error=str(error))
+        return
+    logs.configure(news.config.logs.level, news.config.logs.format)
+    if news.restart:
+        _log.warning("config.needs_restart", keys=list(news.restart))
+    _log.info("config.reloaded", changed=list(news.changed))
 
 
 def _announce(host: str, port: int) -> None:

@@ -15,16 +15,15 @@ _TEXT_FORMAT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 @get("/livez")
 async def livez(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Say whether the loops run and claim jobs: 200, or 503 when a restart is wanted."""
-    live = context_of(request.app).scheduler.live
-    return json_response({"live": live}, 200 if live else 503)
+    """Say whether the loops run and claim jobs: 200, or 503 with the reason, such as a store that is away."""
+    scheduler = context_of(request.app).scheduler
+    return _answer("live", None if scheduler.live else scheduler.problem)
 
 
 @get("/readyz")
 async def readyz(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Say whether jobs sent now will run: 200, or 503 when they should be sent elsewhere."""
-    ready = context_of(request.app).scheduler.ready
-    return json_response({"ready": ready}, 200 if ready else 503)
+    """Say whether jobs sent now will run: 200, or 503 with the reason when they should be sent elsewhere."""
+    return _answer("ready", context_of(request.app).scheduler.problem)
 
 
 @get("/metrics")
@@ -33,6 +32,10 @@ async def metrics(request: Request[Any, Any, Any]) -> ASGIApp:
     caller_of(request, "administer")
     body = context_of(request.app).scheduler.metrics.render()
     return Reply(body, media=_TEXT_FORMAT)
+
+
+def _answer(field: str, problem: str | None) -> ASGIApp:
+    return json_response({field: True}) if problem is None else json_response({field: False, "reason": problem}, 503)
 
 
 routes: Final = (livez, readyz, metrics)

@@ -261,14 +261,17 @@ _PROBLEMS: Final = {
 
 
 def _probe(name: str, field: str, summary: str) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {field: {"type": "boolean"}}, "required": [field]}
-    content = {_JSON: {"schema": schema}}
+    def content(*others: str) -> dict[str, Any]:
+        properties = {field: {"type": "boolean"}} | {other: {"type": "string"} for other in others}
+        schema = {"type": "object", "properties": properties, "required": list(properties)}
+        return {_JSON: {"schema": schema}}
+
     return {
         "operationId": name,
         "summary": summary,
         "responses": {
-            "200": {"description": "Yes.", "content": content},
-            "503": {"description": "No.", "content": content},
+            "200": {"description": "Yes.", "content": content()},
+            "503": {"description": "No, and why.", "content": content("reason")},
         },
     }
 

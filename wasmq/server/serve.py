@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import uvicorn
 
-from wasmq.errors import ConfigError
+from wasmq.errors import ConfigError, ResourceUnavailable
 from wasmq.server.app import build_app
 from wasmq.server.context import context_of
 from wasmq.server.wire import Protocol
@@ -130,7 +130,8 @@ async def _listen(host: str, port: int, *, anywhere: bool) -> list[socket.socket
     except OSError as error:
         for each in sockets:
             each.close()
-        raise ConfigError(_why_not(host, port, error)) from None
+        kind = ResourceUnavailable if error.errno == errno.EADDRINUSE else ConfigError
+        raise kind(_why_not(host, port, error)) from None
     return sockets
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from wasmq.errors import KeyConflict, StoreUnavailable
 from wasmq.job import Job, State
-from wasmq.store.operations import Cancel, Claim, Finish, NextDue, Operation, Put, Release
+from wasmq.store.operations import Cancel, Claim, Finish, NextDue, NoteFired, Operation, Put, Release
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Entry, Queue
 from wasmq.store.records import LARGE, decode_job
@@ -76,7 +76,12 @@ class Books:
         self._new: list[_Live] = []
         self._changed: dict[int, _Before] = {}
         self._ends: list[_End] = []
+        self._fired: list[tuple[str, float]] = []
         self._pruned = False
+
+    def configure(self, config: StoreConfig) -> None:
+        """Take another length and age of the history. From any thread: the next batch or idle tick sees it."""
+        self._config = config
 
     def recover(self) -> tuple[list[Job], list[Job]]:
         """Read what is unfinished, and return the queued jobs and those that somebody left running."""
@@ -130,7 +135,7 @@ class Books:
             ended_at = max([op.now for op in operations if isinstance(op, Finish | Cancel)], default=None)
             slack = min(self._config.history // _SLACK, _STEP)
             self._pruned = ended_at is not None and self._overdue(ended_at, slack=slack)
-            if self._new or self._changed or self._pruned:
+            if self._new or self._changed or self._fired or self._pruned:
                 self._write(ended_at)
         except BaseException:
             self._roll_back()
@@ -169,7 +174,7 @@ class Books:
         self._clear()
 
     def _clear(self) -> None:
-        self._new, self._changed, self._ends, self._pruned = [], {}, [], False
+        self._new, self._changed, self._ends, self._fired, self._pruned = [], {}, [], [], False
 
     def _enter(self, entry: _Live, now: float) -> None:
         job = entry.job
@@ -215,6 +220,9 @@ class Books:
                 return self._cancel(operation)
             case NextDue():
                 return self.queue.next_due(operation.now)
+            case NoteFired():
+                self._fired.append((operation.name, operation.at))
+                return None
         assert_never(operation)
 
     def _put(self, put: Put, earlier: dict[tuple[str, str], Job]) -> list[Job]:
@@ -334,6 +342,12 @@ class Books:
             )
         if self._ends:
             self._write_ends()
+        if self._fired:
+            connection.executemany(
+                "INSERT INTO periodic (name, fired) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET fired = max(fired, excluded.fired)",
+                self._fired,
+            )
         if self._pruned and now is not None:
             self._prune(now, _STEP + 2 * len(self._ends))
         connection.execute("COMMIT")

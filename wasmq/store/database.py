@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import anyio
 import asyncpg
 
-from wasmq.errors import ConfigError, StoreUnavailable
+from wasmq.errors import ConfigError, ResourceUnavailable, StoreUnavailable
 from wasmq.logs import get_logger
 from wasmq.store.scripts import migrations
 
@@ -193,6 +193,7 @@ class Database:
                 await connection.execute("UPDATE wasmq_schema SET version = $1", len(scripts))
 
     def _refuse(self, error: BaseException) -> NoReturn:
+        kind: type[ConfigError] = ConfigError
         match error:
             case asyncpg.InvalidAuthorizationSpecificationError():
                 why = f"the user is refused ({_line(error)}); correct the user or the password (URL or PGPASSWORD)"
@@ -203,13 +204,14 @@ class Database:
             case asyncpg.ReadOnlySQLTransactionError():
                 why = "the server only takes reads (a standby?); name the primary"
             case asyncpg.PostgresConnectionError() | asyncpg.CannotConnectNowError() | OSError() | TimeoutError():
+                kind = ResourceUnavailable
                 why = f"no PostgreSQL server answers there ({_line(error)}); start it, or correct the URL"
             case ValueError():
                 # What it says may have a piece of the URL in it, password and all.
                 why = "its URL cannot be read; write postgresql://user@host:port/database"
             case _:
                 why = f"it cannot be used ({_line(error)})"
-        raise ConfigError(f"scheduler.store: {self.place}: {why}") from None
+        raise kind(f"scheduler.store: {self.place}: {why}") from None
 
 
 def place_of(url: str) -> str:

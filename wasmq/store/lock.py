@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from wasmq.errors import ConfigError
+from wasmq.errors import ConfigError, ResourceUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ class OwnerLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(f"scheduler.store: {self._path}: {error.strerror}") from None
+            raise ConfigError(f"scheduler.store: {owned}: its lock {self._path.name}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -36,7 +36,7 @@ class OwnerLock:
             os.close(descriptor)
             if not isinstance(error, BlockingIOError):
                 raise ConfigError(f"scheduler.store: {self._path}: {error.strerror}") from None
-            raise ConfigError(
+            raise ResourceUnavailable(
                 f"scheduler.store: {owned} is in use by process {owner or 'unknown'}; one daemon owns a file, "
                 "others reach its jobs over HTTP"
             ) from None

@@ -42,6 +42,7 @@ class MemoryStore:
         self._queue: Queue[_Known] = Queue()
         self._history: OrderedDict[str, _Known] = OrderedDict()
         self._sequence = 0
+        self._fired: dict[str, float] = {}
 
     async def open(self) -> list[Job]:
         """Nothing to do, and nothing there."""
@@ -49,6 +50,10 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing to do."""
+
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
 
     async def orphans(self, now: float) -> list[Job]:
         """Nobody else can have left anything here."""
@@ -150,6 +155,14 @@ class MemoryStore:
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`."""
         return self._queue.next_due(now)
+
+    async def fired(self, name: str) -> float | None:
+        """See `Store.fired`."""
+        return self._fired.get(name)
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """See `Store.note_fired`."""
+        self._fired[name] = max(at, self._fired.get(name, at))
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""

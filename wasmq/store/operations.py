@@ -82,4 +82,12 @@ class NextDue(msgspec.Struct, frozen=True, gc=False):
     rows: int = 0
 
 
-Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | NextDue
+class NoteFired(msgspec.Struct, frozen=True, gc=False):
+    """A periodic schedule that has fired, and when."""
+
+    name: str
+    at: float
+    rows: int = 1
+
+
+Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | NextDue | NoteFired

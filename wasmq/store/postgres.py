@@ -113,6 +113,10 @@ class PostgresStore:
                 self._log.warning("store.lease_left", store=self._database.place, error=str(error))
         await self._database.close()
 
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
+
     def loops(self) -> Sequence[Loop]:
         """See `Store.loops`."""
         return (self._lease, self._putting, self._hints, self._listener)
@@ -262,6 +266,15 @@ class PostgresStore:
         """See `Store.next_due`. What others delay is noticed by the next `tend`."""
         await self._wake(now)
         return self._first_due
+
+    async def fired(self, name: str) -> float | None:
+        """See `Store.fired`."""
+        rows = await self._database.fetch(self._sql["fired"], name)
+        return rows[0]["fired"] if rows else None
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """See `Store.note_fired`."""
+        await self._database.execute(self._sql["note_fired"], name, at)
 
     async def look(self, virtual: float) -> Glance:
         """See `SharedStore.look`; what waits is as of the last `tend`."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from wasmq.bell import Bell
+    from wasmq.config import StoreConfig
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -112,12 +113,16 @@ class Store(Protocol):
     async def open(self) -> list[Job]:
         """Get ready, and return the queued jobs that are there already for this process alone to start.
 
-        Raises `ConfigError` when the store is not to be had.
+        Raises `ConfigError` when the store is not to be had, `ResourceUnavailable` when it may be later.
         """
         ...
 
     async def close(self) -> None:
         """Let go; what was put is kept if the store is durable."""
+        ...
+
+    def configure(self, config: StoreConfig) -> None:
+        """Take another length and age of the history from now on; the rest of `config` counts only at the start."""
         ...
 
     async def orphans(self, now: float) -> list[Job]:
@@ -160,6 +165,14 @@ class Store(Protocol):
 
     async def next_due(self, now: float) -> float | None:
         """Return when the next delayed job becomes due, or None when none waits for its time."""
+        ...
+
+    async def fired(self, name: str) -> float | None:
+        """Return when a periodic schedule last fired, in seconds since 1970; None when nothing is known of it."""
+        ...
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """Note when a periodic schedule fired; an earlier time than the one that is known changes nothing."""
         ...
 
     def counts(self) -> dict[str, int]:

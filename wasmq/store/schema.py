@@ -72,12 +72,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, versions: Sequence[str]
     connection.execute(f"PRAGMA cache_size = -{_CACHE}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
-    connection.execute("BEGIN IMMEDIATE")  # a file that cannot be written shows here at the latest
+    connection.execute("BEGIN IMMEDIATE")
     try:
         for number in range(version, len(versions)):
             for statement in _statements(versions[number]):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
+        # Written even when it stays as it is: a file that is read-only shows with its first write, not before.
+        connection.execute(f"PRAGMA user_version = {len(versions)}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

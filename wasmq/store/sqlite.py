@@ -17,7 +17,7 @@ import anyio.to_thread
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.store.books import Books
 from wasmq.store.lock import OwnerLock
-from wasmq.store.operations import Cancel, Claim, Finish, NextDue, Put, Release
+from wasmq.store.operations import Cancel, Claim, Finish, NextDue, NoteFired, Put, Release
 from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
@@ -68,6 +68,12 @@ class SQLiteStore:
             self._opened = False
             await anyio.to_thread.run_sync(self._close)
 
+    def configure(self, config: StoreConfig) -> None:
+        """See `Store.configure`."""
+        self._config = config
+        if self._opened:
+            self._books.configure(config)
+
     async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`."""
         orphans, self._orphans = self._orphans, []
@@ -112,6 +118,16 @@ class SQLiteStore:
             return due
         found: float | None = await self._do(NextDue(now))
         return found
+
+    async def fired(self, name: str) -> float | None:
+        """See `Store.fired`."""
+        query = "SELECT fired FROM periodic WHERE name = ?"
+        rows = await self._read(lambda: self._reader.execute(query, (name,)).fetchall())
+        return rows[0][0] if rows else None
+
+    async def note_fired(self, name: str, at: float) -> None:
+        """See `Store.note_fired`."""
+        await self._do(NoteFired(name, at))
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""

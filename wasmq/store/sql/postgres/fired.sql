@@ -1,0 +1,1 @@
+SELECT fired FROM wasmq_periodic WHERE name = $1
