@@ -42,6 +42,11 @@ BY_ERROR = {
     errors.KeyConflict: 77,
     errors.SchedulerClosed: 77,
     errors.UnknownModule: 77,
+    errors.Unreachable: 69,
+    errors.Unauthenticated: 77,
+    errors.Forbidden: 77,
+    errors.NotLost: 77,
+    errors.CursorGone: 70,
 }
 
 

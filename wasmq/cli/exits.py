@@ -15,6 +15,7 @@ from wasmq.errors import (
     StoreUnavailable,
     UnknownExport,
     UnknownJob,
+    Unreachable,
     UnsatisfiedImport,
     WasmqError,
 )
