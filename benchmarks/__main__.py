@@ -18,6 +18,7 @@ NAMES = (
     "worker",
     "scheduler",
     "durable",
+    "queues",
     "neighbours",
     "real_neighbours",
     "wasi",
