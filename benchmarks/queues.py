@@ -223,9 +223,9 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
         (
             "Durable: SQLite WAL with `synchronous=FULL`; PostgreSQL "
             f"{_version('postgres', binaries)} with `fsync` and `synchronous_commit` on; Redis "
-            f"{_version('redis-server', None)} with `appendonly yes` and `appendfsync always`. taskiq uses streams with "
-            "acknowledgements and a Redis result backend; pgqueuer its durable tables, and records that a job ended, "
-            "not its result. arq and taskiq poll every 20 ms instead of every 500 and 200."
+            f"{_version('redis-server', None)} with `appendonly yes` and `appendfsync always`. taskiq uses streams "
+            "with acknowledgements and a Redis result backend; pgqueuer its durable tables, and records that a job "
+            "ended, not its result. arq and taskiq poll every 20 ms instead of every 500 and 200."
         ),
     ]
     return rows, notes
