@@ -19,6 +19,7 @@ NAMES = (
     "scheduler",
     "durable",
     "queues",
+    "idle",
     "neighbours",
     "real_neighbours",
     "wasi",

@@ -35,7 +35,7 @@ async def measure(url: str) -> None:
     queries = Queries(AsyncpgPoolDriver(await asyncpg.create_pool(url, min_size=8, max_size=8)))
     async with CompletionWatcher(watching, queries=Queries(watching)) as watcher:
 
-        async def call(a: int, b: int) -> int:
+        async def call(a: int, b: int, _callers: int) -> int:
             [job] = await queries.enqueue("multiply", json.dumps([a, b]).encode())
             if await watcher.wait_for(job) != "successful":
                 raise RuntimeError("a job failed")

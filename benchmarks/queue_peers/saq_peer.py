@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import Any
 
-from load import CALLERS, load
+from load import CALLERS, load, often
 from saq import Queue, Worker
 
 
@@ -21,11 +21,8 @@ async def main(role: str, url: str) -> None:
         await Worker(queue, [multiply], concurrency=CALLERS).start()
     else:
 
-        async def call(a: int, b: int) -> int:
-            job = await queue.enqueue("multiply", a=a, b=b)
-            # Woken by a message; `apply` asks twice a second.
-            await job.refresh(until_complete=30.0)
-            return job.result
+        async def call(a: int, b: int, callers: int) -> int:
+            return await queue.apply("multiply", poll_interval=often(callers), a=a, b=b)
 
         await load(call)
         await queue.disconnect()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from load import CALLERS, load
+from load import CALLERS, load, often
 from taskiq.api import run_receiver_task
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
-
-POLL = 0.02  # seconds, instead of 0.2: callers ask again and again
 
 role, url = sys.argv[1:]
 broker = RedisStreamBroker(url, consumer_id="0").with_result_backend(RedisAsyncResultBackend(url))
@@ -20,9 +18,9 @@ async def multiply(a: int, b: int) -> int:
     return a * b
 
 
-async def call(a: int, b: int) -> int:
+async def call(a: int, b: int, callers: int) -> int:
     task = await multiply.kiq(a, b)
-    return (await task.wait_result(check_interval=POLL)).return_value
+    return (await task.wait_result(check_interval=often(callers))).return_value
 
 
 async def main() -> None:

@@ -17,7 +17,7 @@ async def main(url: str) -> None:
     async with wasmq.Scheduler(workers=1, store=url) as scheduler:
         mul = await scheduler.load(MUL)
 
-        async def call(a: int, b: int) -> int:
+        async def call(a: int, b: int, _callers: int) -> int:
             return (await scheduler.run(mul, "mul", a, b)).value
 
         await load(call)
