@@ -55,7 +55,7 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
         program = "import asyncio, benchmarks.idle as b; asyncio.run(b.daemon())"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True)
         sizes = json.loads(done.stdout)
-        all_sizes.append([round(size / 1e6, 1) for size in sizes])
+        all_sizes.append(", ".join(f"{size / 1e6:.1f}" for size in sizes))
         first.append(sizes[1])
         last.append(sizes[-1])
     row = Row(
@@ -66,7 +66,7 @@ def measure(rounds: int) -> tuple[list[Row], list[str]]:
         peer_is=f"after {STEP:,}".replace(",", " "),
         target_ratio=1 / FLAT,
     )
-    return [row], [f"Before the first job, and after each {STEP} of them, in MB: {all_sizes}."]
+    return [row], [f"Resident MB before the first job and after each {STEP} more: {' | '.join(all_sizes)}."]
 
 
 def _resident() -> int:

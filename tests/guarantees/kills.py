@@ -338,7 +338,7 @@ def judge(journal: list[dict[str, Any]], found: dict[str, list[Found]], fuel: di
         if job_id in seen:
             told_then = (seen[job_id]["status"], seen[job_id]["fuel_used"], seen[job_id]["attempts"])
             assert told_then == (outcome.status, outcome.fuel_used, outcome.attempts), f"job {job_id} changed"
-    assert spent == expected
+    assert spent == expected, "the bills differ from what the jobs cost"
 
 
 def _do(*command: str) -> None:

@@ -14,9 +14,11 @@ from collections import Counter
 import msgspec
 import pytest
 from conftest import GUESTS
-from kills import Clients, Daemon, Network, Server, alive, in_postgres, in_sqlite, judge, until
+from kills import Clients, Daemon, Found, Network, Server, alive, in_postgres, in_sqlite, judge, until
 from kills_client import SIZES
 from postgres import execute, missing, server_binaries
+
+import wasmq
 
 pytest.importorskip("litestar")
 
@@ -204,3 +206,38 @@ def test_nothing_accepted_is_lost_on_a_server(tmp_path, seed, server, network, k
     finally:
         battle.end()
     battle.check(journal, in_postgres(server))
+
+
+def ended(status="succeeded", fuel=7, attempts=1):
+    """A row of a job that has ended."""
+    outcome = wasmq.Outcome(status=status, fuel_used=fuel, attempts=attempts)
+    return Found("t", status, attempts, outcome)
+
+
+TOLD = {"key": "k", "id": "1", "size": 0, "tenant": "t"}
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        ({}, "missing"),
+        ({"1": [ended()], "2": [ended()]}, "nobody submitted"),
+        ({"1": [ended(), ended()]}, "recorded 2 times"),
+        ({"1": [Found("t", "running", 1, None)]}, "is running"),
+        ({"1": [ended(attempts=ATTEMPTS + 1)]}, "started 4 times"),
+        ({"1": [ended("lost", 0, attempts=ATTEMPTS - 1)]}, "lost"),
+        ({"1": [ended(fuel=8)]}, "bills"),
+    ],
+)
+def test_the_judge_sees_what_is_wrong(found, complaint):
+    """A job that is missing, doubled, unfinished, started too often, given up too early or billed wrongly is found."""
+    judge([TOLD], {"1": [ended()]}, {0: 7}, ATTEMPTS)
+    with pytest.raises(AssertionError, match=complaint):
+        judge([TOLD], found, {0: 7}, ATTEMPTS)
+
+
+def test_the_judge_sees_an_outcome_that_changed():
+    """What a client has seen is what the tables say in the end."""
+    seen = {"seen": "1", "outcome": {"status": "succeeded", "fuel_used": 6, "attempts": 1}}
+    with pytest.raises(AssertionError, match="job 1 changed"):
+        judge([TOLD, seen], {"1": [ended()]}, {0: 7}, ATTEMPTS)
