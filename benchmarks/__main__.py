@@ -18,6 +18,8 @@ NAMES = (
     "worker",
     "scheduler",
     "durable",
+    "queues",
+    "idle",
     "neighbours",
     "real_neighbours",
     "wasi",

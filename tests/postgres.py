@@ -44,8 +44,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.directory} -c max_connections=60"
-        self._do("pg_ctl", "-D", self._data, "-l", self.directory / "log", "-o", options, "-w", "start")
+        self._do("pg_ctl", "-D", self._data, "-l", self.directory / "log", "-o", self._options(), "-w", "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: "fast" cuts every connection, "immediate" is as if it had crashed."""
@@ -58,24 +57,33 @@ class Cluster:
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _options(self) -> str:
+        return f"-c listen_addresses='' -c unix_socket_directories={self.directory} -c max_connections=60"
+
+    def _prefix(self) -> list[str]:
+        """Return what stands before each command: a wrapper that gives rights up itself, or nothing."""
+        return []
+
     def _do(self, program: str, *arguments: object) -> None:
         # Not into a pipe: the server would keep it open.
+        prefix = self._prefix()
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
-                [self._binaries / program, *map(str, arguments)],
+                [*prefix, self._binaries / program, *map(str, arguments)],
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 timeout=_FAST,
                 check=False,
-                **self._user,
+                **({} if prefix else self._user),
             )
             output.seek(0)
             assert done.returncode == 0, f"{program}: {output.read().decode()}"
 
 
-def _binaries() -> Path | None:
+def server_binaries() -> Path | None:
+    """Return where this machine has a server's programs, None where it has none."""
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
@@ -86,7 +94,7 @@ def _binaries() -> Path | None:
 @functools.cache
 def private_cluster() -> Cluster:
     """The private server of this run, started at the first call. Without binaries the test is skipped, in CI fails."""
-    binaries = _binaries()
+    binaries = server_binaries()
     if binaries is None:
         missing("no initdb on the path or under /usr/lib/postgresql")
     cluster = Cluster(binaries)

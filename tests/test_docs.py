@@ -210,3 +210,16 @@ def test_files_that_are_named_exist(page: Path) -> None:
     tops = "benchmarks|config|docs|examples|requirements|tests|tools|wasmq|workers"
     named = re.findall(rf"`((?:{tops})/[\w./-]*)(?:::\w+)?`", prose(page))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_guarantee_has_its_test() -> None:
+    """Each row of docs/guarantees.md names a file of tests, and each test that a row names is in its file."""
+    rows = re.findall(r"^\| (?!\||-)[^|]+\|.+\|$", (ROOT / "docs" / "guarantees.md").read_text("utf-8"), re.MULTILINE)
+    assert len([row for row in rows if re.match(r"\| \d+\.", row)]) == 10, "one for each promise"
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row.rsplit("|", 2)[1])
+        assert named, row
+        for file, test in named:
+            functions = re.findall(r"^(?:async )?def (test_\w+)", (ROOT / file).read_text("utf-8"), re.MULTILINE)
+            assert functions, file
+            assert not test or test in functions, f"{file}::{test}"
