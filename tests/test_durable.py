@@ -9,13 +9,17 @@ import pytest
 from watching import ENDLESS, running, sample, until, until_running
 
 import wasmq
-from wasmq.config import Config, ModulesConfig
+from wasmq.config import Config, HostConfig, HostFunctionConfig, ModulesConfig
 from wasmq.errors import ConfigError, StoreUnavailable, UnknownModule
 from wasmq.store.operations import Put
 
 SPIN = """(module
   (func (export "spin") (loop $again (br $again)))
   (func (export "mul") (param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1))))"""
+
+MUL_OF = """(module
+  (import "env" "mul" (func $mul (param i32 i32) (result i32)))
+  (func (export "mul") (param i32 i32) (result i32) (call $mul (local.get 0) (local.get 1))))"""
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def resume(make_scheduler, url):
 
     @asynccontextmanager
     async def start(**options):
-        async with running(make_scheduler, store=url, config=Config(), **options) as scheduler:
+        async with running(make_scheduler, **{"store": url, "config": Config(), **options}) as scheduler:
             yield scheduler
 
     return start
@@ -97,6 +101,46 @@ async def test_a_job_whose_module_is_gone_is_lost(resume, guests, tmp_path):
         assert outcome.status == "lost"
         assert outcome.error.startswith(f"lost: its module cannot be had any more: module {gone.digest} is not in ")
         assert (await scheduler.wait(kept.id)).outcome.value == 8
+
+
+async def test_linked_jobs_run_at_the_next_start(resume):
+    """With all of their modules fetched, those that a linked one needs included, and compiled to be linked."""
+    async with resume(grace=0.0) as scheduler:
+        inner = await scheduler.load(SPIN)
+        outer = await scheduler.load(MUL_OF.replace("env", "inner"))
+        user = await scheduler.load(MUL_OF.replace("env", "outer"))
+        link = {"inner": inner, "outer": outer}
+        held = [await scheduler.submit(user, "mul", number, 7, delay=0.3, link=link) for number in range(5)]
+    async with resume() as scheduler:
+        assert scheduler.modules() == []
+        records = [await scheduler.wait(handle.id) for handle in held]
+        assert [record.outcome.value for record in records] == [number * 7 for number in range(5)]
+        digests = {name: module.digest for name, module in link.items()}
+        assert (await scheduler.run(user.digest, "mul", 2, 4, link=digests)).value == 8
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_job_whose_host_function_is_gone_is_lost(resume, linked):
+    """One line says which one, before a worker sees the job; with the function offered again the next job runs."""
+    mul = HostFunctionConfig(path="operator:mul", params=("i32", "i32"), results=("i32",), tenants=("*",))
+    offered = Config(host=HostConfig(functions={"env.mul": mul}))
+    async with resume(grace=0.0, config=offered) as scheduler:
+        module = await scheduler.load(MUL_OF)
+        main, link = module, {}
+        if linked:
+            main, link = await scheduler.load(MUL_OF.replace("env", "inner")), {"inner": module}
+        job = await scheduler.submit(main, "mul", 2, 4, delay=0.2, link=link)
+    async with resume() as scheduler:
+        outcome = (await scheduler.wait(job.id)).outcome
+        assert outcome.status == "lost"
+        assert outcome.error == (
+            f"lost: module {module.digest[:12]}: nobody offers the import env.mul "
+            "(func (param i32 i32) (result i32)); "
+            "offer every host function that waiting jobs import before the scheduler starts"
+        )
+        assert (outcome.worker, outcome.attempts) == (None, 1)
+    async with resume(config=offered) as scheduler:
+        assert (await scheduler.run(main.digest, "mul", 2, 4, link=link)).value == 8
 
 
 async def test_a_module_is_compiled_again_from_its_bytes(resume, tmp_path):

@@ -9,6 +9,7 @@ import anyio
 from wasmq.absent import Absent
 from wasmq.errors import StoreUnavailable
 from wasmq.logs import get_logger
+from wasmq.offers import Offers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wasmq.clock import Clock
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
+    from wasmq.host import HostFunctions
     from wasmq.job import Job
     from wasmq.modules import Library
     from wasmq.pool.crew import Crew
@@ -43,6 +45,7 @@ class Dispatcher:
         clock: Clock,
         work: Bell,
         library: Library,
+        functions: HostFunctions,
         tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
         lose: Callable[[Sequence[Job], str], None],
@@ -56,7 +59,7 @@ class Dispatcher:
         self._clock = clock
         self._work = work
         self._hand_back = hand_back
-        self._absent = Absent(library, tasks, self._send, lose)
+        self._absent = Absent(library, tasks, Offers(library, functions).obstacle, self._send, lose)
         self.done = anyio.Event()
         self._stopping = False
         self._log = get_logger()

@@ -178,6 +178,7 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
             library=self._library,
+            functions=self._functions,
             tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
             lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),

@@ -67,8 +67,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
+        if not self.link:
+            return {self.module}
         linked = self.link.values() if isinstance(self.link, Mapping) else ()
-        return {self.module, *[value for value in linked if isinstance(value, str)]}
+        digests = [value.digest if isinstance(value, Module) else value for value in linked]
+        return {self.module, *[digest for digest in digests if isinstance(digest, str)]}
 
 
 class Submission:
