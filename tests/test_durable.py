@@ -119,6 +119,35 @@ async def test_linked_jobs_run_at_the_next_start(resume):
         assert (await scheduler.run(user.digest, "mul", 2, 4, link=digests)).value == 8
 
 
+async def test_more_modules_than_may_be_loaded_lose_no_job(resume, tmp_path):
+    """Those in use stay, the others make room, and workers forget them too; submitting brings them back."""
+    answers = [f'(module (func (export "f") (result i32) (i32.const {number})))' for number in range(12)]
+    caller = '(module (import "inner" "f" (func $f (result i32))) (func (export "f") (result i32) (call $f)))'
+    async with resume(grace=0.0) as scheduler:
+        spin, outer = await scheduler.load(SPIN), await scheduler.load(caller)
+        hog = await scheduler.submit(spin, "spin", limits=ENDLESS, delay=0.1)
+        modules = [await scheduler.load(answer) for answer in answers]
+        plain = [await scheduler.submit(module, "f", delay=0.2) for module in modules]
+        linked = [await scheduler.submit(outer, "f", delay=0.2, link={"inner": module}) for module in modules]
+    few = Config(modules=ModulesConfig(directory=str(tmp_path / "jobs.db-modules"), max_loaded=2))
+    async with resume(config=few, workers=1) as scheduler:
+        for handles in (plain, linked):
+            for number, handle in enumerate(handles):
+                assert (await scheduler.wait(handle.id)).outcome.value == number
+        # By what comes back in a batch of more than may be loaded, too.
+        requests = [wasmq.Request(module=outer.digest, export="f", link={"inner": module}) for module in modules]
+        handles = await scheduler.submit_many(requests)
+        assert [(await handle).value for handle in handles] == list(range(12))
+        assert (await scheduler.run(modules[0], "f")).value == 0
+        assert spin.digest in {module.digest for module in scheduler.modules()}
+        assert len(scheduler.modules()) <= 4
+        # A worker keeps what is loaded, and what was since it was told last.
+        (worker,) = scheduler._pool._workers.values()
+        assert len(worker.mapped) <= 12
+        assert await scheduler.cancel(hog.id)
+        assert (await scheduler.wait(hog.id)).outcome.status == "cancelled"
+
+
 @pytest.mark.parametrize("linked", [False, True])
 async def test_a_job_whose_host_function_is_gone_is_lost(resume, linked):
     """One line says which one, before a worker sees the job; with the function offered again the next job runs."""

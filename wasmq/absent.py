@@ -12,7 +12,7 @@ import anyio
 from wasmq.errors import StoreUnavailable, WasmqError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -45,6 +45,11 @@ class Absent:
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs that wait."""
+        for jobs in self._waiting.values():
+            yield from jobs
 
     def sort_out(self, jobs: Sequence[Job]) -> list[Job]:
         """Keep the jobs of which a module must be fetched first, and return those of the others that can run."""

@@ -12,7 +12,7 @@ from wasmq.logs import get_logger
 from wasmq.offers import Offers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -89,6 +89,10 @@ class Dispatcher:
         self._work.ring()
         await self.done.wait()
         self._hand_back(self._absent.drop())
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs that wait for their module."""
+        return self._absent.jobs()
 
     def drop(self, ids: Collection[str]) -> list[Job]:
         """Strike off those of the jobs that wait for their module, and return them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
@@ -132,7 +133,15 @@ class Scheduler:
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
         queued = await self._store.open()
-        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks, self._store)
+        self._library = Library(
+            self._modules_config(),
+            settings.engine,
+            self.metrics,
+            tasks,
+            self._store,
+            in_use=self._modules_in_use,
+            forgotten=self._forget_module,
+        )
         if self._store.durable:
             await self._library.open()
         self._pool = Pool(
@@ -247,6 +256,15 @@ class Scheduler:
         for job in queued:
             self._gate.readmit(job.tenant, 1)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    def _modules_in_use(self) -> set[str]:
+        """Return the modules of all jobs that have been started and are not settled."""
+        started = chain(self._pool.jobs(), self._dispatcher.jobs(), self._settler.jobs())
+        return {digest for job in started for digest in job.call.modules()}
+
+    def _forget_module(self, digest: str) -> None:
+        self._pool.forget(digest)
+        self._functions.forget(digest)
 
     # Offer, load and submit.
 

@@ -17,7 +17,7 @@ from wasmq.store import Finished
 from wasmq_worker.protocol import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -117,6 +117,7 @@ class Settler:
         self._news: list[News] = []
         self._unwanted: set[str] = set()
         self._repaired: dict[str, int] = {}
+        self._mending: dict[str, Job] = {}
         self._repairs = anyio.Lock()
         self._log = get_logger()
         self._done = anyio.Event()
@@ -129,6 +130,13 @@ class Settler:
     def unwanted(self, ids: Iterable[str]) -> None:
         """Note that running jobs are being cancelled: should their worker die first, they do not run again."""
         self._unwanted.update(ids)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs whose modules it still needs: news not yet settled, and jobs that wait for a repair."""
+        for item in self._news:
+            if isinstance(item, Ran | HandedBack):
+                yield item.job
+        yield from self._mending.values()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Settle until stopped, and then what there is."""
@@ -191,6 +199,7 @@ class Settler:
                         ends.append((item.job, self._without_run(item.job, "lost", self._epitaph(item))))
                 case HandedBack() if item.unmappable is not None and not self.stopping:
                     # Compiling takes its time, in which others want their outcomes.
+                    self._mending[item.job.id] = item.job
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
@@ -294,6 +303,7 @@ class Settler:
             # Otherwise another job that came back with it has had it compiled again.
             if back.module is not None and self._library.knows(back.module):
                 problem = await self._compile_again(back.module, reason)
+        del self._mending[back.job.id]
         self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
 
     async def _compile_again(self, module: Module, reason: str) -> str | None:

@@ -115,10 +115,7 @@ class Submission:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
         entered: dict[str, int] = {}
         try:
-            if self._store.durable:
-                await self._recall({digest for request in requests for digest in request.digests()})
-            jobs = [self._prepare(request) for request in requests]
-            await self._count(jobs)
+            jobs = await self._prepare_all(requests)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
@@ -126,6 +123,19 @@ class Submission:
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
+
+    async def _prepare_all(self, requests: Sequence[Request]) -> list[Job]:
+        """Check everything that can be refused without a look at the queue, with all modules there."""
+        if not self._store.durable:
+            jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
+            return jobs
+        digests = {digest for request in requests for digest in request.digests()}
+        with self._library.holding(digests):
+            await self._recall(digests)
+            jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
+        return jobs
 
     async def handle(self, job_id: str) -> JobHandle | None:
         """Return the handle of a job that the store knows, or None."""
@@ -153,7 +163,7 @@ class Submission:
             handle.abandon(error)
 
     def _prepare(self, request: Request) -> Job:
-        """Check everything that can be refused without a look at the queue."""
+        """Return the job that a request asks for. Raises a `Refused`."""
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
