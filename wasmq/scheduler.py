@@ -95,7 +95,10 @@ class Scheduler:
         self._store: Store = open_store(self._url, self.config.store, self._clock)
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
-        self._fairness = Fairness(unknown_cost=settings.quantum)
+        self._fairness = Fairness(
+            unknown_cost=settings.quantum,
+            weight=(lambda tenant: self._tenant(tenant).weight) if isinstance(self._store, SharedStore) else None,
+        )
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
         self._work = Bell()

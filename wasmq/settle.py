@@ -175,7 +175,8 @@ class Settler:
         self._unwanted.discard(job.id)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
-            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            self._fairness.settled_elsewhere(job.tenant)
+            self._learn(job, outcome)
             handle.settle(outcome)
 
     async def _settle(self, news: list[News]) -> None:
@@ -233,9 +234,12 @@ class Settler:
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
             self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
-            if outcome.status in ("succeeded", "trapped"):
-                self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
+            self._learn(job, outcome)
             self._tell(job, outcome)
+
+    def _learn(self, job: Job, outcome: Outcome) -> None:
+        if outcome.status in ("succeeded", "trapped"):
+            self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
