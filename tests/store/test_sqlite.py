@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -540,6 +541,39 @@ async def test_a_busy_store_keeps_its_history_in_bounds(open_at, path):
         )
         found = await store.list(tenant=None, status="finished", after=None, limit=1_000)
         assert min(start + 50, 160) <= len(found) <= 170
+
+
+async def test_large_inputs_of_waiting_jobs_are_in_the_file_alone(open_at, path):
+    """Memory is bounded by how many jobs wait, not by what their guests are given; so it is after a restart."""
+    clock = VirtualClock()
+
+    def call(number):
+        return Call("m" * 64, "f", (number, bytes([number]) * 2**20))
+
+    store = await open_at(path, clock=clock)
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            await store.put([make_job(f"j{number:02}", clock, key=f"k{number}", call=call(number))])
+        assert tracemalloc.get_traced_memory()[0] < 10 * 2**20
+        await store.close()
+        del store
+        store = await open_at(path, clock=clock)
+        assert tracemalloc.get_traced_memory()[0] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert names(store.queued) == [f"j{number:02}" for number in range(40)]
+    # A key still stands for the whole call.
+    (same,) = await store.put([make_job("again", clock, key="k7", call=call(7))])
+    assert (same.id, same.call) == ("j07", call(7))
+    with pytest.raises(KeyConflict):
+        await store.put([make_job("other", clock, key="k7", call=call(8))])
+    (first,) = await store.claim(1, clock.now)
+    assert (first.id, first.attempt, first.call) == ("j00", 1, call(0))
+    await store.release([first], charged=True, due=clock.now)
+    claimed = await store.claim(100, clock.now)
+    assert {job.id: job.call.args[0] for job in claimed} == {f"j{number:02}": number for number in range(40)}
+    assert {job.call for job in claimed} == {call(number) for number in range(40)}
 
 
 async def test_large_records_come_back_whole(open_at, path):

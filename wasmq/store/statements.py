@@ -68,6 +68,10 @@ BY_KEY = ManyRows(
     "FROM rows CROSS JOIN jobs ON jobs.tenant = rows.tenant AND jobs.key = rows.key "
     "LEFT JOIN inputs ON inputs.seq = jobs.seq",
 )
+INPUTS = ManyRows(
+    1,
+    "WITH rows (seq) AS ({rows}) SELECT inputs.seq, inputs.body FROM rows CROSS JOIN inputs ON inputs.seq = rows.seq",
+)
 BY_ID = ManyRows(
     1,
     "WITH rows (id) AS ({rows}) SELECT jobs.id FROM rows CROSS JOIN jobs ON jobs.id = rows.id",
