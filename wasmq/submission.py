@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -13,6 +12,7 @@ import msgspec
 from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
+from wasmq.ids import Ids
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.modules import Module
 from wasmq.programs import check_program
@@ -98,6 +98,7 @@ class Submission:
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self._limits = limits
+        self._ids = Ids()
         self._library = library
         self._functions = functions
         self._store = store
@@ -179,8 +180,7 @@ class Submission:
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
         now = self._clock.wall()
         return Job(
-            # Sorts by time; the rest cannot be guessed.
-            id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
+            id=self._ids.make(now),
             call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
             caps=caps,
             tenant=tenant,
