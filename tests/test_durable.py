@@ -9,13 +9,17 @@ import pytest
 from watching import ENDLESS, running, sample, until, until_running
 
 import wasmq
-from wasmq.config import Config, ModulesConfig
+from wasmq.config import Config, HostConfig, HostFunctionConfig, ModulesConfig
 from wasmq.errors import ConfigError, StoreUnavailable, UnknownModule
 from wasmq.store.operations import Put
 
 SPIN = """(module
   (func (export "spin") (loop $again (br $again)))
   (func (export "mul") (param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1))))"""
+
+MUL_OF = """(module
+  (import "env" "mul" (func $mul (param i32 i32) (result i32)))
+  (func (export "mul") (param i32 i32) (result i32) (call $mul (local.get 0) (local.get 1))))"""
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def resume(make_scheduler, url):
 
     @asynccontextmanager
     async def start(**options):
-        async with running(make_scheduler, store=url, config=Config(), **options) as scheduler:
+        async with running(make_scheduler, **{"store": url, "config": Config(), **options}) as scheduler:
             yield scheduler
 
     return start
@@ -97,6 +101,75 @@ async def test_a_job_whose_module_is_gone_is_lost(resume, guests, tmp_path):
         assert outcome.status == "lost"
         assert outcome.error.startswith(f"lost: its module cannot be had any more: module {gone.digest} is not in ")
         assert (await scheduler.wait(kept.id)).outcome.value == 8
+
+
+async def test_linked_jobs_run_at_the_next_start(resume):
+    """With all of their modules fetched, those that a linked one needs included, and compiled to be linked."""
+    async with resume(grace=0.0) as scheduler:
+        inner = await scheduler.load(SPIN)
+        outer = await scheduler.load(MUL_OF.replace("env", "inner"))
+        user = await scheduler.load(MUL_OF.replace("env", "outer"))
+        link = {"inner": inner, "outer": outer}
+        held = [await scheduler.submit(user, "mul", number, 7, delay=0.3, link=link) for number in range(5)]
+    async with resume() as scheduler:
+        assert scheduler.modules() == []
+        records = [await scheduler.wait(handle.id) for handle in held]
+        assert [record.outcome.value for record in records] == [number * 7 for number in range(5)]
+        digests = {name: module.digest for name, module in link.items()}
+        assert (await scheduler.run(user.digest, "mul", 2, 4, link=digests)).value == 8
+
+
+async def test_more_modules_than_may_be_loaded_lose_no_job(resume, tmp_path):
+    """Those in use stay, the others make room, and workers forget them too; submitting brings them back."""
+    answers = [f'(module (func (export "f") (result i32) (i32.const {number})))' for number in range(12)]
+    caller = '(module (import "inner" "f" (func $f (result i32))) (func (export "f") (result i32) (call $f)))'
+    async with resume(grace=0.0) as scheduler:
+        spin, outer = await scheduler.load(SPIN), await scheduler.load(caller)
+        hog = await scheduler.submit(spin, "spin", limits=ENDLESS, delay=0.1)
+        modules = [await scheduler.load(answer) for answer in answers]
+        plain = [await scheduler.submit(module, "f", delay=0.2) for module in modules]
+        linked = [await scheduler.submit(outer, "f", delay=0.2, link={"inner": module}) for module in modules]
+    few = Config(modules=ModulesConfig(directory=str(tmp_path / "jobs.db-modules"), max_loaded=2))
+    async with resume(config=few, workers=1) as scheduler:
+        for handles in (plain, linked):
+            for number, handle in enumerate(handles):
+                assert (await scheduler.wait(handle.id)).outcome.value == number
+        # By what comes back in a batch of more than may be loaded, too.
+        requests = [wasmq.Request(module=outer.digest, export="f", link={"inner": module}) for module in modules]
+        handles = await scheduler.submit_many(requests)
+        assert [(await handle).value for handle in handles] == list(range(12))
+        assert (await scheduler.run(modules[0], "f")).value == 0
+        assert spin.digest in {module.digest for module in scheduler.modules()}
+        assert len(scheduler.modules()) <= 4
+        # A worker keeps what is loaded, and what was since it was told last.
+        (worker,) = scheduler._pool._workers.values()
+        assert len(worker.mapped) <= 12
+        assert await scheduler.cancel(hog.id)
+        assert (await scheduler.wait(hog.id)).outcome.status == "cancelled"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_job_whose_host_function_is_gone_is_lost(resume, linked):
+    """One line says which one, before a worker sees the job; with the function offered again the next job runs."""
+    mul = HostFunctionConfig(path="operator:mul", params=("i32", "i32"), results=("i32",), tenants=("*",))
+    offered = Config(host=HostConfig(functions={"env.mul": mul}))
+    async with resume(grace=0.0, config=offered) as scheduler:
+        module = await scheduler.load(MUL_OF)
+        main, link = module, {}
+        if linked:
+            main, link = await scheduler.load(MUL_OF.replace("env", "inner")), {"inner": module}
+        job = await scheduler.submit(main, "mul", 2, 4, delay=0.2, link=link)
+    async with resume() as scheduler:
+        outcome = (await scheduler.wait(job.id)).outcome
+        assert outcome.status == "lost"
+        assert outcome.error == (
+            f"lost: module {module.digest[:12]}: nobody offers the import env.mul "
+            "(func (param i32 i32) (result i32)); "
+            "offer every host function that waiting jobs import before the scheduler starts"
+        )
+        assert (outcome.worker, outcome.attempts) == (None, 1)
+    async with resume(config=offered) as scheduler:
+        assert (await scheduler.run(main.digest, "mul", 2, 4, link=link)).value == 8
 
 
 async def test_a_module_is_compiled_again_from_its_bytes(resume, tmp_path):

@@ -55,6 +55,78 @@ def test_fuel_is_shared_by_weight_whatever_the_jobs_cost(weights, data):
             assert abs(normal[one] - normal[other]) <= slack[one] + slack[other]
 
 
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["tag", "settle", "look", "fail"]),
+        st.sampled_from("ab"),
+        st.integers(0, 1_000),
+    ),
+    max_size=60,
+)
+
+
+def look(daemon, finishes, virtual):
+    """What the upkeep loop does, with a dictionary for the store."""
+    charges = daemon.charges()
+    for tenant, charge in charges.items():
+        finish = finishes.get(tenant, virtual)
+        finishes[tenant] = max(finish + charge.charge, charge.floor)
+    daemon.shared({tenant: finish for tenant, finish in finishes.items() if finish > virtual or tenant in charges})
+
+
+@given(STEPS)
+def test_daemons_that_look_after_each_step_are_as_one(steps):
+    """Whoever tags a job and whoever ends it, each tenant's next tag is what it would be in a single queue."""
+    one = Fairness(100.0)
+    daemons = [Fairness(100.0, lambda _: 2.0) for _ in range(3)]
+    finishes = {}
+    for number, step, tenant, amount in steps:
+        daemon = daemons[number]
+        if step == "tag":
+            assert daemon.tag(tenant, 2.0, float(amount)) == one.tag(tenant, 2.0, float(amount))
+        elif step == "settle" and finishes.get(tenant, 0.0) > one.virtual:
+            for each in (daemon, one):
+                each.settled(tenant, 100.0, float(amount))
+        elif step == "fail":
+            daemon.charges()
+        elif step == "look":
+            for each in (*daemons, one):
+                each.started(each.virtual + amount)
+        # Twice: the first ones have to see what the last ones did.
+        for each in (*daemons, *daemons):
+            look(each, finishes, one.virtual)
+
+
+@given(STEPS)
+def test_what_daemons_charge_adds_up(steps):
+    """However seldom they look: a tenant with debts owes what all of them charged it, no more and no less."""
+    daemons = [Fairness(100.0, lambda _: 2.0) for _ in range(3)]
+    finishes = dict.fromkeys("ab", 1e6)
+    owed = dict(finishes)
+    for daemon in daemons:
+        for tenant in owed:
+            daemon.settled(tenant, 0.0, 0.0)
+            daemon.tag(tenant, 2.0, 0.0)
+        look(daemon, finishes, 0.0)
+    for number, step, tenant, amount in steps:
+        daemon = daemons[number]
+        if step == "tag":
+            daemon.tag(tenant, 2.0, float(amount))
+            owed[tenant] += amount / 2.0
+        elif step == "settle":
+            daemon.settled(tenant, 100.0, float(amount))
+            owed[tenant] += (amount - 100.0) / 2.0
+        elif step == "fail":
+            daemon.charges()
+        else:
+            look(daemon, finishes, 0.0)
+    for daemon in (*daemons, *daemons):
+        look(daemon, finishes, 0.0)
+    for daemon in daemons:
+        assert {tenant: daemon.tag(tenant, 2.0, 0.0) for tenant in owed} == owed
+
+
 def test_weights_are_proportions():
     """With a weight of 3 against 1, and equal jobs, three jobs start for each one of the other's."""
     fairness = Fairness(100.0)

@@ -26,11 +26,11 @@ TEXT = '(module (func (export "f") (result i32) (i32.const 7)))'
 
 
 @asynccontextmanager
-async def library_in(directory, engine="native", **settings):
+async def library_in(directory, engine="native", options=None, **settings):
     """A library of its own that keeps its artifacts in `directory`; closed in the end."""
     config = ModulesConfig(directory=str(directory), **settings)
     async with asyncio.timeout(PATIENCE), anyio.create_task_group() as tasks:
-        library = Library(config, engine, Metrics(), tasks)
+        library = Library(config, engine, Metrics(), tasks, **(options or {}))
         try:
             yield library
         finally:
@@ -331,6 +331,38 @@ async def test_the_number_of_modules_is_bounded(tmp_path):
         with pytest.raises(InvalidModule, match=r"1 modules are loaded already \(modules\.max_loaded\)"):
             await library.load(WASM.replace(b"\x41\x07", b"\x41\x08"))
         assert await library.load(WASM) is module
+
+
+async def test_what_is_recalled_takes_the_place_of_what_is_unused(tmp_path):
+    """Of the module unused longest; never of one in use or held, even if there are then too many for a while."""
+    sources = [WASM.replace(b"\x41\x07", bytes([0x41, number])) for number in range(4)]
+    async with library_in(tmp_path) as library:
+        digests = [(await library.load(source)).digest for source in sources]
+    in_use, forgotten = set(), []
+    options = {"in_use": lambda: in_use, "forgotten": forgotten.append}
+    async with library_in(tmp_path, max_loaded=2, options=options) as library:
+        for digest in digests[:2]:
+            await library.recall(digest)
+        library[digests[0]]
+        await library.recall(digests[2])
+        assert forgotten == [digests[1]]
+        in_use.add(digests[0])
+        with library.holding({digests[2]}):
+            with library.holding({digests[2]}):
+                await library.recall(digests[3])
+            assert forgotten == [digests[1], digests[3]]
+            in_use.add(digests[3])
+            await library.recall(digests[3])
+            assert len(library.all()) == 3
+        # The excess goes when it is let go, and what was forgotten is there again when it is wanted.
+        assert {module.digest for module in library.all()} == {digests[0], digests[3]}
+        in_use.clear()
+        await library.recall(digests[1])
+        assert forgotten == [digests[1], digests[3], digests[2], digests[0]]
+        with pytest.raises(UnknownModule):
+            library[digests[0]]
+        with pytest.raises(InvalidModule, match=r"modules\.max_loaded"):
+            await library.load(sources[0])
 
 
 async def test_an_unknown_digest_is_named():

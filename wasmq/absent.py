@@ -1,4 +1,4 @@
-"""Started jobs of which a module is not loaded in this process: they wait here while it is fetched.
+"""Started jobs that this process has not accepted: a module may have to be fetched, a host function not be there.
 
 That happens where jobs outlive the process that accepted them, or run in another one.
 """
@@ -12,28 +12,33 @@ import anyio
 from wasmq.errors import StoreUnavailable, WasmqError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
-    from wasmq.job import Job
+    from wasmq.job import Call, Job
     from wasmq.modules import Library
 
 _STORE_AWAY: Final = 0.5  # seconds between two tries, each of which has the store's own patience
 
 
 class Absent:
-    """`present` is told of jobs whose module is there now, `gone` of those whose module cannot be had, and why."""
+    """`present` is told of jobs whose modules are there now, `gone` of those that cannot run here, and why.
+
+    `obstacle` says what a call lacks whose modules are there, None for nothing.
+    """
 
     def __init__(
         self,
         library: Library,
         tasks: TaskGroup,
+        obstacle: Callable[[Call], str | None],
         present: Callable[[Sequence[Job]], None],
         gone: Callable[[Sequence[Job], str], None],
     ) -> None:
         self._library = library
         self._tasks = tasks
+        self._obstacle = obstacle
         self._present = present
         self._gone = gone
         self._waiting: dict[tuple[str, ...], list[Job]] = {}
@@ -41,8 +46,13 @@ class Absent:
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._waiting.values())
 
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs that wait."""
+        for jobs in self._waiting.values():
+            yield from jobs
+
     def sort_out(self, jobs: Sequence[Job]) -> list[Job]:
-        """Keep the jobs of which a module must be fetched first, and return the others."""
+        """Keep the jobs of which a module must be fetched first, and return those of the others that can run."""
         ready = []
         for job in jobs:
             digests = job.call.modules()
@@ -53,7 +63,7 @@ class Absent:
             else:
                 self._waiting[digests] = [job]
                 self._tasks.start_soon(self._fetch, digests)
-        return ready
+        return self._complete(ready)
 
     def drop(self, ids: Collection[str] | None = None) -> list[Job]:
         """Keep those of the jobs no longer, or none at all, and return them."""
@@ -72,7 +82,18 @@ class Absent:
         except (WasmqError, OSError) as error:
             self._gone(self._waiting.pop(digests), f"lost: its module cannot be had any more: {error}")
         else:
-            self._present(self._waiting.pop(digests))
+            self._present(self._complete(self._waiting.pop(digests)))
+
+    def _complete(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs that lack nothing; the others end here."""
+        complete = []
+        for job in jobs:
+            problem = self._obstacle(job.call)
+            if problem is None:
+                complete.append(job)
+            else:
+                self._gone([job], f"lost: {problem}")
+        return complete
 
     async def _recall(self, digest: str) -> None:
         """Load a module, waiting for as long as the store that has it is away."""

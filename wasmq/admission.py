@@ -63,12 +63,12 @@ def check_imports(
     links: tuple[tuple[str, Module], ...],
     functions: HostFunctions,
     tenant: str,
-    granted: Collection[str],
+    granted: Collection[str] | None,
 ) -> None:
     """Raise `UnsatisfiedImport` unless all that a module and its `links` import is offered, with its type, and granted.
 
-    `granted` names the host functions that were granted to the tenant or to this job. What is imported from a name
-    that is linked never comes from a host function.
+    `granted` names the host functions that were granted to the tenant or to this job, None when that was decided
+    before. What is imported from a name that is linked never comes from a host function.
     """
     if links and module.kind == "component":
         raise InvalidArguments(f"link: module {module.digest[:12]} is a component, which cannot be linked with others")
@@ -85,7 +85,7 @@ def check_imports(
 
 
 def _refusal(
-    supply: Supply, linked: Collection[str], functions: HostFunctions, tenant: str, granted: Collection[str]
+    supply: Supply, linked: Collection[str], functions: HostFunctions, tenant: str, granted: Collection[str] | None
 ) -> str | None:
     """Return why an import that nothing else meets is not met by a host function either; None when it is."""
     wanted = supply.wanted
@@ -95,7 +95,7 @@ def _refusal(
         return supply.problem
     if function.type != wanted.type:
         return f"the import {name} has another type: it wants {wanted.type}, there is {function.type}"
-    if tenant in function.tenants or "*" in function.tenants or function.name in granted:
+    if granted is None or tenant in function.tenants or "*" in function.tenants or function.name in granted:
         return None
     return (
         f"the import {name} is not granted to tenant {printable(tenant)!r}: offer the host function with "

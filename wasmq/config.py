@@ -202,7 +202,8 @@ class ModulesConfig(_Section, frozen=True):
     max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: _Count = 10_000
-    """Modules that one scheduler holds."""
+    """Modules that one scheduler holds. Where jobs outlive the process, a module that an earlier life of the store or
+    another daemon has loaded takes the place of one that is not in use."""
     compile_timeout: _Seconds = 300.0
     compile_memory: Size = Size(4 * 2**30)
     cache_size: Size = Size(8 * 2**30)

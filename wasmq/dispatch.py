@@ -9,9 +9,10 @@ import anyio
 from wasmq.absent import Absent
 from wasmq.errors import StoreUnavailable
 from wasmq.logs import get_logger
+from wasmq.offers import Offers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
+    from wasmq.host import HostFunctions
     from wasmq.job import Job
     from wasmq.modules import Library
     from wasmq.pool.crew import Crew
@@ -45,6 +47,7 @@ class Dispatcher:
         work: Bell,
         onlookers: Onlookers,
         library: Library,
+        functions: HostFunctions,
         tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
         lose: Callable[[Sequence[Job], str], None],
@@ -61,7 +64,7 @@ class Dispatcher:
         self._work = work
         self._onlookers = onlookers
         self._hand_back = hand_back
-        self._absent = Absent(library, tasks, self._send, lose)
+        self._absent = Absent(library, tasks, Offers(library, functions).obstacle, self._send, lose)
         self.done = anyio.Event()
         self._stopping = False
         self._log = get_logger()
@@ -98,6 +101,10 @@ class Dispatcher:
     def silent(self) -> float:
         """Return for how many seconds the store has not answered a claim that is under way; 0 when none is."""
         return 0.0 if self._asked is None else self._clock.monotonic() - self._asked
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs that wait for their module."""
+        return self._absent.jobs()
 
     def drop(self, ids: Collection[str]) -> list[Job]:
         """Strike off those of the jobs that wait for their module, and return them."""

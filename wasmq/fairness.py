@@ -4,35 +4,72 @@ Start-time fair queueing (Goyal, Vin, Cheng 1996) across tenants. A job's start 
 and its tenant's last finish tag; the finish tag adds the fuel it is expected to use divided by the tenant's weight,
 and is corrected by what it really used when it ends. The smallest start tag goes next, so the tag is the one sortable
 number that every store keeps with a job.
+
+Daemons that share a store tag and correct the jobs of the same tenants, whoever runs them. What one does to a finish
+tag is f → max(f + charge, floor), and so is any number of such steps together: every daemon says now and then what it
+did in these two numbers, and goes on from what all have done.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _LEARNING = 0.2  # how far one outcome moves what its module and export are expected to cost
 _MAX_COSTS = 10_000  # module and export pairs remembered
 
 
+class Charge(NamedTuple):
+    """What happened to a tenant's finish tag: `charge` was added to it all in all, and it is `floor` or more now."""
+
+    charge: float
+    floor: float
+
+    def then(self, later: Charge) -> Charge:
+        """Return both, one after the other, as one."""
+        return Charge(self.charge + later.charge, max(self.floor + later.charge, later.floor))
+
+
+NOTHING: Final = Charge(0.0, -math.inf)
+
+
 class _Account:
-    __slots__ = ("finish", "waiting", "weight")
+    __slots__ = ("charge", "finish", "floor", "sent", "waiting", "weight")
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
         self.finish = 0.0
         self.waiting = 0
+        # What others are being told, and what was done since.
+        self.sent = NOTHING
+        self.charge, self.floor = NOTHING
+
+    @property
+    def owes(self) -> bool:
+        """Whether others are still to be told of something."""
+        return self.charge != 0.0 or self.sent != NOTHING
+
+    def charged(self, charge: float) -> None:
+        self.finish += charge
+        self.charge += charge
+        self.floor += charge
 
 
 class Fairness:
-    """The tags of one queue. `unknown_cost` is the fuel expected of a call never seen before."""
+    """The tags of one queue. `unknown_cost` is the fuel expected of a call never seen before.
 
-    def __init__(self, unknown_cost: float) -> None:
+    With `weight` the queue is shared: it gives the weights of tenants whose jobs others have tagged.
+    """
+
+    def __init__(self, unknown_cost: float, weight: Callable[[str], float] | None = None) -> None:
         self.virtual = 0.0
         self._unknown_cost = unknown_cost
+        self._weight = weight
+        self._elsewhere: Mapping[str, float] = {}
         self._accounts: dict[str, _Account] = {}
         self._costs: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -44,8 +81,9 @@ class Fairness:
         """Return the start tag of a tenant's next job, which is expected to use `cost` fuel."""
         account = self._account(tenant, weight)
         account.waiting += 1
-        start = max(self.virtual, account.finish)
-        account.finish = start + cost / weight
+        account.finish = start = max(self.virtual, account.finish)
+        account.floor = max(self.virtual, account.floor)
+        account.charged(cost / weight)
         return start
 
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
@@ -64,9 +102,34 @@ class Fairness:
     def settled(self, tenant: str, cost: float, used: float) -> None:
         """Correct a tenant's tags by what its job really used in place of the `cost` it was expected to."""
         account = self._accounts.get(tenant)
+        if account is None and self._weight is not None:
+            account = self._account(tenant, self._weight(tenant))
         if account is not None:
             account.waiting = max(0, account.waiting - 1)  # others tag jobs too, where they share a store
-            account.finish += (used - cost) / account.weight
+            account.charged((used - cost) / account.weight)
+
+    def settled_elsewhere(self, tenant: str) -> None:
+        """Note that a job tagged here has ended in another daemon, which has corrected the tenant's tags."""
+        account = self._accounts.get(tenant)
+        if account is not None:
+            account.waiting = max(0, account.waiting - 1)
+
+    def charges(self) -> dict[str, Charge]:
+        """Return what was done here to tenants' tags since they were `shared`."""
+        charges = {}
+        for tenant, account in self._accounts.items():
+            account.sent = account.sent.then(Charge(account.charge, account.floor))
+            account.charge, account.floor = NOTHING
+            if account.sent != NOTHING:
+                charges[tenant] = account.sent
+        return charges
+
+    def shared(self, finishes: Mapping[str, float]) -> None:
+        """Go on from the tags that all daemons have come to, with what `charges` said: all beyond the virtual time."""
+        self._elsewhere = finishes
+        for tenant, account in self._accounts.items():
+            account.sent = NOTHING
+            account.finish = max(finishes.get(tenant, -math.inf) + account.charge, account.floor)
 
     def learn(self, module: str, export: str, used: float) -> None:
         """Remember what a call used that ran to its end."""
@@ -84,6 +147,7 @@ class Fairness:
         if account is None:
             self._forget_idle()
             account = self._accounts[tenant] = _Account(weight)
+            account.finish = self._elsewhere.get(tenant, 0.0)
         account.weight = weight
         return account
 
@@ -93,7 +157,7 @@ class Fairness:
             self._accounts = {
                 name: account
                 for name, account in self._accounts.items()
-                if account.waiting > 0 or account.finish > self.virtual
+                if account.waiting > 0 or account.finish > self.virtual or (self._weight is not None and account.owes)
             }
             self._forget_at = max(1_000, 2 * len(self._accounts))
 

@@ -174,6 +174,11 @@ class HostFunctions:
             imports = self._imports[module.digest] = tuple([function.known for function in self.supply(module)])
         return imports
 
+    def forget(self, digest: str) -> None:
+        """Keep nothing of a module that is not loaded any more."""
+        self._supplies.pop(digest, None)
+        self._imports.pop(digest, None)
+
     def imported(self, number: int, modules: Iterable[Module], linked: Collection[str] = ()) -> HostFunction:
         """Return a function by its number.
 

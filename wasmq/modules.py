@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections import Counter, OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
@@ -28,7 +31,7 @@ from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from anyio.abc import TaskGroup
@@ -174,10 +177,23 @@ def is_digest(text: str) -> bool:
 
 
 class Library:
-    """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others."""
+    """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others.
+
+    Where there is no room for a module that is recalled, those unused longest are forgotten, which `forgotten` is told:
+    they can be recalled in their turn. Not forgotten are those that `in_use` returns and those that are held, even if
+    there are then more than may be loaded.
+    """
 
     def __init__(
-        self, config: ModulesConfig, engine: str, metrics: Metrics, tasks: TaskGroup, store: Store | None = None
+        self,
+        config: ModulesConfig,
+        engine: str,
+        metrics: Metrics,
+        tasks: TaskGroup,
+        store: Store | None = None,
+        *,
+        in_use: Callable[[], Collection[str]] = tuple,
+        forgotten: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config = config
         self._metrics = metrics
@@ -189,12 +205,18 @@ class Library:
         self._loading: dict[str, anyio.Event] = {}
         self._store = store if isinstance(store, SharedStore) else None
         self._shared: set[str] = set()
+        self._in_use = in_use
+        self._forgotten = forgotten
+        self._held: Counter[str] = Counter()
+        self._recency: OrderedDict[str, None] = OrderedDict()
 
     def __getitem__(self, digest: str) -> Module:
         try:
-            return self._modules[digest]
+            module = self._modules[digest]
         except KeyError:
             raise UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here") from None
+        self._recency.move_to_end(digest)
+        return module
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._modules
@@ -267,6 +289,20 @@ class Library:
             return self[digest]
         return await self._once(digest, lambda: self._fetch(digest))
 
+    @contextmanager
+    def holding(self, digests: Collection[str]) -> Iterator[None]:
+        """See to it that modules which are loaded, or are recalled meanwhile, stay."""
+        for digest in digests:
+            self._held[digest] += 1
+        try:
+            yield
+        finally:
+            for digest in digests:
+                self._held[digest] -= 1
+                if not self._held[digest]:
+                    del self._held[digest]
+            self._make_room(0)
+
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
         digest = broken.digest
@@ -274,7 +310,7 @@ class Library:
             found = await self._compile_counted(digest)
             self._counted[digest] = dataclasses.replace(self[digest], counted=True, artifact=found[1])
         else:
-            self._add(await self._compile(await self._wasm(digest)), replace=True)
+            self._add(await self._compile(await self._wasm(digest)), replace=True, recalled=True)
 
     def knows(self, module: Module) -> bool:
         """Return whether this is what the library has for its digest now, and not what it has replaced."""
@@ -331,7 +367,7 @@ class Library:
         found = await anyio.to_thread.run_sync(self._shelf.find, digest)
         if found is not None and found[0].digest == digest:  # else it is the digest of a text
             self._metrics.module_cached("hit")
-            return self._add(found)
+            return self._add(found, recalled=True)
         wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
         if wasm is None and self._store is not None:
             wasm = await self._store.get_module(digest)
@@ -340,7 +376,7 @@ class Library:
         if wasm is None:
             raise UnknownModule(f"module {printable(digest, 80)} is not in {self._shelf.directory}")
         self._metrics.module_cached("miss")
-        return self._add(await self._compile(wasm, digest))
+        return self._add(await self._compile(wasm, digest), recalled=True)
 
     async def _share(self, store: SharedStore, digest: str, wasm: bytes | None) -> None:
         """Put a module's bytes into the store, before any job can call it there."""
@@ -355,20 +391,35 @@ class Library:
         self._metrics.module_compiled(artifact.compiled.seconds)
         return await anyio.to_thread.run_sync(self._shelf.keep, artifact, key)
 
-    def _add(self, found: tuple[Described, Path, int], *, replace: bool = False) -> Module:
+    def _add(self, found: tuple[Described, Path, int], *, replace: bool = False, recalled: bool = False) -> Module:
         """Enter a module, or return the one that is there: workers map each object that they meet anew."""
         described, path, size = found
         known = self._modules.get(described.digest)
         if known is not None and not replace:
             return known
-        if len(self._modules) >= self._config.max_loaded and described.digest not in self._modules:
+        if recalled and known is None:
+            self._make_room(1)
+        elif known is None and len(self._modules) >= self._config.max_loaded:
             raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
         try:
             module = _module(described, path, size)
         except (msgspec.ValidationError, ValueError, RecursionError) as error:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
         self._modules[described.digest] = module
+        self._recency[described.digest] = None
         return module
+
+    def _make_room(self, wanted: int) -> None:
+        """Forget what is unused longest if there is no room for so many more."""
+        excess = len(self._modules) + wanted - self._config.max_loaded
+        if excess <= 0:
+            return
+        kept = {*self._in_use(), *self._held}
+        for digest in list(islice((digest for digest in self._recency if digest not in kept), excess)):
+            del self._modules[digest], self._recency[digest]
+            self._counted.pop(digest, None)
+            self._shared.discard(digest)
+            self._forgotten(digest)
 
 
 def _digest(data: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
@@ -112,7 +113,10 @@ class Scheduler:
         self._store: Store = open_store(self._url, self.config.store, self._clock)
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
-        self._fairness = Fairness(unknown_cost=settings.quantum)
+        self._fairness = Fairness(
+            unknown_cost=settings.quantum,
+            weight=(lambda tenant: self._tenant(tenant).weight) if isinstance(self._store, SharedStore) else None,
+        )
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
         self._work = Bell()
@@ -150,7 +154,15 @@ class Scheduler:
     async def _start(self, tasks: TaskGroup) -> None:
         settings = self.config.scheduler
         queued = await self._store.open()
-        self._library = Library(self._modules_config(), settings.engine, self.metrics, tasks, self._store)
+        self._library = Library(
+            self._modules_config(),
+            settings.engine,
+            self.metrics,
+            tasks,
+            self._store,
+            in_use=self._modules_in_use,
+            forgotten=self._forget_module,
+        )
         if self._store.durable:
             await self._library.open()
         self._pool = Pool(
@@ -201,6 +213,7 @@ class Scheduler:
             work=self._work,
             onlookers=self._onlookers,
             library=self._library,
+            functions=self._functions,
             tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
             lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
@@ -278,6 +291,15 @@ class Scheduler:
         for job in queued:
             self._gate.readmit(job.tenant, 1)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    def _modules_in_use(self) -> set[str]:
+        """Return the modules of all jobs that have been started and are not settled."""
+        started = chain(self._pool.jobs(), self._dispatcher.jobs(), self._settler.jobs())
+        return {digest for job in started for digest in job.call.modules()}
+
+    def _forget_module(self, digest: str) -> None:
+        self._pool.forget(digest)
+        self._functions.forget(digest)
 
     # Offer, load and submit.
 

@@ -17,7 +17,7 @@ from wasmq.store import Finished
 from wasmq_worker.protocol import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -123,6 +123,7 @@ class Settler:
         self._news: list[News] = []
         self._unwanted: set[str] = set()
         self._repaired: dict[str, int] = {}
+        self._mending: dict[str, Job] = {}
         self._repairs = anyio.Lock()
         self._log = get_logger()
         self._done = anyio.Event()
@@ -135,6 +136,13 @@ class Settler:
     def unwanted(self, ids: Iterable[str]) -> None:
         """Note that running jobs are being cancelled: should their worker die first, they do not run again."""
         self._unwanted.update(ids)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs whose modules it still needs: news not yet settled, and jobs that wait for a repair."""
+        for item in self._news:
+            if isinstance(item, Ran | HandedBack):
+                yield item.job
+        yield from self._mending.values()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Settle until stopped, and then what there is."""
@@ -173,7 +181,8 @@ class Settler:
         self._unwanted.discard(job.id)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
-            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            self._fairness.settled_elsewhere(job.tenant)
+            self._learn(job, outcome)
             handle.settle(outcome)
 
     async def _settle(self, news: list[News]) -> None:
@@ -197,6 +206,7 @@ class Settler:
                         ends.append((item.job, self._without_run(item.job, "lost", self._epitaph(item))))
                 case HandedBack() if item.unmappable is not None and not self.stopping:
                     # Compiling takes its time, in which others want their outcomes.
+                    self._mending[item.job.id] = item.job
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
@@ -230,9 +240,12 @@ class Settler:
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
             self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
-            if outcome.status in ("succeeded", "trapped"):
-                self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
+            self._learn(job, outcome)
             self._tell(job, outcome)
+
+    def _learn(self, job: Job, outcome: Outcome) -> None:
+        if outcome.status in ("succeeded", "trapped"):
+            self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
@@ -315,6 +328,7 @@ class Settler:
             # Otherwise another job that came back with it has had it compiled again.
             if back.module is not None and self._library.knows(back.module):
                 problem = await self._compile_again(back.module, reason)
+        del self._mending[back.job.id]
         self.add([HandedBack(back.job) if problem is None else Beyond(back.job, problem)])
 
     async def _compile_again(self, module: Module, reason: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
@@ -13,6 +12,7 @@ import msgspec
 from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
+from wasmq.ids import Ids
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.modules import Module
 from wasmq.programs import check_program
@@ -68,8 +68,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
+        if not self.link:
+            return {self.module}
         linked = self.link.values() if isinstance(self.link, Mapping) else ()
-        return {self.module, *[value for value in linked if isinstance(value, str)]}
+        digests = [value.digest if isinstance(value, Module) else value for value in linked]
+        return {self.module, *[digest for digest in digests if isinstance(digest, str)]}
 
 
 class Accepted(NamedTuple):
@@ -106,6 +109,7 @@ class Submission:
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self.limits = limits
+        self._ids = Ids()
         self._library = library
         self._functions = functions
         self._store = store
@@ -128,10 +132,7 @@ class Submission:
         """Do the same, and return the jobs too."""
         entered: dict[str, int] = {}
         try:
-            if self._store.durable:
-                await self._recall({digest for request in requests for digest in request.digests()})
-            jobs = [self._prepare(request) for request in requests]
-            await self._count(jobs)
+            jobs = await self._prepare_all(requests)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
@@ -139,6 +140,19 @@ class Submission:
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
+
+    async def _prepare_all(self, requests: Sequence[Request]) -> list[Job]:
+        """Check everything that can be refused without a look at the queue, with all modules there."""
+        if not self._store.durable:
+            jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
+            return jobs
+        digests = {digest for request in requests for digest in request.digests()}
+        with self._library.holding(digests):
+            await self._recall(digests)
+            jobs = [self._prepare(request) for request in requests]
+            await self._count(jobs)
+        return jobs
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
@@ -172,7 +186,7 @@ class Submission:
             handle.abandon(error)
 
     def _prepare(self, request: Request) -> Job:
-        """Check everything that can be refused without a look at the queue."""
+        """Return the job that a request asks for. Raises a `Refused`."""
         module = self._library[request.module]
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
@@ -188,8 +202,7 @@ class Submission:
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
         now = self._clock.wall()
         return Job(
-            # Sorts by time; the rest cannot be guessed.
-            id=f"{int(now * 1000):012x}{os.urandom(10).hex()}",
+            id=self._ids.make(now),
             call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
             caps=caps,
             tenant=tenant,

@@ -73,8 +73,9 @@ class Upkeep:
         jobs = await self._store.orphans(self._clock.wall())
         self._settler.add([Died(job, "its daemon stopped without a word") for job in jobs])
         await self._store.tend()
-        glance = await self._store.look(self._fairness.virtual)
+        glance = await self._store.look(self._fairness.virtual, self._fairness.charges())
         self._fairness.started(glance.virtual)
+        self._fairness.shared(glance.finishes)
         self._gate.recount(glance.waiting)
         if glance.waiting:
             self._work.ring()

@@ -54,6 +54,28 @@ async def test_daemons_share_the_work(make_daemon, guests):
         assert two._handles == {}
 
 
+async def test_linked_jobs_run_in_another_daemon(make_daemon):
+    """All their modules travel, and are compiled there to be linked."""
+    mul_of = """(module
+      (import "{}" "mul" (func $mul (param i32 i32) (result i32)))
+      (func (export "mul") (param i32 i32) (result i32) (call $mul (local.get 0) (local.get 1))))"""
+    async with running(make_daemon, instances=1) as one, running(make_daemon, instances=1) as two:
+        inner = await one.load(
+            '(module (func (export "spin") (loop $again (br $again))) (func (export "mul") '
+            "(param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1))))"
+        )
+        outer, user = await one.load(mul_of.format("inner")), await one.load(mul_of.format("outer"))
+        hog = await one.submit(inner, "spin", limits=ENDLESS, priority=1)
+        await until(lambda: one._pool.holds(hog.id) or two._pool.holds(hog.id))
+        # Whichever is idle runs these, and one of the submitters is the busy one.
+        for scheduler in (one, two):
+            link = {"inner": inner.digest, "outer": outer.digest}
+            assert (await scheduler.run(user.digest, "mul", 2, 4, link=link)).value == 8
+        assert one._pool.holds(hog.id) or two._pool.holds(hog.id)
+        assert await one.cancel(hog.id)
+        await hog
+
+
 async def test_a_killed_daemons_jobs_run_in_another(make_daemon, postgres_url, guests, tmp_path):
     """All of them, those that it had claimed and those that it had not, each recorded once."""
     program = (

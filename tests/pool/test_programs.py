@@ -49,6 +49,19 @@ def library(modules):
     return Programs(modules.__getitem__, counted.__getitem__)
 
 
+def test_a_forgotten_module_takes_its_links_along(library):
+    """Their numbers are never used again; others keep theirs."""
+    main, a, linked = library.of(Call("main", "f")), library.of(Call("a", "f")), library.of(LINKED)
+    gone = {linked.number, main.number, linked.artifacts[-1][0]}
+    library.forget("main")
+    assert set(library.forgotten()) == gone
+    assert library.forgotten() == []
+    assert library.of(Call("a", "f")).number == a.number
+    again = library.of(LINKED)
+    assert again.number not in gone
+    assert [number for number, *_ in again.artifacts[:-1]] == [number for number, *_ in linked.artifacts[:-1]]
+
+
 LINKED = Call("main", "f", (), None, (("a", "a"), ("b", "b")))
 
 

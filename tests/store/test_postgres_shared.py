@@ -1,6 +1,7 @@
 """Several daemons, one database: who owns what, who hears what, and what happens when one of them is gone."""
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -11,6 +12,7 @@ from postgres import execute, make_schema
 
 from wasmq.config import StoreConfig
 from wasmq.errors import ConfigError, StoreUnavailable
+from wasmq.fairness import Charge
 from wasmq.store import Finished, open_store
 from wasmq.store.database import place_of
 
@@ -250,10 +252,43 @@ async def test_modules_and_virtual_time_are_shared(open_more):
     await two.put_module("d" * 64, wasm)
     assert await two.get_module("d" * 64) == wasm
     assert await two.get_module("e" * 64) is None
-    assert (await one.look(5.0)).virtual == 5.0
-    assert (await two.look(3.0)).virtual == 5.0
-    assert (await two.look(7.5)).virtual == 7.5
-    assert (await one.look(0.0)).virtual == 7.5
+    assert (await one.look(5.0, {})).virtual == 5.0
+    assert (await two.look(3.0, {})).virtual == 5.0
+    assert (await two.look(7.5, {})).virtual == 7.5
+    assert (await one.look(0.0, {})).virtual == 7.5
+
+
+async def test_finish_tags_are_shared(open_more, clock):
+    """What daemons did to them adds up, whoever looks; tenants without jobs are forgotten behind the virtual time."""
+    one, two = await open_more(), await open_more()
+    await one.look(100.0, {})
+    charges = {"a": Charge(50.0, 150.0), "b": Charge(5.0, 105.0), "c": Charge(-7.0, -math.inf)}
+    assert (await one.look(0.0, charges)).finishes == {"a": 150.0, "b": 105.0, "c": 93.0}
+    assert (await two.look(0.0, {})).finishes == {"a": 150.0, "b": 105.0}
+    more = {"a": Charge(-20.0, -math.inf), "c": Charge(1.0, 101.0)}
+    assert (await two.look(0.0, more)).finishes == {"a": 130.0, "b": 105.0, "c": 101.0}
+    await one.put([make_job("1", clock, tenant="b")])
+    assert (await one.look(120.0, {})).finishes == {"a": 130.0}
+    await two.tend()
+    # The one with a job still has its own, the other one begins again where all are.
+    again = {"b": Charge(1.0, -math.inf), "c": Charge(1.0, -math.inf)}
+    assert (await one.look(0.0, again)).finishes == {"a": 130.0, "b": 106.0, "c": 121.0}
+
+
+async def test_daemons_that_charge_at_the_same_time_lose_nothing(open_more):
+    """Nor do they wait for each other in a circle, in whatever order they name the tenants."""
+    stores = [await open_more() for _ in range(3)]
+    tenants = [f"t{number}" for number in range(50)]
+
+    async def charge(store, order):
+        for _ in range(20):
+            await store.look(0.0, {tenant: Charge(1.0, 1.0) for tenant in order})
+
+    await asyncio.gather(
+        *(charge(store, order) for store, order in zip(stores, (tenants, tenants[::-1], tenants[::2]), strict=True))
+    )
+    finishes = (await stores[0].look(0.0, {})).finishes
+    assert finishes == {tenant: 60.0 if number % 2 == 0 else 40.0 for number, tenant in enumerate(tenants)}
 
 
 async def test_a_claim_uses_its_index(open_more, clock, postgres_url):

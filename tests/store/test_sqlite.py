@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from clocks import VirtualClock
-from conformance import CANCELLED, SUCCEEDED, StoreContract, make_job, names
+from conformance import CANCELLED, SUCCEEDED, TRAPPED, StoreContract, make_job, names
 from hypothesis import settings
 from machine import store_machine
 
@@ -320,7 +321,7 @@ async def test_an_older_file_is_brought_forward(open_at, path, monkeypatch):
         await store.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM added").fetchone() == (1,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
     connection.close()
 
 
@@ -347,19 +348,53 @@ async def test_the_queries_use_their_indexes(open_at, path):
         rows = store._connection.execute(f"EXPLAIN QUERY PLAN {query}", bound or ("x",) * query.count("?"))
         return "; ".join(row[3] for row in rows)
 
-    bound = {"tenant": "t", "status": "s", "after": "a", "limit": 1}
+    bound = {"tenant": "t", "status": "s", "stretch": 0, "below": 1, "limit": 1}
     assert "jobs USING INDEX jobs_by_end (ended=?)" in plan(statements.LIVE)
     assert "USING INDEX sqlite_autoindex_jobs_1 (id=?)" in plan(statements.RECORD)
     for status, tenant in itertools.product((None, "queued", "finished", "succeeded", "trapped"), (False, True)):
-        for after in (False, True):
-            found = plan(statements.listing(tenant=tenant, status=status, after=after), **bound)
-            assert "TEMP B-TREE" not in found, (status, tenant, found)
-            match status:
-                case "queued":
-                    assert "jobs_by_end (ended=?" in found
-                case "trapped":
-                    assert "jobs_by_failure" in found or "jobs_by_tenant" in found
+        found = plan(statements.listing(tenant=tenant, status=status), **bound)
+        assert "TEMP B-TREE" not in found, (status, tenant, found)
+        if status == "queued":
+            assert "jobs_by_end (ended=?" in found
+        elif tenant:
+            assert "jobs_by_stretch (<expr>=? AND tenant=?" in found, (status, found)
+        elif status == "trapped":
+            assert "jobs_by_failure (status=?" in found
+    assert "SEARCH jobs USING INTEGER PRIMARY KEY (rowid<?)" in plan(statements.LAST_BELOW)
     assert "jobs_by_key (tenant=? AND key=?)" in plan(statements.BY_KEY._texts[1])
+
+
+async def test_a_tenants_jobs_are_listed_over_stretches(open_at, path):
+    """Newest first, whatever lies between them: other tenants' jobs, and stretches that have been pruned."""
+    clock = VirtualClock()
+    store = await open_at(path, StoreConfig(history=6_000), clock)
+    ids = [f"j{number:05}" for number in range(20_000)]
+    tenants = {job_id: "rare" if number % 1_500 == 0 else f"t{number % 3}" for number, job_id in enumerate(ids)}
+    for start in range(0, len(ids), 500):
+        await store.put([make_job(job_id, clock, tenant=tenants[job_id]) for job_id in ids[start : start + 500]])
+    while started := await store.claim(1_000, clock.now):
+        # The very first stay where they are; of the rest some fail.
+        ends = [job for job in started if job.id > "j00002"]
+        await store.finish([Finished(job.id, 1, TRAPPED if job.tenant == "t1" else SUCCEEDED) for job in ends])
+    left = names(record.job for record in await store.list(tenant=None, status=None, after=None, limit=30_000))
+    assert left[-4] > "j10000"
+    assert left[-3:] == ["j00002", "j00001", "j00000"]
+    wanted = {
+        ("rare", None): lambda _: True,
+        ("t1", None): lambda _: True,
+        ("t1", "trapped"): lambda job_id: job_id > "j00002",
+        ("t1", "succeeded"): lambda _: False,
+        ("rare", "finished"): lambda job_id: job_id > "j00002",
+    }
+    for (tenant, status), is_wanted in wanted.items():
+        expected = [job_id for job_id in left if tenants[job_id] == tenant and is_wanted(job_id)]
+        found, after = [], None
+        while page := await store.list(tenant=tenant, status=status, after=after, limit=700):
+            found += names(record.job for record in page)
+            after = found[-1]
+        assert found == expected, (tenant, status)
+    assert await store.list(tenant="rare", status=None, after="none", limit=10) == []
+    assert await store.list(tenant="nobody", status=None, after=None, limit=10) == []
 
 
 # Group commit.
@@ -540,6 +575,39 @@ async def test_a_busy_store_keeps_its_history_in_bounds(open_at, path):
         )
         found = await store.list(tenant=None, status="finished", after=None, limit=1_000)
         assert min(start + 50, 160) <= len(found) <= 170
+
+
+async def test_large_inputs_of_waiting_jobs_are_in_the_file_alone(open_at, path):
+    """Memory is bounded by how many jobs wait, not by what their guests are given; so it is after a restart."""
+    clock = VirtualClock()
+
+    def call(number):
+        return Call("m" * 64, "f", (number, bytes([number]) * 2**20))
+
+    store = await open_at(path, clock=clock)
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            await store.put([make_job(f"j{number:02}", clock, key=f"k{number}", call=call(number))])
+        assert tracemalloc.get_traced_memory()[0] < 10 * 2**20
+        await store.close()
+        del store
+        store = await open_at(path, clock=clock)
+        assert tracemalloc.get_traced_memory()[0] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert names(store.queued) == [f"j{number:02}" for number in range(40)]
+    # A key still stands for the whole call.
+    (same,) = await store.put([make_job("again", clock, key="k7", call=call(7))])
+    assert (same.id, same.call) == ("j07", call(7))
+    with pytest.raises(KeyConflict):
+        await store.put([make_job("other", clock, key="k7", call=call(8))])
+    (first,) = await store.claim(1, clock.now)
+    assert (first.id, first.attempt, first.call) == ("j00", 1, call(0))
+    await store.release([first], charged=True, due=clock.now)
+    claimed = await store.claim(100, clock.now)
+    assert {job.id: job.call.args[0] for job in claimed} == {f"j{number:02}": number for number in range(40)}
+    assert {job.call for job in claimed} == {call(number) for number in range(40)}
 
 
 async def test_large_records_come_back_whole(open_at, path):

@@ -244,6 +244,17 @@ class Pool:
             caps.host_calls,
         )
 
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs that are with a worker, or wait for one of their own."""
+        for worker in self._workers.values():
+            for job, _ in worker.running.values():
+                yield job
+        yield from self._alone
+
+    def forget(self, digest: str) -> None:
+        """Let go of a module that none of the `jobs` needs; workers are told before they get the next one."""
+        self._programs.forget(digest)
+
     def mapped(self, number: int) -> Module | None:
         """Return the module whose artifact workers know by a number, None when it has been replaced by another."""
         return self._programs.mapped(number)

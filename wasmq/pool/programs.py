@@ -94,6 +94,15 @@ class Programs:
         """Return the module whose artifact has a number, None when it has been replaced by another."""
         return next((program.module for program in self._plain.values() if program.number == number), None)
 
+    def forget(self, digest: str) -> None:
+        """Let go of a module and all that is linked with it. Jobs that run go on; the next ones get new numbers."""
+        for counted in (False, True):
+            program = self._plain.pop((digest, counted), None)
+            if program is not None:
+                self._forgotten.append(program.number)
+        for key in [key for key in self._linked if digest == key[0] or any(digest == linked for _, linked in key[1])]:
+            self._forgotten.append(self._linked.pop(key).number)
+
     def forgotten(self) -> list[int]:
         """Return the numbers that nobody will use any more, once."""
         numbers, self._forgotten = self._forgotten, []

@@ -17,8 +17,8 @@ from wasmq.job import Job, State
 from wasmq.store.operations import Cancel, Claim, Finish, NextDue, NoteFired, Operation, Put, Release
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Entry, Queue
-from wasmq.store.records import LARGE, decode_job
-from wasmq.store.statements import BY_ID, BY_KEY, END, INSERT, LIVE, UPDATE
+from wasmq.store.records import LARGE, decode_job, without_input
+from wasmq.store.statements import BY_ID, BY_KEY, END, INPUTS, INSERT, LIVE, UPDATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +31,18 @@ _SLACK = 16  # in a busy store the history may be too long by one part in so man
 
 
 class _Live(Entry):
-    __slots__ = ("body",)
+    __slots__ = ("body", "light")
 
     def __init__(self, job: Job, age: int, ready_at: float, body: bytes | None) -> None:
         super().__init__(job, age, ready_at)
         self.body = body
         """The record, until it is written."""
+        self.light = False
+        """Whether what the guest is given is in the file alone, because it is large."""
+
+    def lighten(self) -> None:
+        self.light = True
+        self.job = without_input(self.job)
 
 
 class _End(msgspec.Struct, gc=False):
@@ -90,6 +96,8 @@ class Books:
         running: list[Job] = []
         for *job, status, seq, ready_at in self._connection.execute(LIVE):
             entry = _Live(_job(*job), seq, ready_at, None)
+            if len(job[-1]) > LARGE:
+                entry.lighten()
             if status == "running":
                 entry.state = "running"
             (running if status == "running" else queued).append(entry.job)
@@ -148,6 +156,8 @@ class Books:
     def _keep(self, *, was_empty: bool) -> None:
         """Let go of what only the batch needed."""
         for entry in self._new:
+            if _small(entry.body) is None:
+                entry.lighten()
             entry.body = None
         for end in self._ends:
             self._drop(end.entry)
@@ -209,7 +219,7 @@ class Books:
                 except KeyConflict as conflict:
                     return conflict
             case Claim():
-                return [self._started(entry) for entry in self.queue.claim(operation.limit, operation.now)]
+                return self._claim(operation)
             case Finish():
                 return [self._finish(end, operation.now) for end in operation.ends]
             case Release():
@@ -244,11 +254,15 @@ class Books:
             stored.append(job)
         return stored
 
-    def _started(self, entry: _Live) -> Job:
-        job = entry.job
-        if entry.age not in self._changed:
-            self._changed[entry.age] = _Before(entry, "queued", job.attempt - 1, job.returned, entry.ready_at)
-        return job
+    def _claim(self, claim: Claim) -> list[Job]:
+        claimed = self.queue.claim(claim.limit, claim.now)
+        for entry in claimed:
+            job = entry.job
+            if entry.age not in self._changed:
+                self._changed[entry.age] = _Before(entry, "queued", job.attempt - 1, job.returned, entry.ready_at)
+        # Only now: should the file not be read, all that was claimed goes back.
+        bodies = dict(INPUTS.run(self._connection, [(entry.age,) for entry in claimed if entry.light]))
+        return [_whole(entry.job, bodies[entry.age]) if entry.light else entry.job for entry in claimed]
 
     def _finish(self, end: tuple[str, int, str, bytes], now: float) -> bool:
         job_id, attempt, status, outcome = end
@@ -288,16 +302,16 @@ class Books:
 
     def _known(self, key: tuple[str, str], earlier: dict[tuple[str, str], Job]) -> Job | None:
         entry = self._keys.get(key)
-        return entry.job if entry is not None else earlier.get(key)
+        return earlier.get(key) if entry is None or entry.light else entry.job
 
     def _earlier(self, operations: Sequence[Operation]) -> dict[tuple[str, str], Job]:
-        """Return the jobs of the history that have a key which is put again now."""
+        """Return the jobs that have a key which is put again now, where only the file knows what they were given."""
         asked = {
             (job.tenant, job.key)
             for operation in operations
             if isinstance(operation, Put)
             for job in operation.jobs
-            if job.key is not None and (job.tenant, job.key) not in self._keys
+            if job.key is not None and ((entry := self._keys.get((job.tenant, job.key))) is None or entry.light)
         }
         found = BY_KEY.run(self._connection, list(asked)) if asked else []
         return {(tenant, key): _job(job_id, tenant, key, *rest) for job_id, tenant, key, *rest in found}
@@ -398,6 +412,10 @@ class Books:
 
 def _small(record: bytes | None) -> bytes | None:
     return record if record is not None and len(record) <= LARGE else None
+
+
+def _whole(job: Job, body: bytes) -> Job:
+    return _job(job.id, job.tenant, job.key, job.attempt, job.returned, body)
 
 
 def _job(job_id: str, tenant: str, key: str | None, attempt: int, returned: int, body: bytes) -> Job:

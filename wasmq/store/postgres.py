@@ -29,12 +29,13 @@ from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_o
 from wasmq.store.scripts import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from asyncpg import Record
 
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
+    from wasmq.fairness import Charge
     from wasmq.job import Job, Outcome, State, Status
     from wasmq.store.database import Connection
     from wasmq.store.protocol import Cancellation, Finished, Loop
@@ -276,10 +277,16 @@ class PostgresStore:
         """See `Store.note_fired`."""
         await self._database.execute(self._sql["note_fired"], name, at)
 
-    async def look(self, virtual: float) -> Glance:
+    async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """See `SharedStore.look`; what waits is as of the last `tend`."""
         (row,) = await self._database.fetch(self._sql["virtual"], virtual)
-        return Glance(self._waiting, row[0])
+        tags = await self._database.fetch(
+            self._sql["charge"],
+            list(charges),
+            [charge.charge for charge in charges.values()],
+            [charge.floor for charge in charges.values()],
+        )
+        return Glance(self._waiting, row[0], dict(tags))
 
     async def fates(self, ids: Sequence[str]) -> list[Fate]:
         """See `SharedStore.fates`."""
@@ -340,6 +347,7 @@ class PostgresStore:
                 return 0
             kept_for = _SHARED_MEMORY if self._lease.others else 0.0
             oldest = self._clock.wall() - self._config.history_age
+            await connection.execute(self._sql["forget_tags"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )

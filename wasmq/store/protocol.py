@@ -14,12 +14,13 @@ from wasmq.errors import KeyConflict
 from wasmq.job import Job, Outcome, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
     from wasmq.bell import Bell
     from wasmq.config import StoreConfig
+    from wasmq.fairness import Charge
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -79,10 +80,14 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Glance(msgspec.Struct, frozen=True, gc=False):
-    """A look at the whole queue: jobs that wait by tenant, and how far the virtual time has come, in fuel."""
+    """A look at the whole queue: jobs that wait by tenant, how far the virtual time has come, tenants' finish tags.
+
+    The latter two are in fuel. Who has no finish tag here has none beyond the virtual time.
+    """
 
     waiting: dict[str, int]
     virtual: float
+    finishes: dict[str, float]
 
 
 class Loop(Protocol):
@@ -203,8 +208,11 @@ class SharedStore(Store, Protocol):
         """Forget finished jobs beyond the history, and look again at what `counts` and `oldest_ready` say."""
         ...
 
-    async def look(self, virtual: float) -> Glance:
-        """Say how far the virtual time is here, and look at the whole queue."""
+    async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
+        """Say how far the virtual time is here and what tenants were charged, and look at the whole queue.
+
+        Raises `StoreUnavailable`; nobody knows then whether they were charged, who are charged again the next time.
+        """
         ...
 
     async def fates(self, ids: Sequence[str]) -> list[Fate]:

@@ -68,6 +68,12 @@ def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: i
     )
 
 
+def without_input(job: Job) -> Job:
+    """Return a job without what its guest is given, which may be large."""
+    call = msgspec.structs.replace(job.call, args=(), program=None)
+    return msgspec.structs.replace(job, call=call)
+
+
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as bytes."""
     return _encode(_Outcome(*msgspec.structs.astuple(outcome)))

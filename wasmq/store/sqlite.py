@@ -22,7 +22,7 @@ from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
 from wasmq.store.schema import connect, connect_to_read
-from wasmq.store.statements import RECORD, listing
+from wasmq.store.statements import RECORD, list_jobs
 from wasmq.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -141,9 +141,7 @@ class SQLiteStore:
         self, *, tenant: str | None, status: State | Status | None, after: str | None, limit: int
     ) -> list[JobRecord]:
         """See `Store.list`."""
-        query = listing(tenant=tenant is not None, status=status, after=after is not None)
-        bound = {"tenant": tenant, "status": status, "after": after, "limit": limit}
-        rows = await self._read(lambda: self._reader.execute(query, bound).fetchall())
+        rows = await self._read(lambda: list_jobs(self._reader, tenant=tenant, status=status, after=after, limit=limit))
         return [_record(*row) for row in rows]
 
     def _open(self) -> Sequence[Job]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+_STRETCH = 12  # bits of a job's number that do not name its stretch: see sql/sqlite-0003.sql
+_BEYOND = 2**62  # more than any job's number
 _LENGTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -68,6 +70,10 @@ BY_KEY = ManyRows(
     "FROM rows CROSS JOIN jobs ON jobs.tenant = rows.tenant AND jobs.key = rows.key "
     "LEFT JOIN inputs ON inputs.seq = jobs.seq",
 )
+INPUTS = ManyRows(
+    1,
+    "WITH rows (seq) AS ({rows}) SELECT inputs.seq, inputs.body FROM rows CROSS JOIN inputs ON inputs.seq = rows.seq",
+)
 BY_ID = ManyRows(
     1,
     "WITH rows (id) AS ({rows}) SELECT jobs.id FROM rows CROSS JOIN jobs ON jobs.id = rows.id",
@@ -79,6 +85,7 @@ _RECORD = (
     "FROM jobs LEFT JOIN inputs ON inputs.seq = jobs.seq LEFT JOIN outputs ON outputs.seq = jobs.seq "
 )
 RECORD = _RECORD + "WHERE jobs.id = ?"
+LAST_BELOW = "SELECT max(seq) FROM jobs WHERE seq < ?"
 LIVE = (
     "SELECT jobs.id, jobs.tenant, jobs.key, jobs.attempt, jobs.returned, coalesce(jobs.body, inputs.body), "
     "jobs.status, jobs.seq, jobs.ready_at "
@@ -86,14 +93,42 @@ LIVE = (
 )
 
 
-def listing(*, tenant: bool, status: str | None, after: bool) -> str:
-    """Return the SQL of one page, newest first. Bound by name: tenant, status, after (an id), limit."""
-    terms = []
-    if after:
-        terms.append("jobs.seq < (SELECT seq FROM jobs WHERE id = :after)")
-    if tenant:
+def list_jobs(
+    connection: sqlite3.Connection, *, tenant: str | None, status: str | None, after: str | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """Return one page of jobs as `RECORD` gives them, newest first, beginning behind the job `after`."""
+    bound: dict[str, Any] = {"tenant": tenant, "status": status, "limit": limit, "below": _BEYOND}
+    if after is not None:
+        row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (after,)).fetchone()
+        if row is None:
+            return []
+        bound["below"] = row[0]
+    if tenant is None or status in ("queued", "running"):
+        return connection.execute(listing(tenant=tenant is not None, status=status), bound).fetchall()
+    found: list[tuple[Any, ...]] = []
+    query = listing(tenant=True, status=status)
+    while len(found) < limit:
+        # Where many jobs have been pruned there are stretches without any.
+        (last,) = connection.execute(LAST_BELOW, (bound["below"],)).fetchone()
+        if last is None:
+            break
+        bound |= {"stretch": last >> _STRETCH, "limit": limit - len(found)}
+        found += connection.execute(query, bound)
+        bound["below"] = last >> _STRETCH << _STRETCH
+    return found
+
+
+def listing(*, tenant: bool, status: str | None) -> str:
+    """Return the SQL of one page, newest first; of a tenant's finished jobs, one page of a stretch.
+
+    Bound by name: tenant, status, stretch, below (a number), limit.
+    """
+    terms = ["jobs.seq < :below"]
+    if tenant and status in ("queued", "running"):
         # What is unfinished is found among few, whoever's it is.
-        terms.append(f"{'+' if status in ('queued', 'running') else ''}jobs.tenant = :tenant")
+        terms.append("+jobs.tenant = :tenant")
+    elif tenant:
+        terms.append(f"jobs.seq >> {_STRETCH} = :stretch AND jobs.tenant = :tenant")
     match status:
         case None:
             pass
@@ -103,7 +138,8 @@ def listing(*, tenant: bool, status: str | None, after: bool) -> str:
             terms.append("+jobs.ended IS NOT NULL")  # by the index it would have to sort the whole history
         case "succeeded":
             terms.append("jobs.status = :status")
+        case _ if tenant:
+            terms.append("+jobs.status = :status")
         case _:
             terms.append("jobs.ended IS NOT NULL AND jobs.status <> 'succeeded' AND jobs.status = :status")
-    where = f"WHERE {' AND '.join(terms)} " if terms else ""
-    return f"{_RECORD}{where}ORDER BY jobs.seq DESC LIMIT :limit"
+    return f"{_RECORD}WHERE {' AND '.join(terms)} ORDER BY jobs.seq DESC LIMIT :limit"

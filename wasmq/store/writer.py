@@ -72,6 +72,7 @@ class Writer:
             if batch:
                 results = self._results([operation for operation, _ in batch])
                 self._loop.call_soon_threadsafe(_answer, [future for _, future in batch], results)
+                del batch, results  # they may be large, and the next may be long in coming
                 more = False
             elif not self._ending:
                 more = self._tidy()
