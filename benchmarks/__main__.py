@@ -21,10 +21,12 @@ NAMES = (
     "neighbours",
     "real_neighbours",
     "wasi",
+    "component",
     "host_call",
     "suspended",
     "startup",
     "fuel",
+    "http",
 )
 
 

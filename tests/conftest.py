@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,11 @@ from postgres import Cluster, drop_schema, make_schema, private_cluster, server_
 from watching import forget_children
 
 import wasmq
+from wasmq import logs
 from wasmq.config import Config, ModulesConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 GUESTS = Path(__file__).parent.parent / "workers" / "guests"
 
@@ -31,6 +33,20 @@ def no_outside_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_children_of_others() -> None:
     """What a test sees of child processes does not depend on which tests ran before it."""
     forget_children()
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that runs a command in this process leaves the process's logging as it was found."""
+    root, ours = logging.getLogger(), logging.getLogger("wasmq")
+    levels = root.level, ours.level
+    monkeypatch.setattr(logs, "_output", None)
+    yield
+    for handler in root.handlers[:]:
+        if isinstance(handler, logs._Foreign):
+            root.removeHandler(handler)
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from wasmq import errors
 from wasmq.errors import JobError, Refused, WasmqError, error_for
 from wasmq.job import Outcome, Status
 
-CLASSES = [getattr(errors, name) for name in errors.__all__ if name != "error_for"]
+CLASSES = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
 FAILURES = [status for status in get_args(Status) if status != "succeeded"]
 
 

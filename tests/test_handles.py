@@ -11,6 +11,11 @@ from wasmq.job import Outcome
 OUTCOME = Outcome(status="trapped", error="trapped: unreachable")
 
 
+async def _no_events(job_id):
+    raise AssertionError("nobody asks")
+    yield
+
+
 async def _no_cancel(job):
     raise AssertionError(f"nobody cancelled {job}")
 
@@ -28,7 +33,7 @@ async def _waiting(handle, count):
 
 async def test_everyone_who_waits_gets_the_outcome():
     """One settling wakes all who wait, and a failed job is an outcome like any other."""
-    handle = JobHandle("a", _no_cancel)
+    handle = JobHandle("a", _no_cancel, _no_events)
     tasks = await _waiting(handle, 3)
     assert not any(task.done() for task in tasks)
     handle.settle(OUTCOME)
@@ -37,7 +42,7 @@ async def test_everyone_who_waits_gets_the_outcome():
 
 async def test_a_settled_handle_can_be_awaited_again_and_again():
     """The outcome stays, and awaiting it does not suspend."""
-    handle = JobHandle("a", _no_cancel)
+    handle = JobHandle("a", _no_cancel, _no_events)
     assert handle.outcome is None
     handle.settle(OUTCOME)
     assert handle.outcome is OUTCOME
@@ -47,7 +52,7 @@ async def test_a_settled_handle_can_be_awaited_again_and_again():
 
 async def test_one_who_gives_up_waiting_disturbs_nobody():
     """Cancelling a task that waits neither cancels the job nor wakes the others."""
-    handle = JobHandle("a", _no_cancel)
+    handle = JobHandle("a", _no_cancel, _no_events)
     first, second = await _waiting(handle, 2)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -60,7 +65,7 @@ async def test_one_who_gives_up_waiting_disturbs_nobody():
 
 async def test_an_abandoned_handle_raises_for_everyone():
     """When no outcome will come, those who wait and those who come later hear why; nobody waits for ever."""
-    handle = JobHandle("a", _no_cancel)
+    handle = JobHandle("a", _no_cancel, _no_events)
     (task,) = await _waiting(handle, 1)
     handle.abandon(SchedulerClosed("stopped"))
     with pytest.raises(SchedulerClosed, match="stopped"):
@@ -77,7 +82,7 @@ async def test_cancel_asks_with_the_jobs_own_id():
         asked.append(job)
         return len(asked) == 1
 
-    handle = JobHandle("a", cancel)
+    handle = JobHandle("a", cancel, _no_events)
     assert await handle.cancel() is True
     assert await handle.cancel() is False
     assert asked == ["a", "a"]
@@ -85,7 +90,7 @@ async def test_cancel_asks_with_the_jobs_own_id():
 
 async def test_a_handle_shows_its_job_and_how_it_stands():
     """Printed in a log or a debugger it says which job, and what became of it."""
-    handle = JobHandle("a17", _no_cancel)
+    handle = JobHandle("a17", _no_cancel, _no_events)
     assert repr(handle) == "<JobHandle a17 unfinished>"
     handle.settle(OUTCOME)
     assert repr(handle) == "<JobHandle a17 trapped>"

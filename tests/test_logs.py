@@ -22,20 +22,6 @@ from wasmq.errors import ConfigError
 anything = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    """Leave the process's logging as it was found."""
-    root, ours = logging.getLogger(), logging.getLogger("wasmq")
-    levels = root.level, ours.level
-    monkeypatch.setattr(logs, "_output", None)
-    yield
-    for handler in root.handlers[:]:
-        if isinstance(handler, logs._Foreign):
-            root.removeHandler(handler)
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-
-
 @pytest.fixture
 def pipe():
     """A pipe as (the end to read from, the end to write to)."""

@@ -33,6 +33,7 @@ __all__ = [
     "ModulesConfig",
     "PeriodicConfig",
     "PricesConfig",
+    "Role",
     "SchedulerConfig",
     "ServerConfig",
     "Size",
@@ -60,6 +61,11 @@ EngineName: TypeAlias = Literal["native", "interpreter"]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Fuel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
+
+
+_Token: TypeAlias = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+Role: TypeAlias = Literal["submit", "observe", "administer"]
+"""submit: queue and cancel; observe: look and wait; administer: both for every tenant, the tenants and the metrics."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,6 +184,14 @@ class ServerConfig(_Section, frozen=True):
     """Jobs in one request."""
     max_body: Size = Size(64 * 2**20)
     """Bytes in one request."""
+    max_requests: _Count = 4_096
+    """Requests that are answered at once, those that wait for a job included."""
+    max_streams: _Count = 256
+    """Streams of events that are open at once."""
+    max_client_streams: _Count = 64
+    """Those of them that one tenant's tokens may have open or, without tokens, one address."""
+    tokens_required: bool | None = None
+    """Whether every request needs a token; None is: as soon as any tenant has one."""
 
 
 class ModulesConfig(_Section, frozen=True):
@@ -220,6 +234,10 @@ class Tenant(_Section, frozen=True):
     max_queued: _Count | None = None
     """None is the scheduler's own `max_queued`."""
     grant: tuple[str, ...] = ()
+    tokens: tuple[_Token, ...] = ()
+    """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
+    roles: tuple[Role, ...] = ("submit", "observe")
+    """What these tokens are good for."""
 
 
 class PeriodicConfig(_Section, frozen=True):
@@ -257,7 +275,18 @@ class Config(_Section, frozen=True):
     logs: LogsConfig = LogsConfig()
     metrics: MetricsConfig = MetricsConfig()
 
+    @property
+    def tokens_required(self) -> bool:
+        """Whether every request over HTTP needs a token."""
+        wanted = self.server.tokens_required
+        return any(tenant.tokens for tenant in self.tenants.values()) if wanted is None else wanted
+
     def __post_init__(self) -> None:
+        tokens = [token for tenant in self.tenants.values() for token in tenant.tokens]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("tenants: a token is there twice; it can stand for one tenant only")
+        if self.server.tokens_required and not tokens:
+            raise ValueError("server.tokens_required is set, but no tenant has a token; see wasmq token")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
+    from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.job import Job
@@ -42,6 +43,7 @@ class Dispatcher:
         gate: Gate,
         clock: Clock,
         work: Bell,
+        onlookers: Onlookers,
         library: Library,
         tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
@@ -57,6 +59,7 @@ class Dispatcher:
         self._gate = gate
         self._clock = clock
         self._work = work
+        self._onlookers = onlookers
         self._hand_back = hand_back
         self._absent = Absent(library, tasks, self._send, lose)
         self.done = anyio.Event()
@@ -122,6 +125,7 @@ class Dispatcher:
             self._hand_back(jobs)
             return
         self._crew.send(self._pool.assign(jobs, self._clock.wall()))
+        self._crew.send(self._onlookers.look())
         self._crew.want_solo(lambda: self._pool.alone)
 
     async def _pause(self) -> float:

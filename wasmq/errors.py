@@ -16,7 +16,9 @@ __all__ = [
     "BudgetExhausted",
     "Cancelled",
     "ConfigError",
+    "CursorGone",
     "Exited",
+    "Forbidden",
     "InvalidArguments",
     "InvalidLimit",
     "InvalidModule",
@@ -24,6 +26,7 @@ __all__ = [
     "KeyConflict",
     "LimitTooHigh",
     "Lost",
+    "NotLost",
     "OutOfFuel",
     "OutOfMemory",
     "QueueFull",
@@ -33,13 +36,16 @@ __all__ = [
     "StoreUnavailable",
     "TimedOut",
     "Trapped",
+    "Unauthenticated",
     "UnknownExport",
     "UnknownJob",
     "UnknownModule",
+    "Unreachable",
     "UnsatisfiedImport",
     "WasmqError",
     "WorkerUnavailable",
     "error_for",
+    "no_such_job",
 ]
 
 
@@ -127,8 +133,33 @@ class StoreUnavailable(Refused):
     """
 
 
+class NotLost(Refused):
+    """Raised when a job is to be queued again that was not lost: it has its answer, or will have it."""
+
+
+class Unauthenticated(Refused):
+    """Raised when a daemon wants a token and got none, or one that it does not know."""
+
+
+class Forbidden(Refused):
+    """Raised when a token is good, but not for this: another tenant's jobs, or a role that it does not have."""
+
+
+class Unreachable(WasmqError):
+    """Raised when no daemon answers at a URL, or none that speaks this language, for as long as a client tries."""
+
+
+class CursorGone(WasmqError):
+    """Raised when a page of jobs is to begin behind one that has left the history."""
+
+
 class UnknownJob(WasmqError):
     """Raised when an id names no job that is queued, running, or still in the history."""
+
+
+def no_such_job(job_id: str) -> UnknownJob:
+    """Return the error for an id that names no job, or none that the asking one may see: the two look alike."""
+    return UnknownJob(f"no job {job_id!r}: it never was, or its history has been pruned")
 
 
 class JobError(WasmqError):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
 from wasmq.settle import Died, HandedBack, Ran
-from wasmq_worker.protocol import Asks, Outcomes, ProtocolError, Pulse, Underway, Unmappable
+from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Underway, Unmappable
 
 if TYPE_CHECKING:
     from wasmq.bell import Bell
     from wasmq.clock import Clock
+    from wasmq.events import Onlookers
     from wasmq.host import HostFunctions
     from wasmq.host_calls import HostCalls
     from wasmq.metrics import Metrics
@@ -35,6 +36,7 @@ class Foreman:
         metrics: Metrics,
         clock: Clock,
         work: Bell,
+        onlookers: Onlookers,
     ) -> None:
         self._pool = pool
         self._library = library
@@ -44,6 +46,7 @@ class Foreman:
         self._metrics = metrics
         self._clock = clock
         self._work = work
+        self._onlookers = onlookers
         self._log = get_logger()
 
     def joined(self, worker: int, *, solo: bool) -> list[Sending]:
@@ -73,6 +76,8 @@ class Foreman:
                 module = self._pool.mapped(frame.module)
                 self._settler.add([HandedBack(job, frame.reason, module) for job in jobs])
                 return self._next_alone(worker)
+            case Progress():
+                self._onlookers.seen(worker, frame.seen)
             case Pulse():
                 self._metrics.quanta(frame.quanta, frame.quanta_total)
             case _:
@@ -100,4 +105,5 @@ class Foreman:
         """Give a worker for single jobs the next one, or let it go; nothing for any other worker."""
         if not self._pool.is_idle_solo(worker):
             return []
-        return self._pool.feed_alone(worker, self._clock.wall()) or [Sending(worker, None)]
+        fed = self._pool.feed_alone(worker, self._clock.wall())
+        return [*fed, *self._onlookers.look()] if fed else [Sending(worker, None)]

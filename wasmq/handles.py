@@ -6,19 +6,26 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
+    from wasmq.events import JobEvent
     from wasmq.job import Outcome
 
 
 class JobHandle:
     """An accepted job. `await` it, as often as you like, for its outcome; that never raises for what the guest did."""
 
-    __slots__ = ("_cancel", "_error", "_futures", "_outcome", "id")
+    __slots__ = ("_cancel", "_error", "_events", "_futures", "_outcome", "id")
 
-    def __init__(self, id: str, cancel: Callable[[str], Awaitable[bool]]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        cancel: Callable[[str], Awaitable[bool]],
+        events: Callable[[str], AsyncGenerator[JobEvent]],
+    ) -> None:
         self.id = id
         self._cancel = cancel
+        self._events = events
         self._outcome: Outcome | None = None
         self._error: Exception | None = None
         self._futures: list[asyncio.Future[None]] | None = None
@@ -48,6 +55,13 @@ class JobHandle:
         The outcome of a cancelled job comes as any other: `await` the handle for it.
         """
         return await self._cancel(self.id)
+
+    def events(self) -> AsyncGenerator[JobEvent]:
+        """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`.
+
+        Raises `UnknownJob` when it has finished and left the history.
+        """
+        return self._events(self.id)
 
     def settle(self, outcome: Outcome) -> None:
         """Hand over the outcome and wake everyone who waits for it. For the scheduler."""

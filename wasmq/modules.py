@@ -11,7 +11,6 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
@@ -22,6 +21,7 @@ from wasmq import wit
 from wasmq.compiling import Compiler
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
+from wasmq.sources import read_source
 from wasmq.store import SharedStore
 from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
 from wasmq.units import format_size
@@ -29,6 +29,7 @@ from wasmq.units import format_size
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
@@ -207,7 +208,7 @@ class Library:
 
         Raises `InvalidModule`, or `OSError` when the file cannot be read.
         """
-        data, name = await self._read(source)
+        data, name = await read_source(source)
         if len(data) > self._config.max_size:
             raise InvalidModule(
                 f"{name}: {format_size(len(data))} is above the limit of {format_size(self._config.max_size)} "
@@ -368,15 +369,6 @@ class Library:
             raise InvalidModule(f"module: its compile process described nonsense: {error}") from None
         self._modules[described.digest] = module
         return module
-
-    @staticmethod
-    async def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            return bytes(source), "module"
-        if isinstance(source, str) and source.lstrip().startswith(("(", ";;")):
-            return source.encode(), "module"
-        path = Path(source)
-        return await anyio.to_thread.run_sync(path.read_bytes), str(path)
 
 
 def _digest(data: bytes) -> str:

@@ -23,11 +23,12 @@ from wasmq.errors import (
     InvalidArguments,
     Refused,
     SchedulerClosed,
-    UnknownJob,
     UnknownModule,
     WasmqError,
     error_for,
+    no_such_job,
 )
+from wasmq.events import Onlookers, Position, follow
 from wasmq.fairness import Fairness
 from wasmq.foreman import Foreman
 from wasmq.gate import Gate
@@ -42,10 +43,11 @@ from wasmq.periodic import Periodic, entry_request
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.reload import Reloaded, reloaded
+from wasmq.requeue import again
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY, modules_beside
-from wasmq.submission import ProgramOptions, Request, Submission
+from wasmq.submission import Accepted, ProgramOptions, Request, Submission
 from wasmq.tasks import apart, leave
 from wasmq.upkeep import Upkeep
 from wasmq.version import __version__
@@ -53,13 +55,14 @@ from wasmq.watch import Watcher
 from wasmq.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName, ModulesConfig, PeriodicConfig
+    from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
 
@@ -158,6 +161,7 @@ class Scheduler:
             counted=self._library.counted,
             imports=self._functions.imports,
         )
+        self._onlookers = Onlookers(self._pool, lambda sendings: self._crew.send(sendings))
         self._settler = Settler(
             store=self._store,
             fairness=self._fairness,
@@ -166,6 +170,7 @@ class Scheduler:
             library=self._library,
             clock=self._clock,
             handles=self._handles,
+            onlookers=self._onlookers,
             max_attempts=settings.max_attempts,
             backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self._crew.engine_version),
@@ -183,6 +188,7 @@ class Scheduler:
             metrics=self.metrics,
             clock=self._clock,
             work=self._work,
+            onlookers=self._onlookers,
         )
         self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
@@ -193,6 +199,7 @@ class Scheduler:
             gate=self._gate,
             clock=self._clock,
             work=self._work,
+            onlookers=self._onlookers,
             library=self._library,
             tasks=tasks,
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
@@ -210,6 +217,7 @@ class Scheduler:
             tenant=self._tenant,
             handles=self._handles,
             cancel=self.cancel,
+            events=self.events,
             work=self._work,
             doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
@@ -385,6 +393,11 @@ class Scheduler:
         self._check_running()
         return await self._submission.submit(requests, wait=wait)
 
+    async def accept(self, requests: Sequence[Request]) -> list[Accepted]:
+        """Queue several calls as `submit_many` does without waiting for room, and say what is known of each job."""
+        self._check_running()
+        return await self._submission.accept(requests, wait=False)
+
     async def run(self, module: Module | str, export: str | None = None, *args: Any, **options: Any) -> Outcome:
         """Submit one call, or without an export a WASI command, and return its outcome; takes what `submit` takes.
 
@@ -446,7 +459,7 @@ class Scheduler:
         """Return what is known of a job. Raises `UnknownJob`."""
         record = await self._store.get(id)
         if record is None:
-            raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
+            raise no_such_job(id)
         return record
 
     async def jobs(
@@ -457,7 +470,12 @@ class Scheduler:
         after: str | None = None,
         limit: int = 100,
     ) -> list[JobRecord]:
-        """Return jobs, newest first, beginning behind the job with the id `after`."""
+        """Return jobs, newest first, beginning behind the job with the id `after`.
+
+        Raises `UnknownJob` when that one has left the history, so that nobody takes it for the end.
+        """
+        if after is not None:
+            await self.job(after)
         return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
@@ -474,6 +492,23 @@ class Scheduler:
             record = await self.job(id)
         return record
 
+    def events(self, id: str, after: Position | None = None) -> AsyncGenerator[JobEvent]:  # noqa: A002
+        """Tell what happens to a job, from its present state to its end; what was heard until `after` is left out.
+
+        A running job is looked at about five times a second. Of a job that another daemon runs only the states are
+        told. The iteration raises `UnknownJob`.
+        """
+        self._check_started()
+        return follow(id, after or Position(), self._onlookers, self.job)
+
+    async def requeue(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that was lost again, as a new job; a second time, that same one.
+
+        Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
+        """
+        (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
+        return handle
+
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         self._check_started()
@@ -483,7 +518,7 @@ class Scheduler:
         else:
             (found,) = await self._cancel_many([id])
         if found == "unknown":
-            raise UnknownJob(f"no job {id!r}: it never was, or its history has been pruned")
+            raise no_such_job(id)
         return found != "finished"
 
     async def _cancel_many(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
@@ -550,7 +585,7 @@ class Scheduler:
             self._periodic.set(name, cron, request, catch_up=catch_up)
         for name in self.config.tenants.keys() - config.tenants.keys():
             self._tenants.pop(name, None)
-        for name, tenant in config.tenants.items():
+        for name, tenant in news.config.tenants.items():
             if self.config.tenants.get(name) != tenant:
                 self._tenants[name] = tenant
         self.config = news.config
@@ -728,6 +763,7 @@ class Scheduler:
         for handle in self._handles.values():
             handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
         self._handles.clear()
+        self._onlookers.abandon()
 
     def _check_started(self) -> None:
         if self._tasks is None and not self._stopped:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmq.backoff import Backoff
     from wasmq.clock import Clock
+    from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.handles import JobHandle
@@ -94,6 +95,7 @@ class Settler:
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
+        onlookers: Onlookers,
         max_attempts: int,
         backoff: Backoff,
         engine: Callable[[], tuple[str, str]],
@@ -109,6 +111,7 @@ class Settler:
         self._library = library
         self._clock = clock
         self._handles = handles
+        self._onlookers = onlookers
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._engine = engine
@@ -236,6 +239,7 @@ class Settler:
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
+        self._onlookers.finished(job, outcome)
         self._metrics.finished(job.tenant, outcome)
         if self._log.enabled("info"):
             self._log.info(
@@ -271,6 +275,7 @@ class Settler:
         await self._release(jobs, charged=False, due=self._clock.wall())
 
     async def _release(self, jobs: list[Job], *, charged: bool, due: float) -> None:
+        self._onlookers.queued(jobs)
         await self._insist(lambda: self._store.release(jobs, charged=charged, due=due))
 
     async def _clear_up(self, jobs: list[Job]) -> None:

@@ -25,7 +25,7 @@ import msgspec
 
 from wasmq.engines import engine_version
 from wasmq.errors import ConfigError
-from wasmq_worker.protocol import ENGINE_REVISION, Described
+from wasmq_worker.protocol import DESCRIPTION_REVISION, ENGINE_REVISION, Described
 
 if TYPE_CHECKING:
     from wasmq.compiling import Artifact
@@ -47,8 +47,9 @@ class Shelf:
     def __init__(self, config: ModulesConfig, engine: str) -> None:
         self._limit = config.cache_size
         self._private: Path | None = None
-        self._root = Path(config.directory) if config.directory else _cache_directory()
-        self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}"
+        # Workers, which map the artifacts, have another current directory.
+        self._root = Path(config.directory).absolute() if config.directory else _cache_directory()
+        self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}.{DESCRIPTION_REVISION}"
         self._key: bytes | None = None
 
     def find(self, key: str, *, counted: bool = False) -> tuple[Described, Path, int] | None:

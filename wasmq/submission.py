@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -19,11 +19,12 @@ from wasmq.programs import check_program
 from wasmq.supply import check_links
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.config import LimitsConfig, Tenant
+    from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.host import HostFunctions
@@ -71,6 +72,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return {self.module, *[value for value in linked if isinstance(value, str)]}
 
 
+class Accepted(NamedTuple):
+    """A job as the store has it, and its handle; `is_new` unless an earlier one with the same key was found."""
+
+    job: Job
+    handle: JobHandle
+    is_new: bool
+
+
 class Submission:
     """Takes requests in, within `limits`, which may be replaced.
 
@@ -92,6 +101,7 @@ class Submission:
         tenant: Callable[[str], Tenant],
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
+        events: Callable[[str], AsyncGenerator[JobEvent]],
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -106,11 +116,16 @@ class Submission:
         self._tenant = tenant
         self._handles = handles
         self._cancel = cancel
+        self._events = events
         self._work = work
         self._doubtful = doubtful
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
+        return [accepted.handle for accepted in await self.accept(requests, wait=wait)]
+
+    async def accept(self, requests: Sequence[Request], *, wait: bool) -> list[Accepted]:
+        """Do the same, and return the jobs too."""
         entered: dict[str, int] = {}
         try:
             if self._store.durable:
@@ -137,7 +152,7 @@ class Submission:
         if handle is not None:
             return handle
         # Known before the store is asked: the outcome may come meanwhile.
-        handle = self._handles[job_id] = JobHandle(job_id, self._cancel)
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events)
         try:
             record = await self._store.get(job_id)
         except BaseException:
@@ -198,14 +213,14 @@ class Submission:
                 with suppress(UnknownModule):
                     await self._library.recall(digest)
 
-    async def _accept(self, jobs: Sequence[Job]) -> list[JobHandle]:
+    async def _accept(self, jobs: Sequence[Job]) -> list[Accepted]:
         tagged = []
         handles = []
         for job in jobs:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events)
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
@@ -228,7 +243,9 @@ class Submission:
             else:
                 handles[place].abandon(UnknownJob(f"job {kept.id} has just left the history; use its key again"))
         self._work.ring()
-        return handles
+        return [
+            Accepted(kept, handle, kept.id == job.id) for job, kept, handle in zip(tagged, stored, handles, strict=True)
+        ]
 
     def _withdraw(self, job: Job) -> None:
         """Take back what `_accept` booked for a job that was not queued after all."""

@@ -1,4 +1,4 @@
-"""Values of WIT types: natural Python on one side, a compact form for the frames on the other, and JSON.
+"""Values of WIT types: natural Python on one side, a compact form for the frames on the other; JSON is `wit_json`'s.
 
 | WIT | Python | frames | JSON |
 |---|---|---|---|
@@ -21,9 +21,6 @@ What comes from a worker is hostile, and so is what a caller passes on from its 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -37,7 +34,7 @@ from wasmq.types import printable
 if TYPE_CHECKING:
     from wasmq.wit import ValueType
 
-__all__ = ["Case", "Err", "Ok", "Some", "Wire", "from_json", "natural", "pack_arguments", "read_result", "to_json"]
+__all__ = ["Case", "Err", "Ok", "Some", "Wire", "natural", "pack_arguments", "read_result"]
 
 MAX_PACKED: Final = 4 * 2**20
 """Bytes that the arguments of a call may have in the frames: each element of a list takes the worker 32 times that."""
@@ -82,7 +79,7 @@ class _Misfit(Exception):
         return "".join(reversed(self.path))
 
 
-_RANGES: Final = {
+RANGES: Final = {
     **{f"s{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
     **{f"u{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
 }
@@ -128,11 +125,13 @@ def read_result(type_: ValueType | None, packed: bytes) -> Any:
         raise ValueError(f"no value of type {_short(type_)}: {error}") from None
 
 
-def _ambiguous(option: wit.Option) -> bool:
+def is_ambiguous(option: wit.Option) -> bool:
+    """Return whether None could mean two things."""
     return isinstance(option.some, wit.Option)
 
 
-def _is_bytes(type_: wit.List) -> bool:
+def is_bytes(type_: wit.List) -> bool:
+    """Return whether a list is one of bytes."""
     return type_.element == "u8"
 
 
@@ -150,7 +149,7 @@ def _lower(type_: ValueType, value: Any) -> Wire:
         case wit.Record():
             return _lower_record(type_, value)
         case wit.Option():
-            if _ambiguous(type_):
+            if is_ambiguous(type_):
                 if value is None:
                     return None
                 if not isinstance(value, Some):
@@ -209,7 +208,7 @@ def _bool(value: Any, type_: wit.Primitive) -> bool:
 def _integer(value: Any, type_: wit.Primitive) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(type_, value)
-    low, high = _RANGES[type_]
+    low, high = RANGES[type_]
     if not low <= value <= high:
         raise _Misfit(f"{type_} is from {low} to {high}, got {_shown(value)}")
     return int(value)
@@ -246,7 +245,7 @@ def _char(value: Any, type_: wit.Primitive) -> str:
 
 _LOWER: Final = {
     "bool": _bool,
-    **dict.fromkeys(_RANGES, _integer),
+    **dict.fromkeys(RANGES, _integer),
     "f32": _float,
     "f64": _float,
     "char": _char,
@@ -254,16 +253,16 @@ _LOWER: Final = {
 
 
 def _lower_list(type_: wit.List, value: Any) -> Wire:
-    if _is_bytes(type_) and isinstance(value, (bytes, bytearray, memoryview)):
+    if is_bytes(type_) and isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Sequence):
-        raise _wrong(type_, value, "bytes or a list" if _is_bytes(type_) else "a list")
+        raise _wrong(type_, value, "bytes or a list" if is_bytes(type_) else "a list")
     element = type_.element
     try:
         wires = [_lower(element, each) for each in value]
     except _Misfit:
         wires = [_at(f"[{place}]", element, each) for place, each in enumerate(value)]
-    return bytes(wires) if _is_bytes(type_) else wires
+    return bytes(wires) if is_bytes(type_) else wires
 
 
 def _lower_record(type_: wit.Record, value: Any) -> Wire:
@@ -318,7 +317,7 @@ def natural(type_: ValueType, wire: Wire) -> Any:
         case str():
             return _NATURAL[type_](wire, type_)
         case wit.List():
-            if _is_bytes(type_):
+            if is_bytes(type_):
                 if not isinstance(wire, bytes):
                     raise _wrong(type_, wire)
                 return wire
@@ -333,7 +332,7 @@ def natural(type_: ValueType, wire: Wire) -> Any:
             if wire is None:
                 return None
             inside = natural(type_.some, _array(wire, type_, 1)[0])
-            return Some(inside) if _ambiguous(type_) else inside
+            return Some(inside) if is_ambiguous(type_) else inside
         case wit.Result():
             which, payload = _array(wire, type_, 2)
             inner = (type_.ok, type_.err)[_place(which, 2, type_)]
@@ -389,117 +388,11 @@ def _place(wire: Wire, count: int, type_: ValueType) -> int:
     return wire
 
 
-# JSON.
-
-
-def to_json(type_: ValueType | None, value: Any) -> Any:
-    """Return a natural value of a type as what JSON can carry."""
-    match type_:
-        case None:
-            return None
-        case "f32" | "f64":
-            if math.isfinite(value):
-                return value
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        case str() | wit.Enum():
-            return value
-        case wit.List():
-            if _is_bytes(type_):
-                return base64.b64encode(value).decode()
-            return [to_json(type_.element, each) for each in value]
-        case wit.Tuple():
-            return [to_json(item, each) for item, each in zip(type_.items, value, strict=True)]
-        case wit.Record():
-            return {field.name: to_json(field.type, value[field.name]) for field in type_.fields}
-        case wit.Option():
-            if value is None:
-                return None
-            return {"some": to_json(type_.some, value.value)} if _ambiguous(type_) else to_json(type_.some, value)
-        case wit.Result():
-            if isinstance(value, Ok):
-                return {"ok": to_json(type_.ok, value.value)}
-            return {"err": to_json(type_.err, value.value)}
-        case wit.Variant():
-            inner = next(case.type for case in type_.cases if case.name == value.name)
-            return value.name if inner is None else {value.name: to_json(inner, value.value)}
-        case wit.Flags():
-            return [name for name in type_.names if name in value]
-    raise AssertionError(f"a {type_} came out of a job")
-
-
-def from_json(type_: ValueType, came: Any) -> Any:
-    """Return decoded JSON as a natural value, as far as the type can tell; what does not fit stays as it came.
-
-    `pack_arguments` then says what is wrong with it.
-    """
-    match type_:
-        case "f32" | "f64":
-            return _NOT_FINITE.get(came, came) if isinstance(came, str) else came
-        case str():
-            if type_ in _RANGES and isinstance(came, str) and _is_decimal(came):
-                return int(came)
-            return came
-        case wit.List():
-            if _is_bytes(type_) and isinstance(came, str):
-                try:
-                    return base64.b64decode(came, validate=True)
-                except (binascii.Error, ValueError):
-                    return came
-            return [from_json(type_.element, each) for each in came] if isinstance(came, list) else came
-        case wit.Tuple():
-            if not isinstance(came, list) or len(came) != len(type_.items):
-                return came
-            return tuple([from_json(item, each) for item, each in zip(type_.items, came, strict=True)])
-        case wit.Record():
-            if not isinstance(came, dict):
-                return came
-            types = {field.name: field.type for field in type_.fields}
-            return {
-                key: from_json(types[known], each) if (known := key.replace("_", "-")) in types else each
-                for key, each in came.items()
-            }
-        case wit.Option():
-            if came is None or not _ambiguous(type_):
-                return None if came is None else from_json(type_.some, came)
-            alone = _alone(came)
-            return Some(from_json(type_.some, alone[1])) if alone and alone[0] == "some" else came
-        case wit.Result():
-            if came in ("ok", "err"):
-                came = {came: None}
-            alone = _alone(came)
-            if alone is None or alone[0] not in ("ok", "err"):
-                return came
-            inner = type_.ok if alone[0] == "ok" else type_.err
-            return (Ok if alone[0] == "ok" else Err)(alone[1] if inner is None else from_json(inner, alone[1]))
-        case wit.Variant():
-            alone = _alone(came)
-            if alone is None:
-                return came
-            inner = next((case.type for case in type_.cases if case.name == alone[0].replace("_", "-")), None)
-            return Case(alone[0], alone[1] if inner is None else from_json(inner, alone[1]))
-    return came
-
-
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-def _is_decimal(text: str) -> bool:
-    digits = text.removeprefix("-")
-    return len(digits) <= 20 and digits.isascii() and digits.isdecimal()
-
-
-def _alone(came: Any) -> tuple[str, Any] | None:
-    if isinstance(came, dict) and len(came) == 1:
-        ((name, value),) = came.items()
-        return name, value
-    return None
-
-
 # Words.
 
 _WANTS: Final = {
     "bool": "True or False",
-    **dict.fromkeys(_RANGES, "an int"),
+    **dict.fromkeys(RANGES, "an int"),
     "f32": "a float or an int",
     "f64": "a float or an int",
     "char": "one character",

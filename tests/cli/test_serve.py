@@ -141,10 +141,15 @@ def test_a_backup_of_a_running_daemon_is_a_store(daemon, spawn, tmp_path):
 
 
 def test_the_default_store_is_a_file_where_it_was_started(spawn, tmp_path):
-    """A daemon that is told nothing keeps its jobs in wasmq.db."""
+    """A daemon that is told nothing keeps its jobs in wasmq.db, and runs them though its workers are elsewhere."""
     process = spawn("serve", "--json", "--port", 0, "--workers", 1, stderr=subprocess.PIPE, cwd=tmp_path)
-    log_of(process, "daemon.ready")
+    url = log_of(process, "daemon.ready")["url"]
     assert (tmp_path / "wasmq.db").exists()
+    module = ask("PUT", f"{url}/v1/modules", (ROOT / GUESTS / "mul.wat").read_bytes(), "application/wasm")
+    job = ask(
+        "POST", f"{url}/v1/jobs", msgspec.json.encode({"module": module["digest"], "export": "mul", "args": [2, 4]})
+    )
+    assert ask("GET", f"{url}/v1/jobs/{job['id']}?wait=30", None)["outcome"]["value"] == 8
 
 
 def test_a_second_daemon_on_a_file_is_one_line(daemon, wasmq, store, tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmq import Case, Err, Ok, Some, wit
-from wasmq.wit_values import from_json, pack_arguments, read_result, to_json
+from wasmq.wit_json import from_json, to_json
+from wasmq.wit_values import pack_arguments, read_result
 
 LABELS = ("a", "b-c", "d")
 

@@ -14,10 +14,12 @@ import pytest
 
 from wasmq.config import Tenant, load_config
 from wasmq.errors import InvalidModule, UnknownJob, UnknownModule
+from wasmq.handles import JobHandle
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
 from wasmq.server import build_app
 from wasmq.store import JobRecord
+from wasmq.submission import Accepted
 from wasmq.types import Extern, FunctionType, GlobalType, Import, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def make_module(wasm: bytes = WASM) -> Module:
 
 
 class Scheduler:
-    """The surface that the routes use. `failure` is raised by the next call of `load`, `submit_many` or `cancel`."""
+    """The surface that the routes use. `failure` is raised by the next call of `load`, `accept` or `cancel`."""
 
     def __init__(self, **server):
         self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
@@ -95,10 +97,9 @@ class Scheduler:
         except KeyError:
             raise UnknownModule(f"no module with digest {digest!r} was loaded here") from None
 
-    async def submit_many(self, requests, *, wait=True):
-        assert not wait, "HTTP never holds a submission until there is room"
+    async def accept(self, requests):
         self._fail()
-        handles = []
+        accepted = []
         for request in requests:
             self.requests.append(request)
             job = Job(
@@ -115,8 +116,8 @@ class Scheduler:
             )
             self._records[job.id] = JobRecord(job=job, state="queued", attempts=0, outcome=None)
             self._finished[job.id] = anyio.Event()
-            handles.append(SimpleNamespace(id=job.id))
-        return handles
+            accepted.append(Accepted(job, JobHandle(job.id, self.cancel, None), True))
+        return accepted
 
     async def job(self, job_id):
         try:

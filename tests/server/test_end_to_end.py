@@ -189,6 +189,43 @@ async def test_a_program_by_http(daemon):
         assert "tries to leave" in response.json()["detail"]
 
 
+async def test_run_and_wait_in_one_request(daemon):
+    """POST with `wait` is answered with the outcome and 200, or with the job as it is and 202 when time is over."""
+    async with daemon() as client:
+        mul, loop = (await load(client, "mul.wat"))["digest"], (await load(client, "loop.wat"))["digest"]
+        product = {"module": mul, "export": "mul", "args": [2, 4]}
+        response = await client.post("/v1/jobs?wait=30", json=product)
+        assert (response.status_code, response.json()["outcome"]["value"]) == (200, 8)
+        assert (await client.get(f"/v1/jobs/{response.json()['id']}")).json() == response.json()
+        response = await client.post("/v1/jobs?wait=30", json=[product] * 20)
+        assert response.status_code == 200
+        assert [job["outcome"]["value"] for job in response.json()] == [8] * 20
+        spin = {"module": loop, "export": "spin", "limits": {"timeout": 60, "fuel": 10**12}}
+        response = await client.post("/v1/jobs?wait=0.05", json=[product, spin])
+        assert response.status_code == 202
+        done, running = response.json()
+        assert (done["outcome"]["value"], running["outcome"]) == (8, None)
+        await client.delete(f"/v1/jobs/{running['id']}")
+        once = product | {"key": "once"}
+        first, again = [(await client.post("/v1/jobs?wait=30", json=once)).json() for _ in range(2)]
+        assert first == again
+
+
+async def test_a_batch_waits_no_longer_than_its_answer_may_be(tmp_path):
+    """Of a batch only so many outcomes come back at once as fit a body; the others are told as they were accepted."""
+    overrides = {"modules.directory": str(tmp_path), "scheduler.workers": 1, "server.max_body": 20_000}
+    async with Scheduler(config=load_config(environ={}, overrides=overrides)) as scheduler:
+        transport = httpx.ASGITransport(app=build_app(scheduler))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            module = await scheduler.load(GUESTS / "mul.wat")
+            body = {"module": module.digest, "export": "mul", "args": [2, 4]}
+            response = await client.post("/v1/jobs?wait=30", json=[body] * 100)
+        assert response.status_code == 202
+        finished = [job["state"] == "finished" for job in response.json()]
+        assert finished == sorted(finished, reverse=True)
+        assert 0 < sum(finished) < 100
+
+
 async def test_linked_modules_by_http(daemon):
     """A job names the digests of the modules that satisfy its imports."""
     async with daemon() as client:

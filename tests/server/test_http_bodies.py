@@ -77,7 +77,8 @@ def test_anything_is_a_value_or_is_refused(param, came):
     except InvalidArguments as error:
         refusal = str(error)
     else:
-        assert type(value) is {"i32": int, "i64": int, "f32": float, "f64": float, "v128": bytes}[param]
+        types = {"i32": int, "i64": int, "f32": float, "f64": float, "v128": bytes, "funcref": type(None)}
+        assert type(value) is types[param]
         return
     assert refusal.startswith(f"argument 1 is {param}: ")
     assert refusal.isprintable()
@@ -103,7 +104,8 @@ def test_anything_is_a_value_or_is_refused(param, came):
         ("v128", "00" * 15, '"000'),
         ("v128", "0 " * 16, '"0 0'),
         ("v128", 0, "0"),
-        ("externref", None, "cannot be given"),
+        ("externref", 1, "1"),
+        ("(ref 3)", None, "cannot be given"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused_by_name(param, came, shown):

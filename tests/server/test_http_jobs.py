@@ -348,3 +348,45 @@ async def test_a_query_that_does_not_fit_is_refused(client, query):
     """Unknown, repeated and impossible parameters are refused rather than ignored."""
     response = await client.get(f"/v1/jobs?{query}")
     assert (response.status_code, response.json()["type"]) == (400, "urn:wasmq:invalid-query")
+
+
+async def test_a_page_behind_a_job_that_is_gone_is_said_so(client, scheduler, digest):
+    """When the job at a page's end has left the history, the next page is 410 and not an empty one."""
+    await submit(client, digest)
+    response = await client.get("/v1/jobs", params={"cursor": "job-99"})
+    assert (response.status_code, response.json()["type"]) == (410, "urn:wasmq:cursor-gone")
+
+
+async def test_jobs_are_asked_for_by_their_ids(client, scheduler, digest):
+    """`ids` gives just these jobs in its order, without those that are unknown; with `wait` once all have finished."""
+    jobs = [(await submit(client, digest))["id"] for _ in range(3)]
+    response = await client.get("/v1/jobs", params={"ids": f"{jobs[2]},nobody,{jobs[0]}"})
+    assert [job["id"] for job in response.json()["jobs"]] == [jobs[2], jobs[0]]
+    async with anyio.create_task_group() as tasks:
+
+        async def finish():
+            await scheduler.waiting.wait()
+            scheduler.finish(jobs[0], Outcome(status="succeeded"))
+
+        tasks.start_soon(finish)
+        response = await client.get("/v1/jobs", params={"ids": jobs[0], "wait": "30"})
+    assert response.json()["jobs"][0]["outcome"]["status"] == "succeeded"
+    for query in ({"ids": jobs[0], "limit": "3"}, {"wait": "1"}, {"ids": ",".join(["a"] * 1001)}):
+        response = await client.get("/v1/jobs", params=query)
+        assert (response.status_code, response.json()["type"]) == (400, "urn:wasmq:invalid-query")
+
+
+async def test_requests_that_wait_are_bounded(make_scheduler, connect, digest):
+    """Beyond `max_requests` the next one is 503 with Retry-After, but the probes are answered."""
+    scheduler = make_scheduler(max_requests=1)
+    async with connect(scheduler) as client:
+        job = await submit(client, digest)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.get, f"/v1/jobs/{job['id']}?wait=30")
+            await scheduler.waiting.wait()
+            response = await client.get("/v1/jobs")
+            assert (response.status_code, response.json()["type"]) == (503, "urn:wasmq:too-many-requests")
+            assert response.headers["retry-after"] == "1"
+            assert (await client.get("/livez")).status_code == 200
+            scheduler.finish(job["id"], Outcome(status="succeeded"))
+        assert (await client.get("/v1/jobs")).status_code == 200

@@ -113,7 +113,7 @@ async def test_signals_stay_with_the_process(make_scheduler):
 
 async def test_answers_are_sent_without_delay():
     """The listening sockets say that they are TCP, without which asyncio delays what it sends."""
-    [listening] = await _listen("127.0.0.1", 0)
+    [listening] = await _listen("127.0.0.1", 0, anywhere=False)
     with listening:
         assert listening.proto == socket.IPPROTO_TCP
 
@@ -146,3 +146,10 @@ def test_importing_wasmq_imports_no_server():
     code = "import sys, wasmq.scheduler; print(sorted({'litestar', 'uvicorn', 'httpx'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+async def test_with_tokens_others_may_reach_the_daemon():
+    """Once every request needs a token, the daemon listens on any address."""
+    [listening, *_] = await _listen("0.0.0.0", 0, anywhere=True)
+    with listening:
+        assert listening.getsockname()[0] == "0.0.0.0"

@@ -53,8 +53,35 @@ _COMMANDS = {
     measurements ends after 3 seconds, or sooner when it has run all its jobs.""",
     "config": "Check the configuration (the file, then WASMQ_* variables); with --show print it as TOML.",
 }
+# The verbs that talk to a daemon, by the file that they are in.
+_REMOTE: dict[str, str | dict[str, str]] = {
+    "submit": """Queue a job at a daemon, and print its id; with --wait wait for it as run does.
+
+    FILE is brought to the daemon first; a digest names a module that it has already. A program's arguments follow
+    "--".""",
+    "jobs": {
+        "status": "Show what is known of a job.",
+        "wait": """Wait for a job, and print its value or what it wrote.
+
+        The exit status is the job's own, as with run; 75 when it had not finished in time.""",
+        "cancel": "Cancel jobs, waiting or running.",
+        "jobs": "List jobs, newest first.",
+        "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
+    },
+    "modules": "List the modules that a daemon has loaded, or bring it some.",
+    "tenants": "List the tenants and their shares, or show or set one.",
+    "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.
+
+    On a terminal until Ctrl-C; else, or with --once, once.""",
+    "token": """Make a token for a tenant of a daemon, and print it with the line that the configuration wants.
+
+    The token itself is kept nowhere: only who has it can show it.""",
+}
 for _name, _help in _COMMANDS.items():
     app.command(f"wasmq.cli.{_name}:{_name}", name=_name, help=_help)
+for _file, _verbs in _REMOTE.items():
+    for _name, _help in ({_file: _verbs} if isinstance(_verbs, str) else _verbs).items():
+        app.command(f"wasmq.cli.{_file}:{_name}", name=_name, help=_help)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,8 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _spelled_out(words: list[str]) -> list[str]:
-    """Return the words of `wasmq run FILE -- ARG…` with each argument as the option that it is short for."""
-    if words[:1] != ["run"] or "--" not in words:
+    """Return the words of `wasmq run FILE -- ARG…`, or `submit`, with each argument as the option it is short for."""
+    if words[:1] not in (["run"], ["submit"]) or "--" not in words:
         return words
     end = words.index("--")
     return words[:end] + [f"--argv={word}" for word in words[end + 1 :]]

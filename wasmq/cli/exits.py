@@ -15,6 +15,7 @@ from wasmq.errors import (
     StoreUnavailable,
     UnknownExport,
     UnknownJob,
+    Unreachable,
     UnsatisfiedImport,
     WasmqError,
 )
@@ -34,6 +35,7 @@ class Exit(IntEnum):
     NO_INPUT = 66  # EX_NOINPUT
     UNAVAILABLE = 69  # EX_UNAVAILABLE
     INTERNAL = 70  # EX_SOFTWARE
+    UNFINISHED = 75  # EX_TEMPFAIL
     REFUSED = 77  # EX_NOPERM
     TIMED_OUT = 124  # as timeout(1)
     CANCELLED = 130  # 128 + SIGINT
@@ -83,7 +85,7 @@ def exit_for_error(error: BaseException) -> int:
     match error:
         case JobError():
             return exit_for_outcome(error.outcome)
-        case ResourceUnavailable() | Unavailable() | StoreUnavailable():
+        case ResourceUnavailable() | Unavailable() | Unreachable() | StoreUnavailable():
             return Exit.UNAVAILABLE
         case UsageError() | InvalidArguments() | UnknownExport() | UnknownJob() | ConfigError():
             return Exit.USAGE

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from wasmq.config import Config
     from wasmq.handles import JobHandle
     from wasmq.modules import Module
+    from wasmq.remote import RemoteModule
 
-__all__ = ["run"]
+__all__ = ["Wanted", "print_outcome", "report", "request_of", "run"]
 
 _READ = "fd_read"
 _LISTED = 12  # exports named in one line
@@ -103,18 +104,18 @@ def run(
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = _Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
     outcome = anyio.run(_run, settings, wanted)
     if json:
-        print_json(_report(outcome))
+        print_json(report(outcome))
     else:
-        _print(outcome)
+        print_outcome(outcome)
     if outcome.status != "succeeded" and not outcome.exit_code:
         complain(f"{outcome.error or outcome.status.replace('_', ' ')} ({wanted.named})")
     return exit_for_outcome(outcome)
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What the command line asks for."""
 
     file: Path
@@ -130,10 +131,11 @@ class _Wanted(NamedTuple):
 
     @property
     def named(self) -> str:
+        """What is run, as a line about it says it."""
         return str(self.file) if self.export is None else f"{self.file}, {self.export}"
 
 
-async def _run(config: Config, wanted: _Wanted) -> Outcome:
+async def _run(config: Config, wanted: Wanted) -> Outcome:
     file = wanted.file
     job: JobHandle | None = None
     async with anyio.create_task_group() as tasks:
@@ -147,7 +149,7 @@ async def _run(config: Config, wanted: _Wanted) -> Outcome:
                 for name, each in wanted.linked.items():
                     with unreadable(each):
                         link[name] = await scheduler.load(each)
-                request, before = await _request(config, module, wanted)
+                request, before = await request_of(config, module, wanted)
                 request = msgspec.structs.replace(request, link=link)
                 (job,) = await scheduler.submit_many([request])
                 outcome = await job
@@ -162,7 +164,7 @@ async def _run(config: Config, wanted: _Wanted) -> Outcome:
     return outcome
 
 
-async def _request(config: Config, module: Module, wanted: _Wanted) -> tuple[Request, dict[str, bytes]]:
+async def request_of(config: Config, module: Module | RemoteModule, wanted: Wanted) -> tuple[Request, dict[str, bytes]]:
     """Return the job that the command line asks for, and the files that come with it."""
     file, export, args = wanted.file, wanted.export, wanted.args
     program: ProgramOptions = {"deterministic": wanted.deterministic}
@@ -199,7 +201,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read_input(source: str | None, module: Module, most: int) -> bytes:
+def _read_input(source: str | None, module: Module | RemoteModule, most: int) -> bytes:
     """Return the program's standard input; without `--stdin` this command's own, if the program could read it."""
     if source is None and (not _reads(module) or sys.stdin is None or sys.stdin.isatty()):
         return b""
@@ -210,17 +212,18 @@ def _read_input(source: str | None, module: Module, most: int) -> bytes:
         return stream.read(most + 1)
 
 
-def _reads(module: Module) -> bool:
+def _reads(module: Module | RemoteModule) -> bool:
     """Return whether a program could read its standard input."""
     return _READ in module.wasi or any(each.name == "get-stdin" for each in module.imports)
 
 
-def _print(outcome: Outcome) -> None:
-    """Write what the guest wrote, and the values that it returned."""
-    sys.stdout.buffer.write(outcome.stdout)
-    sys.stdout.flush()
-    sys.stderr.buffer.write(outcome.stderr)
-    sys.stderr.flush()
+def print_outcome(outcome: Outcome, *, printed: bool = False) -> None:
+    """Write what the guest wrote, unless it has been `printed` before, and the values that it returned."""
+    if not printed:
+        sys.stdout.buffer.write(outcome.stdout)
+        sys.stdout.flush()
+        sys.stderr.buffer.write(outcome.stderr)
+        sys.stderr.flush()
     if outcome.stdout_truncated or outcome.stderr_truncated:
         complain("more was written than is kept; raise --output to see it")
     if outcome.status == "succeeded" and (text := format_results(outcome)):
@@ -235,7 +238,7 @@ async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
             return
 
 
-def _choices(file: Path, module: Module) -> str:
+def _choices(file: Path, module: Module | RemoteModule) -> str:
     listed = [f"{name} {function}" for name, function in module.functions.items()]
     if not listed:
         return f"{file} exports no function that could be run"
@@ -243,7 +246,8 @@ def _choices(file: Path, module: Module) -> str:
     return f"name a function to run; {file} exports {', '.join(listed[:_LISTED])}{more}"
 
 
-def _report(outcome: Outcome) -> dict[str, Any]:
+def report(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as JSON has it."""
     values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
     report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}

@@ -58,7 +58,7 @@ def serve(
         return configured(settings, {"scheduler.store": FILE}) if settings.scheduler.store is None else settings
 
     settings = read()
-    for package in ("litestar", "uvicorn"):
+    for package in ("httptools", "litestar", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"serving over HTTP needs {package}: pip install 'wasmq[serve]'")
     logs.configure(settings.logs.level, settings.logs.format)

@@ -13,7 +13,7 @@ from wasmq import wit
 from wasmq.errors import InvalidArguments
 from wasmq.job import Reference
 from wasmq.types import NUMBERS, PASSABLE, FunctionType
-from wasmq.wit_values import from_json, to_json
+from wasmq.wit_json import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -178,6 +178,14 @@ class Pool:
                 tickets.setdefault(place[0], []).append(place[1])
         return [Sending(worker, Cancel(batch)) for worker, batch in tickets.items()]
 
+    def where(self, job_id: str) -> tuple[int, int, Job] | None:
+        """Return a job's worker, its ticket there and the job as it was claimed; None when no worker has it."""
+        place = self._tickets.get(job_id)
+        if place is None:
+            return None
+        worker, ticket = place
+        return worker, ticket, self._workers[worker].running[ticket][0]
+
     def holds(self, job_id: str) -> bool:
         """Return whether a job is with a worker."""
         return job_id in self._tickets

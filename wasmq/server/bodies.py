@@ -18,7 +18,7 @@ import msgspec
 from wasmq.errors import InvalidArguments, WasmqError
 from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
-from wasmq.wit_values import from_json, to_json
+from wasmq.wit_json import from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: Annotated[str, msgspec.Meta(description="The program's name, its first argument.")] = "program"
     deterministic: Annotated[bool, msgspec.Meta(description="The same clock and random numbers in each run.")] = False
     limits: LimitsRequest = LimitsRequest()
-    tenant: _Name = "default"
+    tenant: Annotated[_Name | None, msgspec.Meta(description='The token\'s own; without tokens "default".')] = None
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import msgspec
 
-from wasmq.server.problems import InvalidQuery
+from wasmq.errors import UnknownJob
+from wasmq.server.guard import CALLER
+from wasmq.server.problems import InvalidQuery, TooManyStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
     from litestar import Litestar, Request
     from litestar.types import Receive, Scope, Send
 
+    from wasmq.config import Role
     from wasmq.scheduler import Scheduler
+    from wasmq.server.tokens import Caller
     from wasmq.store import JobRecord
+    from wasmq.submission import Accepted
 
-__all__ = ["Context", "Reply", "context_of", "encode", "json_response", "query_of"]
+__all__ = ["Context", "Reply", "caller_of", "context_of", "encode", "json_response", "query_of"]
 
 _KEY: Final = "wasmq"
 encode: Final = msgspec.json.Encoder().encode
@@ -32,21 +39,66 @@ class Context:
         self.config = scheduler.config.server
         self._waits: set[anyio.CancelScope] = set()
         self._closing = False
+        self._streams: Counter[str] = Counter()
 
     def attach(self, app: Litestar) -> None:
         """Make this the context of `app`."""
         app.state[_KEY] = self
 
+    @contextmanager
+    def until_closed(self) -> Iterator[None]:
+        """Give up what is done inside when the daemon stops."""
+        with anyio.CancelScope() as scope:
+            if self._closing:
+                scope.cancel()
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
+
+    @contextmanager
+    def stream(self, client: str) -> Iterator[None]:
+        """Count a stream of events of a client while it is open."""
+        self._streams[client] += 1
+        try:
+            yield
+        finally:
+            self._streams[client] -= 1
+            if not self._streams[client]:
+                del self._streams[client]
+
+    def check_stream(self, client: str) -> None:
+        """Raise `TooManyStreams` when a client cannot have one more stream of events."""
+        streams = self._streams
+        if streams.total() >= self.config.max_streams:
+            raise TooManyStreams(f"{self.config.max_streams} streams of events are open already ([server] max_streams)")
+        if streams[client] >= self.config.max_client_streams:
+            raise TooManyStreams(
+                f"{self.config.max_client_streams} streams of events are open for {client} already "
+                "([server] max_client_streams)"
+            )
+
     async def wait(self, id: str, seconds: float) -> JobRecord:  # noqa: A002 - the field's own word
         """Return the job when it has finished, after `seconds`, or when the daemon stops, whichever comes first."""
+        record: JobRecord | None = None
         if not self._closing:
-            with anyio.CancelScope() as scope:
-                self._waits.add(scope)
-                try:
-                    return await self.scheduler.wait(id, seconds)
-                finally:
-                    self._waits.discard(scope)
-        return await self.scheduler.job(id)
+            with self.until_closed():
+                record = await self.scheduler.wait(id, seconds)
+        return record or await self.scheduler.job(id)
+
+    async def wait_for(self, jobs: Sequence[Accepted], seconds: float) -> None:
+        """Return when all jobs have finished, after `seconds`, or when the daemon stops, whichever comes first."""
+        with self.until_closed(), anyio.move_on_after(seconds):
+            for job in jobs:
+                await job.handle
+
+    async def wait_for_ids(self, ids: Sequence[str], seconds: float) -> None:
+        """Do the same for jobs that are known by their ids; of those that have left the history meanwhile, none."""
+        with self.until_closed(), anyio.move_on_after(seconds):
+            for job_id in ids:
+                with suppress(UnknownJob):
+                    await self.scheduler.wait(job_id)
 
     def close(self) -> None:
         """Let every waiting request answer now with the job as it is, and let none wait any more."""
@@ -59,6 +111,13 @@ def context_of(app: Litestar) -> Context:
     """Return the context that was attached to `app`."""
     context: Context = app.state[_KEY]
     return context
+
+
+def caller_of(request: Request[Any, Any, Any], role: Role) -> Caller:
+    """Return who asks. Raises `Forbidden` unless that one has a role."""
+    caller: Caller = cast("dict[str, Any]", request.scope)[CALLER]
+    caller.must(role)
+    return caller
 
 
 class Reply:

@@ -1,25 +1,38 @@
-"""Keeps web pages out: a daemon without authentication must not obey a browser that some other site steers.
+"""Who may come in: where tokens are wanted, who has one; elsewhere everybody but the web pages of other sites.
 
 A page may send requests to loopback addresses. What gives it away is `Origin`, which browsers add to every request
-that changes something, or a `Host` that is no loopback name, as after DNS rebinding.
+that changes something, or a `Host` that is no loopback name, as after DNS rebinding. A page has no token, so where
+one is wanted neither matters.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
-from wasmq.server.problems import MEDIA_TYPE, Problem
+from wasmq.errors import Unauthenticated
+from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyRequests, problem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-_PROBLEM: Final = msgspec.json.encode(
+    from wasmq.server.tokens import Keyring
+
+__all__ = ["CALLER", "OPEN", "is_loopback", "make_guard"]
+
+CALLER: Final = "wasmq.caller"
+"""Where a request's scope says who asks."""
+OPEN: Final = frozenset({"/livez", "/readyz", "/schema"})
+"""Paths that are answered without a token: what a load balancer asks, and what is printed in the documentation."""
+_ELSEWHERE: Final = msgspec.json.encode(
     Problem(
-        "about:blank",
+        "urn:wasmq:foreign-site",
         "Forbidden",
         403,
         "the daemon takes requests under a loopback name only, and from no other web site; see Host and Origin",
@@ -27,28 +40,58 @@ _PROBLEM: Final = msgspec.json.encode(
 )
 
 
-def guard(app: ASGIApp) -> ASGIApp:
-    """Return `app` behind the guard."""
+def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIApp]:
+    """Return what puts an application behind the guard, which lets in `max_requests` at once.
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if not _is_local(scope):
-            headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(_PROBLEM)).encode())]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": _PROBLEM, "more_body": False})
-            return
-        await app(scope, receive, send)
+    Those that wait for a job count too, whether or not anybody is still there to be answered.
+    """
+    inside = 0
 
-    return guarded
+    def guard(app: ASGIApp) -> ASGIApp:
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal inside
+            authorization: bytes | None = None
+            local = True
+            for name, value in scope["headers"]:
+                if name == b"authorization":
+                    authorization = value
+                elif name == b"host":
+                    local = local and is_loopback(f"//{value.decode('latin-1')}")
+                elif name == b"origin":
+                    local = local and is_loopback(value.decode("latin-1"))
+            if not (local or keyring.required):
+                await _refuse(send, 403, _ELSEWHERE)
+                return
+            if inside >= max_requests and scope["path"] not in OPEN:
+                error = TooManyRequests(f"{max_requests} requests are being answered ([server] max_requests)")
+                await _refuse(send, 503, msgspec.json.encode(problem_of(error)), (b"retry-after", b"1"))
+                return
+            if authorization is not None or scope["path"] not in OPEN:
+                try:
+                    cast("dict[str, Any]", scope)[CALLER] = keyring.caller(authorization)
+                except Unauthenticated as error:
+                    wrong = b', error="invalid_token"' if authorization is not None else b""
+                    challenge = (b"www-authenticate", b'Bearer realm="wasmq"' + wrong)
+                    await _refuse(send, 401, msgspec.json.encode(problem_of(error)), challenge)
+                    return
+            inside += 1
+            try:
+                await app(scope, receive, send)
+            finally:
+                inside -= 1
+
+        return guarded
+
+    return guard
 
 
-def _is_local(scope: Scope) -> bool:
-    return all(
-        is_loopback(value.decode("latin-1") if name == b"origin" else f"//{value.decode('latin-1')}")
-        for name, value in scope["headers"]
-        if name in (b"host", b"origin")
-    )
+async def _refuse(send: Send, status: int, problem: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(problem)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": problem, "more_body": False})
 
 
+@lru_cache(64)
 def is_loopback(url: str) -> bool:
     """Return whether the host of a URL is this machine talking to itself: localhost or a loopback address."""
     try:

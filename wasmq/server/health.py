@@ -6,7 +6,7 @@ from typing import Any, Final
 from litestar import Request, get
 from litestar.types import ASGIApp
 
-from wasmq.server.context import Reply, context_of, json_response
+from wasmq.server.context import Reply, caller_of, context_of, json_response
 
 __all__ = ["routes"]
 
@@ -28,7 +28,8 @@ async def readyz(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/metrics")
 async def metrics(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return the metrics in Prometheus' text format."""
+    """Return the metrics in Prometheus' text format; they tell of every tenant, so who administers sees them."""
+    caller_of(request, "administer")
     body = context_of(request.app).scheduler.metrics.render()
     return Reply(body, media=_TEXT_FORMAT)
 

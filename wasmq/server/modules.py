@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 
 from wasmq import types, wit
 from wasmq.modules import Module
-from wasmq.server.context import context_of, json_response, query_of
+from wasmq.server.context import caller_of, context_of, json_response, query_of
 
 __all__ = ["ModuleBody", "ModuleList", "module_body", "routes"]
 
@@ -148,6 +148,7 @@ def _type_body(of: types.ExternType) -> _TypeBody:
 @put("/v1/modules", status_code=200)
 async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
     """Load the module that the body is; one that is here already is only looked up."""
+    caller_of(request, "submit")
     query_of(request, ())
     module = await context_of(request.app).scheduler.load(await request.body())
     return json_response(module_body(module))
@@ -155,14 +156,16 @@ async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/modules")
 async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
-    """List every loaded module."""
+    """List every loaded module, for who administers: to all others a module is known by who knows its digest."""
+    caller_of(request, "administer")
     query_of(request, ())
     return json_response(ModuleList(tuple([module_body(each) for each in context_of(request.app).scheduler.modules()])))
 
 
 @get("/v1/modules/{digest:str}")
 async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return one module."""
+    """Return one module, whoever brought it: its digest can only be known from it."""
+    caller_of(request, "observe")
     query_of(request, ())
     scheduler = context_of(request.app).scheduler
     await scheduler.recall([request.path_params["digest"]])

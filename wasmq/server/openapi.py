@@ -8,18 +8,20 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from wasmq.config import ServerConfig, Tenant
+from wasmq.config import ServerConfig
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, JobBody, JobPage, JobRequest
 from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
+from wasmq.server.stream import MEDIA_TYPE as EVENTS
+from wasmq.server.tenants import TenantBody, TenantList
 from wasmq.version import __version__
 
 __all__ = ["document", "route"]
 
-_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Tenant, Problem)
+_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, TenantBody, TenantList, Problem)
 _JSON: Final = "application/json"
 
 
@@ -60,7 +62,7 @@ def document(config: ServerConfig) -> dict[str, Any]:
                 "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
                 "get": _operation("get_module", "Look at a module", {200: ("The module.", "ModuleBody")}, (400, 404)),
             },
-            "/v1/jobs": {"post": _submit(config), "get": _list_jobs()},
+            "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
             "/v1/jobs/{id}": {
                 "parameters": [_path("id", "The job's id.")],
                 "get": _operation(
@@ -68,19 +70,31 @@ def document(config: ServerConfig) -> dict[str, Any]:
                     "Look at a job, or wait until it has finished",
                     {200: ("The job as it is now.", "JobBody")},
                     (400, 404),
-                    parameters=[
-                        _query(
-                            "wait",
-                            f"Seconds to wait at most; above {config.max_wait:g} is as {config.max_wait:g}.",
-                            {"type": "number", "minimum": 0, "default": 0},
-                        )
-                    ],
+                    parameters=[_wait(config)],
                 ),
                 "delete": _operation(
                     "cancel_job",
                     "Cancel a job; one that has finished stays as it is",
                     {200: ("The job as it is now.", "JobBody")},
                     (400, 404, 503),
+                ),
+            },
+            "/v1/jobs/{id}/events": {
+                "parameters": [_path("id", "The job's id.")],
+                "get": _job_events(),
+            },
+            "/v1/jobs/{id}/requeue": {
+                "parameters": [_path("id", "The job's id.")],
+                "post": _operation(
+                    "requeue_job",
+                    "Queue the call of a job that was lost again, as a new job; a second time, that same one",
+                    {202: ("The new job.", "JobBody")},
+                    (400, 404, 409, 422, 429, 503),
+                ),
+            },
+            "/v1/tenants": {
+                "get": _operation(
+                    "list_tenants", "List the tenants that are configured", {200: ("By name.", "TenantList")}, (400,)
                 ),
             },
             "/v1/tenants/{name}": {
@@ -104,8 +118,47 @@ def document(config: ServerConfig) -> dict[str, Any]:
             "/metrics": {"get": _plain("metrics", "Metrics in Prometheus' text format", "text/plain")},
             "/schema": {"get": _plain("schema", "This document", _JSON)},
         },
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Stands for a tenant; only where the daemon has tokens.",
+                }
+            },
+        },
+        "security": [{}, {"token": []}],
     }
+
+
+def _wait(config: ServerConfig) -> dict[str, Any]:
+    return _query(
+        "wait",
+        f"Seconds to wait at most; above {config.max_wait:g} is as {config.max_wait:g}.",
+        {"type": "number", "minimum": 0, "default": 0},
+    )
+
+
+def _job_events() -> dict[str, Any]:
+    operation = _operation(
+        "job_events",
+        "Follow a job from its present state to its end",
+        {200: ("queued, started, progress, output and finished, as server-sent events.", "JobBody")},
+        (400, 404, 429),
+        parameters=[
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "description": "The id of the last event heard: output that was told by then is not told again.",
+                "schema": {"type": "string"},
+            }
+        ],
+    )
+    operation["responses"]["200"]["content"] = {EVENTS: {"schema": {"type": "string"}}}
+    operation["responses"]["204"] = {"description": "The job's end has been told."}
+    return operation
 
 
 def _submit(config: ServerConfig) -> dict[str, Any]:
@@ -115,33 +168,38 @@ def _submit(config: ServerConfig) -> dict[str, Any]:
     operation = _operation(
         "submit_jobs",
         "Queue one job, or all jobs of an array, or none",
-        {202: ("The job, or the jobs in the order of the array.", "JobBody")},
+        {
+            200: ("The same with `wait`, when all have finished.", "JobBody"),
+            202: ("The job, or the jobs in the order of the array.", "JobBody"),
+        },
         (400, 404, 409, 413, 422, 429, 503),
         parameters=[
+            _wait(config),
             {
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
                 "description": "The same as the body's key; for one job, not for an array.",
                 "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
-            }
+            },
         ],
         body={_JSON: {"schema": one_or_many("JobRequest")}},
     )
-    operation["responses"]["202"]["content"][_JSON]["schema"] = one_or_many("JobBody")
+    for status in ("200", "202"):
+        operation["responses"][status]["content"][_JSON]["schema"] = one_or_many("JobBody")
     operation["responses"]["429"]["headers"] = {
         "Retry-After": {"description": "Seconds, when the queue is full.", "schema": {"type": "integer"}}
     }
     return operation
 
 
-def _list_jobs() -> dict[str, Any]:
+def _list_jobs(config: ServerConfig) -> dict[str, Any]:
     page = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100}
     return _operation(
         "list_jobs",
         "List jobs, newest first",
         {200: ("A page; one of large jobs may be shorter than asked for.", "JobPage")},
-        (400,),
+        (400, 410),
         parameters=[
             _query("tenant", "Only this tenant's jobs.", {"type": "string"}),
             _query(
@@ -151,6 +209,12 @@ def _list_jobs() -> dict[str, Any]:
             ),
             _query("cursor", "The cursor of the page before.", {"type": "string"}),
             _query("limit", "Jobs in the page.", page),
+            _query(
+                "ids",
+                f"Just these jobs, {MAX_PAGE} at most, separated by commas; goes with `wait` alone.",
+                {"type": "string"},
+            ),
+            _wait(config),
         ],
     )
 
@@ -168,7 +232,7 @@ def _operation(
         str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
         for status, (text, schema) in answers.items()
     }
-    for status in (*problems, 500):
+    for status in dict.fromkeys((*problems, 401, 403, 500, 503)):
         responses[str(status)] = {
             "description": _PROBLEMS[status],
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
@@ -183,13 +247,16 @@ def _operation(
 
 _PROBLEMS: Final = {
     400: "The body is not JSON, or a query parameter is unknown or does not fit.",
+    401: "The daemon wants a token, and none came, or one that it does not know.",
+    403: "The token is not good for this, or the request comes from another web site.",
     404: "There is no such module or job.",
-    409: "The idempotency key was used for another call.",
+    409: "The idempotency key was used for another call, or the job was not lost.",
+    410: "The cursor's job has left the history.",
     413: "The body is too large.",
     422: "The body, or what it asks for, cannot be.",
-    429: "The queue has no room, or the tenant's budget is spent.",
+    429: "The queue has no room, the tenant's budget is spent, or too many streams are open.",
     500: "The daemon failed.",
-    503: "The daemon is stopping.",
+    503: "The daemon is stopping, or answers as many requests as it may.",
 }
 
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
-__all__ = ["HANDLERS", "MEDIA_TYPE", "STATUSES", "InvalidQuery", "Problem"]
+__all__ = [
+    "HANDLERS",
+    "MEDIA_TYPE",
+    "STATUSES",
+    "InvalidQuery",
+    "Problem",
+    "TooManyRequests",
+    "TooManyStreams",
+    "problem_of",
+]
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log = get_logger()
@@ -28,6 +37,14 @@ _log = get_logger()
 
 class InvalidQuery(errors.WasmqError):
     """Raised when a query parameter is unknown, given twice, or has a value that does not fit."""
+
+
+class TooManyStreams(errors.Refused):
+    """Raised when as many streams of events are open as there may be."""
+
+
+class TooManyRequests(errors.Refused):
+    """Raised when as many requests are being answered as there may be."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -43,6 +60,12 @@ STATUSES: Final[dict[type[Exception], int]] = {
     MalformedBody: 400,
     InvalidQuery: 400,
     InvalidBody: 422,
+    errors.CursorGone: 410,
+    TooManyStreams: 429,
+    TooManyRequests: 503,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotLost: 409,
     errors.Refused: 422,
     errors.InvalidModule: 422,
     errors.UnknownModule: 404,
@@ -59,12 +82,19 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.StoreUnavailable: 503,
 }
 
+# What may be possible in a moment.
+_SOON: Final = (errors.QueueFull, errors.SchedulerClosed, errors.StoreUnavailable, TooManyStreams)
 
-def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+
+def problem_of(error: Exception) -> Problem:
+    """Return what is said about one of our own errors."""
     kind = next(kind for kind in type(error).__mro__ if kind in STATUSES)
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
-    problem = Problem(f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], str(error))
-    return _response(problem, {"Retry-After": "1"} if kind in (errors.QueueFull, errors.StoreUnavailable) else None)
+    return Problem(f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], str(error))
+
+
+def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return _response(problem_of(error), {"Retry-After": "1"} if isinstance(error, _SOON) else None)
 
 
 def _from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -14,6 +14,7 @@ import uvicorn
 from wasmq.errors import ConfigError, ResourceUnavailable
 from wasmq.server.app import build_app
 from wasmq.server.context import context_of
+from wasmq.server.wire import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,10 +46,11 @@ async def serve(
 
     `ready` is called with the host and the port (the real one where 0 was asked for) once connections are accepted.
     At the end no connection is accepted any more, requests that wait for a job are answered at once, and the others
-    are finished first. Raises `ConfigError` when the host cannot be listened on, or is reachable from other machines.
+    are finished first. Raises `ConfigError` when the host cannot be listened on, or is reachable from other machines
+    while no token is wanted.
     """
     config = scheduler.config.server
-    sockets = await _listen(config.host, config.port)
+    sockets = await _listen(config.host, config.port, anywhere=scheduler.config.tokens_required)
     port: int = sockets[0].getsockname()[1]
     app = build_app(scheduler)
     server = _Server(
@@ -59,6 +61,7 @@ async def serve(
             access_log=False,
             server_header=False,
             lifespan="off",
+            http=Protocol,
             ws="none",
             proxy_headers=False,
             backlog=_BACKLOG,
@@ -96,7 +99,7 @@ async def _run(server: _Server, sockets: list[socket.socket]) -> None:
         raise
 
 
-async def _listen(host: str, port: int) -> list[socket.socket]:
+async def _listen(host: str, port: int, *, anywhere: bool) -> list[socket.socket]:
     """Return a bound socket for each of the host's addresses, all on one port."""
     try:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -104,10 +107,10 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
         raise ConfigError(f"server.host: {host!r} is not an address or a name that can be looked up") from None
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     for _, address in addresses:
-        if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
+        if not anywhere and not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
             raise ConfigError(
                 f"server.host: {host} can be reached from other machines, and anybody there could run jobs; "
-                "use 127.0.0.1 or ::1"
+                "use 127.0.0.1 or ::1, or give each tenant a token (see wasmq token)"
             )
     sockets: list[socket.socket] = []
     refused: OSError | None = None

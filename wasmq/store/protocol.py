@@ -37,6 +37,31 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     outcome: Outcome | None
 
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.job.id
+
+    @property
+    def module(self) -> str:
+        """The digest of the module that is called."""
+        return self.job.call.module
+
+    @property
+    def export(self) -> str:
+        """The export that is called."""
+        return self.job.call.export
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it is."""
+        return self.job.tenant
+
+    @property
+    def submitted_at(self) -> float:
+        """When it was accepted, in seconds since 1970."""
+        return self.job.submitted_at
+
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one attempt: counts only while this attempt is the job's latest."""

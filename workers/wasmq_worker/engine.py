@@ -35,6 +35,11 @@ LINKED_TABLES: Final = 32
 COUNTED_SLICE: Final = 5_000
 """Fuel that a counted instance spends before the clock is looked at: each of its growths costs microseconds, not one
 unit's nanosecond, and only between slices can it be stopped."""
+SLOW_SLICE: Final = 0.5e-3
+"""Seconds: a counted instance whose slice took longer gets shorter ones, of `LEAST_SLICE` fuel at the least."""
+QUICK_SLICE: Final = 30e-6
+"""Seconds: one whose slice took less gets longer ones again, up to `COUNTED_SLICE`."""
+LEAST_SLICE: Final = 100
 COUNTED_MEMORIES: Final = 100
 """Memories that one counted instance may have."""
 INSTANCE_SIZE: Final = 8 * 2**20

@@ -118,6 +118,10 @@ class Guest:
         self._left -= self._remaining
         self._refill(context)
 
+    def resize(self, fuel_slice: int) -> None:
+        """Note that slices hold another amount of fuel from now on, the one that comes included."""
+        self._slice = self._remaining = fuel_slice
+
     def rest(self, context: int) -> int:
         """Give a parked instance a whole slice for when it goes on, and return what it has spent of this one."""
         spent = self._slice - self._remaining

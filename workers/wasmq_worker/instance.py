@@ -6,48 +6,34 @@ few kilobytes. A start function is metered and sliced like any other guest code.
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from enum import IntEnum
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from wasmq_worker import capi, traps, values
+from wasmq_worker.buffers import ERROR, EXTERN, EXTERN_OF, FUEL, INSTANCE, NAME, NAME_LENGTH, NO_POINTERS, TRAP, VALUES
 from wasmq_worker.callbacks import stage
 from wasmq_worker.engine import (
     COUNTED_MEMORIES,
     COUNTED_SLICE,
+    LEAST_SLICE,
     LINKED_TABLES,
     PAGE,
+    QUICK_SLICE,
+    SLOW_SLICE,
     TABLE_ELEMENTS,
     TABLES,
-    EngineError,
-    check,
     one_line,
 )
 from wasmq_worker.guest import Guest
-from wasmq_worker.imports import WAITING
-from wasmq_worker.memories import Account, Memories
-from wasmq_worker.protocol import Assignment, Ended, Map, Printed, Program
+from wasmq_worker.memories import Account
+from wasmq_worker.protocol import Assignment, Ended, Printed, Program
 
 if TYPE_CHECKING:
-    from wasmq_worker.engine import Engine
-    from wasmq_worker.imports import Imports
+    from wasmq_worker.buffers import Buffers
     from wasmq_worker.linking import Linked
-    from wasmq_worker.protocol import Prices
-
-# Where things lie in an instance's buffer, in bytes. All of it must stay in place while a future lives.
-TRAP: Final = 0
-ERROR: Final = 8
-_FUEL: Final = 16
-INSTANCE: Final = 24
-NAME: Final = 40
-NAME_LENGTH: Final = 48
-EXTERN: Final = 56
-_EXTERN_OF: Final = EXTERN + 8
-VALUES: Final = 96
-_SMALL: Final = VALUES + 8 * values.SIZE
-_KEPT_BUFFERS: Final = 256
+    from wasmq_worker.mapped import Module
 
 # The calls that every job makes, looked up once.
 _future_poll = capi.future_poll
@@ -70,7 +56,6 @@ NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=Fal
 
 _pointers = struct.Struct("<QQ")
 _u64 = struct.Struct("<Q")
-NO_POINTERS: Final = bytes(16)
 
 
 class Step(IntEnum):
@@ -79,85 +64,6 @@ class Step(IntEnum):
     INSTANTIATING = 0
     INITIALISING = 1
     CALLING = 2
-
-
-class Buffers:
-    """Blocks of memory at fixed addresses, kept for the next instance."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[bytearray, int, object]] = []
-
-    def take(self, slots: int) -> tuple[bytearray, int, object]:
-        """Return a buffer with room for `slots` values, its address, and what keeps it from moving."""
-        size = VALUES + slots * values.SIZE
-        if size <= _SMALL and self._kept:
-            return self._kept.pop()
-        buffer = bytearray(max(size, _SMALL))
-        anchor = (ctypes.c_char * len(buffer)).from_buffer(buffer)
-        return buffer, ctypes.addressof(anchor), anchor
-
-    def give(self, buffer: tuple[bytearray, int, object]) -> None:
-        """Take a buffer back; nothing may point into it any more."""
-        if len(self._kept) < _KEPT_BUFFERS and len(buffer[0]) == _SMALL:
-            self._kept.append(buffer)
-
-
-class Module:
-    """A mapped artifact. Raises `EngineError` when the file is not such an artifact.
-
-    `pre` is what its instances are made from once it is `ready`; to be linked with others, it need not be.
-    """
-
-    def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
-        self.description = description
-        self.prices = prices
-        self.hosted = bool(description.wasi or description.host)
-        # The engine insists on this for a module that is linked with a function that may wait.
-        self.slow_start = description.start or bool(description.host) or not WAITING.isdisjoint(description.wasi)
-        self.engine = engine
-        self.memories = memories if engine.counted else None
-        self.calls = [
-            (signature.position, values.Layout(signature.params, signature.results))
-            for signature in description.signatures
-        ]
-        self.instances = 1
-        self.live = 0
-        self.unmapped = False
-        out = ctypes.c_void_p()
-        path = description.path.encode()
-        check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
-        self.pointer = out.value
-        self.linker = capi.linker_new(engine.pointer)
-        self.pre: int | None = None
-        try:
-            imports.fill(self.linker, description)
-        except EngineError:
-            self.close()
-            raise
-
-    def ready(self) -> None:
-        """Make instances possible. Raises `EngineError` when an import is not satisfied."""
-        if self.pre is None:
-            out = ctypes.c_void_p()
-            check(capi.linker_instantiate_pre(self.linker, self.pointer, ctypes.addressof(out)))
-            self.pre = out.value
-
-    def instance(self, assignment: Assignment, now: float) -> Instance:
-        """Return a job of this module, not yet begun."""
-        return Instance(assignment, self, now)
-
-    def close(self) -> None:
-        """Unmap the artifact; no instance of it may be live."""
-        if self.pre is not None:
-            capi.instance_pre_delete(self.pre)
-        capi.linker_delete(self.linker)
-        capi.module_delete(self.pointer)
-
-    def release(self) -> None:
-        """Strike off one that uses it, and unmap the artifact if that was the last of one that is unmapped."""
-        self.live -= 1
-        if self.unmapped and not self.live:
-            self.close()
 
 
 class Instance:
@@ -175,6 +81,7 @@ class Instance:
         "_future",
         "_kept",
         "_layout",
+        "_longest",
         "_position",
         "_slice",
         "_slices",
@@ -206,8 +113,7 @@ class Instance:
         """Make the store and the instance and set up the call; returns the outcome if it ends here already."""
         module, assignment, layout = self.module, self.assignment, self._layout
         description = module.description
-        self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
-        self._slices = quantum // self._slice
+        self._cut(quantum)
         if description.memory > assignment.memory:
             return self._beyond(now)
         if module.hosted:
@@ -239,8 +145,7 @@ class Instance:
 
     def _instantiate(self, now: float) -> Ended | None:
         """Make the instance, or begin to; returns the outcome if that fails at once."""
-        module, address, context, buffer = self.module, self._address, self._context, self._buffer
-        assert isinstance(module, Module)
+        module, address, context, buffer = cast("Module", self.module), self._address, self._context, self._buffer
         if module.slow_start:
             _yield_every(context, self._slice)
             self._future = capi.instantiate_async(
@@ -266,6 +171,7 @@ class Instance:
         guest = self.guest
         if guest is not None:
             stage.guest = guest
+        began = monotonic() if slices > 1 else 0.0
         for _ in range(slices):
             if _future_poll(self._future):
                 if self._step == Step.CALLING or any(self._buffer[TRAP : TRAP + 16]):
@@ -283,9 +189,36 @@ class Instance:
                 self.polled += guest.over
                 guest.over = 0
             self.polled += self._slice
-            if slices > 1 and monotonic() >= until:
-                break
+            if slices > 1:
+                now = monotonic()
+                if self._account is not None:
+                    self._adapt(now - began)
+                if now >= until:
+                    break
+                began = now
         return False
+
+    def _cut(self, quantum: int) -> None:
+        """Decide how many slices a turn has, and of how much fuel."""
+        self._slice = self._longest = quantum if self.module.memories is None else min(quantum, COUNTED_SLICE)
+        self._slices = quantum // self._slice
+
+    def _adapt(self, took: float) -> None:
+        """Have slices hold less while the guest does things that fuel does not weigh, such as growing its memory.
+
+        How a call is cut into slices changes nothing that it spends.
+        """
+        if took > SLOW_SLICE:
+            fuel = max(LEAST_SLICE, self._slice // 8)
+        elif took < QUICK_SLICE:
+            fuel = min(self._longest, self._slice * 2)
+        else:
+            return
+        if fuel != self._slice:
+            self._slice = fuel
+            _yield_every(self._context, fuel)
+            if self.guest is not None:
+                self.guest.resize(fuel)
 
     def finish(self, now: float) -> Ended:
         """Return the outcome of a call that has come to its end."""
@@ -352,7 +285,7 @@ class Instance:
         )
         self._future = _call_async(
             self._context,
-            address + _EXTERN_OF,
+            address + EXTERN_OF,
             address + VALUES + layout.results * values.SIZE,
             layout.params,
             address + VALUES,
@@ -448,8 +381,8 @@ class Instance:
     def _spent(self) -> int:
         if self._store is None:
             return 0
-        _get_fuel(self._context, self._address + _FUEL)
-        spent: int = self.assignment.fuel - _u64.unpack_from(self._buffer, _FUEL)[0]
+        _get_fuel(self._context, self._address + FUEL)
+        spent: int = self.assignment.fuel - _u64.unpack_from(self._buffer, FUEL)[0]
         return spent
 
     def _memory(self) -> int:
@@ -468,5 +401,5 @@ class Instance:
             address + NAME_LENGTH,
             address + EXTERN,
         )
-        size: int = capi.memory_data_size(self._context, address + _EXTERN_OF)
+        size: int = capi.memory_data_size(self._context, address + EXTERN_OF)
         return size

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wasmq_worker import capi
-from wasmq_worker.instance import ERROR, EXTERN, INSTANCE, NAME, NAME_LENGTH, TRAP, Instance, Step
+from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, NAME, NAME_LENGTH, TRAP
+from wasmq_worker.instance import Instance, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmq_worker.instance import Module
+    from wasmq_worker.mapped import Module
     from wasmq_worker.protocol import Assignment, Ended, Link, Part
 
 _HANDLE: Final = 16  # bytes of a wasmtime_instance_t

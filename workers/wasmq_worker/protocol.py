@@ -19,6 +19,8 @@ ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
+DESCRIPTION_REVISION = 2
+"""Changes whenever a description of the same module would come out another one."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
 
@@ -248,6 +250,25 @@ class Cancel(_Frame, frozen=True):
     tickets: list[int]
 
 
+class Watch(_Frame, frozen=True):
+    """Down: say once, under the number `watch`, what a job has done by now, as soon as that is more than is known.
+
+    Known are `fuel`, and so many bytes of `stdout` and `stderr`. A job that has ended is not spoken of.
+    """
+
+    watch: int
+    ticket: int
+    fuel: int
+    stdout: int
+    stderr: int
+
+
+class Unwatch(_Frame, frozen=True):
+    """Down: nobody wants to know any more."""
+
+    watches: list[int]
+
+
 class Answer(_Part, frozen=True):
     """What a host call came to: its results, or why there are none in one line, which ends the job.
 
@@ -358,6 +379,21 @@ class Unmappable(_Frame, frozen=True):
     tickets: list[int]
 
 
+class Glimpse(_Part, frozen=True):
+    """What a running job has done: its fuel so far, a multiple of a slice, and the output beyond what was known."""
+
+    watch: int
+    fuel: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Progress(_Frame, frozen=True):
+    """Up: the answers to `Watch` frames; each answers one, and a watch is over with it."""
+
+    seen: list[Glimpse]
+
+
 class Pulse(_Frame, frozen=True):
     """Up, at a steady pace: the worker lives.
 
@@ -418,8 +454,8 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers
-Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Pulse
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers | Watch | Unwatch
+Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Progress | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 

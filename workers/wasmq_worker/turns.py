@@ -8,11 +8,12 @@ from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.buffers import Buffers
 from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
 from wasmq_worker.imports import Imports
-from wasmq_worker.instance import Buffers, Module
 from wasmq_worker.linking import Linked, Missing
+from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     ASK_WINDOW,
@@ -33,8 +34,11 @@ from wasmq_worker.protocol import (
     Underway,
     Unmap,
     Unmappable,
+    Unwatch,
+    Watch,
 )
 from wasmq_worker.shares import Shares
+from wasmq_worker.watched import GLANCE_EVERY, Watched
 
 if TYPE_CHECKING:
     from wasmq_worker.channel import Channel
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
-TURN: Final = 5e-3
+TURN: Final = 1e-3
 """Seconds. A quantum of ordinary code takes a fraction of it. What takes longer did things that fuel does not weigh,
 such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill."""
 _NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
@@ -87,6 +91,8 @@ class Turns:
         self._underway: list[int] = []
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
+        self._watched = Watched()
+        self._glanced = 0.0
 
     def run(self, frames: list[Downward]) -> None:
         """Obey the first `frames`, then take turns until the scheduler's end is gone: then raises `Closed`."""
@@ -109,6 +115,8 @@ class Turns:
                     self._pulse()
                 elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
                     self._tell()
+                if self._watched.any and now - self._glanced >= GLANCE_EVERY:
+                    self._glance(now)
             if self._deadlines and self._deadlines[0][0] <= now:
                 self._expire(now)
             if self._sleepers and self._sleepers[0][0] <= now:
@@ -213,6 +221,10 @@ class Turns:
                     self._answer(answer)
             case Unmap():
                 self._unmap(frame.module)
+            case Watch():
+                self._watched.add(frame)
+            case Unwatch():
+                self._watched.remove(frame.watches)
             case Setup():
                 raise ValueError("a second Setup came")
             case _:
@@ -314,6 +326,8 @@ class Turns:
             until = min(until, self._deadlines[0][0])
         if self._sleepers:
             until = min(until, self._sleepers[0][0])
+        if self._watched.any:
+            until = min(until, self._glanced + GLANCE_EVERY)
         return max(0.0, until - now)
 
     def _tell(self) -> None:
@@ -347,6 +361,12 @@ class Turns:
             self._asking.popleft()
         if asked:
             self._channel.send(Asks(asked))
+
+    def _glance(self, now: float) -> None:
+        self._glanced = now
+        progress = self._watched.look(self._live)
+        if progress is not None:
+            self._channel.send(progress)
 
     def _pulse(self) -> None:
         self._tell()

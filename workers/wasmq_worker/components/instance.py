@@ -13,26 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from wasmq_worker import capi
+from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, NO_POINTERS, TRAP, VALUES, Buffers
 from wasmq_worker.callbacks import stage
 from wasmq_worker.components import values
 from wasmq_worker.components.linker import Linker
 from wasmq_worker.components.sections import INSTANCES
 from wasmq_worker.components.trap import take_failure
-from wasmq_worker.engine import COUNTED_MEMORIES, COUNTED_SLICE, TABLE_ELEMENTS, EngineError, check
+from wasmq_worker.engine import COUNTED_MEMORIES, TABLE_ELEMENTS, EngineError, check
 from wasmq_worker.guest import Guest
-from wasmq_worker.instance import (
-    ERROR,
-    EXTERN,
-    INSTANCE,
-    NO_POINTERS,
-    NOTHING,
-    TRAP,
-    VALUES,
-    Buffers,
-    Instance,
-    Module,
-    Step,
-)
+from wasmq_worker.instance import NOTHING, Instance, Step
+from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Account
 from wasmq_worker.traps import OUT_OF_FUEL
 
@@ -133,8 +123,7 @@ class ComponentInstance(Instance):
         """Make the store and begin to instantiate; returns the outcome if it ends here already."""
         module, assignment, layout = self.module, self.assignment, self._layout
         description = module.description
-        self._slice = quantum if module.memories is None else min(quantum, COUNTED_SLICE)
-        self._slices = quantum // self._slice
+        self._cut(quantum)
         if description.memory > assignment.memory:
             return self._beyond(now)
         if module.hosted:

@@ -1,0 +1,91 @@
+"""What the commands that talk to a daemon have in common."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from cyclopts import Parameter
+
+from wasmq.cli.options import Json, ModuleFile
+from wasmq.cli.output import clean, print_line
+from wasmq.cli.run import report
+from wasmq.client import Client
+
+if TYPE_CHECKING:
+    from wasmq.remote import RemoteJob
+
+__all__ = [
+    "DEFAULT_URL",
+    "Json",
+    "ModuleFile",
+    "Token",
+    "Url",
+    "connect",
+    "job_report",
+    "print_job",
+    "state_of",
+    "when",
+]
+
+DEFAULT_URL = "http://127.0.0.1:8787"
+Url: TypeAlias = Annotated[str, Parameter(name="--url", env_var="WASMQ_URL", help="Where the daemon is.")]
+Token: TypeAlias = Annotated[
+    str | None,
+    Parameter(name="--token", env_var="WASMQ_TOKEN", help="The token that says whose jobs they are."),
+]
+
+
+def connect(url: str, token: str | None, *, retry_for: float = 0.0) -> Client:
+    """Return a client for a command: it gives up at once, unless the command is there to wait."""
+    return Client(url, token=token, retry_for=retry_for)
+
+
+def job_report(job: RemoteJob) -> dict[str, Any]:
+    """Return a job as JSON has it: as over HTTP."""
+    return {
+        "id": job.id,
+        "state": job.state,
+        "module": job.module,
+        "export": job.export,
+        "tenant": job.tenant,
+        "attempts": job.attempts,
+        "submitted_at": when(job),
+        "outcome": None if job.outcome is None else report(job.outcome),
+    }
+
+
+def when(job: RemoteJob) -> str:
+    """Return when a job was submitted."""
+    return datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def state_of(job: RemoteJob) -> str:
+    """Return how a job stands, in one word: its state, or how it ended."""
+    return job.state if job.outcome is None else job.outcome.status
+
+
+def print_job(job: RemoteJob) -> None:
+    """Write what is known of a job, a line for each fact."""
+    facts: list[tuple[str, object]] = [
+        ("id", job.id),
+        ("state", state_of(job)),
+        ("module", job.module),
+        ("export", job.export),
+        ("tenant", job.tenant),
+        ("attempts", job.attempts),
+        ("submitted", when(job)),
+    ]
+    if (outcome := job.outcome) is not None:
+        facts += [
+            ("fuel", outcome.fuel_used),
+            ("memory", outcome.memory_peak),
+            ("queued", f"{outcome.queued:.6f} s"),
+            ("ran", f"{outcome.ran:.6f} s"),
+        ]
+        if outcome.exit_code is not None:
+            facts.append(("exit code", outcome.exit_code))
+        if outcome.error is not None:
+            facts.append(("error", outcome.error))
+    for name, value in facts:
+        print_line(f"{name:11}{clean(str(value))}")

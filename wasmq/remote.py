@@ -1,0 +1,303 @@
+"""What a daemon says over HTTP, as the scheduler itself would have said it, and what it is asked. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from wasmq import errors
+from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
+from wasmq.job import Outcome, State
+from wasmq.programs import check_program
+from wasmq.types import (
+    COMMAND,
+    Extern,
+    FunctionType,
+    GlobalType,
+    Import,
+    MemoryType,
+    TableType,
+    TagType,
+    printable,
+)
+from wasmq.wit import is_command
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from wasmq.submission import Request
+
+__all__ = ["RemoteJob", "RemoteModule", "error_of", "job_of", "jobs_of", "module_of", "modules_of", "request_body"]
+
+_DEFAULT: Final = "default"
+_ENDLESS: Final = 2**62
+_WASI: Final = "wasi_snapshot_preview1"
+_TYPES: Final[dict[str, Any]] = {
+    "function": FunctionType,
+    "memory": MemoryType,
+    "table": TableType,
+    "global": GlobalType,
+    "tag": TagType,
+}
+_V128: Final = re.compile(r"[0-9a-fA-F]{32}")
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NAMES: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_SHOWN: Final = 200  # characters of an answer that makes no sense
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteModule:
+    """A module that a daemon has loaded: what is known of it here is what it exports and imports."""
+
+    digest: str
+    kind: Literal["module", "component"]
+    size: int
+    exports: tuple[Extern, ...]
+    imports: tuple[Import, ...]
+    functions: dict[str, FunctionType] = field(init=False, repr=False)
+    """The exported functions by name."""
+
+    def __post_init__(self) -> None:
+        functions = {each.name: each.type for each in self.exports if isinstance(each.type, FunctionType)}
+        object.__setattr__(self, "functions", functions)
+
+    @property
+    def command(self) -> str | None:
+        """The export that runs it as a WASI command, None when it is none."""
+        if self.kind == "module":
+            return COMMAND if COMMAND in self.functions else None
+        return next((each.name for each in self.exports if is_command(each.name)), None)
+
+    @property
+    def wasi(self) -> tuple[str, ...]:
+        """The WASI functions that it imports."""
+        return tuple([each.name for each in self.imports if each.module == _WASI])
+
+    def function(self, export: str) -> FunctionType:
+        """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
+        try:
+            return self.functions[export]
+        except KeyError:
+            names = ", ".join(printable(name, 40) for name in list(self.functions)[:8]) or "none"
+            raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {names}") from None
+
+
+class _Body(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+class _ModuleBody(_Body, frozen=True):
+    digest: str
+    kind: Literal["module", "component"]
+    size: int
+    exports: tuple[dict[str, Any], ...]
+    imports: tuple[dict[str, Any], ...]
+
+
+class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
+    values: tuple[Any, ...] = ()
+
+
+class _JobBody(_Body, frozen=True):
+    id: str
+    state: State
+    module: str
+    export: str
+    tenant: str
+    attempts: int
+    submitted_at: str
+    outcome: _OutcomeBody | None
+
+
+class _JobPage(_Body, frozen=True):
+    jobs: tuple[_JobBody, ...]
+    cursor: str | None
+
+
+class _ModuleList(_Body, frozen=True):
+    modules: tuple[_ModuleBody, ...]
+
+
+class _Problem(_Body, frozen=True):
+    type: str
+    detail: str
+
+
+class RemoteJob(msgspec.Struct, frozen=True, gc=False):
+    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970."""
+
+    id: str
+    state: State
+    module: str
+    export: str
+    tenant: str
+    attempts: int
+    submitted_at: float
+    outcome: Outcome | None
+
+
+def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
+    found: dict[str, type[WasmqError]] = {}
+    for kind in below:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+        found[f"urn:wasmq:{name}"] = kind
+        found |= _errors(kind.__subclasses__())
+    return found
+
+
+_ERRORS: Final = {
+    name: kind
+    for name, kind in _errors(WasmqError.__subclasses__()).items()
+    if not issubclass(kind, errors.JobError) and kind.__module__ == errors.__name__
+}
+_modules: Final = msgspec.json.Decoder(_ModuleList)
+_module: Final = msgspec.json.Decoder(_ModuleBody)
+_job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_page: Final = msgspec.json.Decoder(_JobPage)
+_problem: Final = msgspec.json.Decoder(_Problem)
+
+
+def error_of(status: int, body: bytes) -> WasmqError:
+    """Return the error that a problem stands for; `Unreachable` when the answer is none of this daemon's."""
+    try:
+        problem = _problem.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = printable(body[:_SHOWN].decode("utf-8", "replace"))
+        return Unreachable(f"the answer, status {status}, is not one of a wasmq daemon: {text!r}")
+    return _ERRORS.get(problem.type, WasmqError)(problem.detail)
+
+
+def jobs_of(body: bytes, components: Container[str] = ()) -> list[RemoteJob]:
+    """Return the job, or the jobs, that an answer tells of.
+
+    What those of `components` returned stays as JSON has it. Raises `Unreachable` when it is no such answer.
+    """
+    try:
+        jobs = _job.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    return [_remote(job, components) for job in (jobs if isinstance(jobs, list) else [jobs])]
+
+
+def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
+    """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    (job,) = jobs_of(body, components)
+    return job
+
+
+def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
+    """Return the jobs of a page, and where the next one begins. Raises `Unreachable` when it is no such answer."""
+    try:
+        page = _page.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    return [_remote(job, components) for job in page.jobs], page.cursor
+
+
+def module_of(body: bytes) -> RemoteModule:
+    """Return the module that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _remote_module(_module.decode(body))
+    except (msgspec.DecodeError, LookupError) as error:
+        raise _nonsense(error) from None
+
+
+def modules_of(body: bytes) -> list[RemoteModule]:
+    """Return the modules that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    try:
+        return [_remote_module(each) for each in _modules.decode(body).modules]
+    except (msgspec.DecodeError, LookupError) as error:
+        raise _nonsense(error) from None
+
+
+def request_body(request: Request, key: str, *, component: bool = False) -> dict[str, Any]:
+    """Return the body that asks for a job. Raises `InvalidArguments` for what no guest could be given.
+
+    The arguments of a `component` go as JSON has them, see `wasmq.wit_values`.
+
+    The tenant "default" is left to the daemon: with a token it is the one that the token stands for.
+    """
+    body: dict[str, Any] = {
+        "module": request.module,
+        "export": request.export,
+        "args": [value if component else _json_argument(place, value) for place, value in enumerate(request.args, 1)],
+        "priority": request.priority,
+        "key": key,
+        "delay": request.delay,
+    }
+    if request.tenant != _DEFAULT:
+        body["tenant"] = request.tenant
+    if request.limits is not None:
+        body["limits"] = request.limits
+    if request.link is not None:
+        body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
+    program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
+    return body if program is None else body | msgspec.structs.asdict(program)
+
+
+def _json_argument(place: int, value: Any) -> Any:
+    """Return an argument as JSON has it; what is no core value is left to the daemon to refuse."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**64 else str(int(value))
+    if isinstance(value, float):
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    if isinstance(value, (str, list, tuple, Mapping)):
+        # Text would be read as the number that it shows, which no argument of a core function is.
+        raise InvalidArguments(f"argument {place}: wants a number or 16 bytes, got {printable(repr(value), 60)}")
+    return value
+
+
+def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
+    came = body.outcome
+    outcome = None
+    if came is not None:
+        said = {name: getattr(came, name) for name in Outcome.__struct_fields__}
+        if body.module not in components:
+            said["values"] = tuple([_core_value(value) for value in came.values])
+        outcome = Outcome(**said)
+    submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
+    return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
+
+
+def _core_value(came: Any) -> Any:
+    if isinstance(came, str):
+        if came in _NOT_FINITE:
+            return _NOT_FINITE[came]
+        if _V128.fullmatch(came):
+            return bytes.fromhex(came)
+    return came
+
+
+def _remote_module(body: _ModuleBody) -> RemoteModule:
+    return RemoteModule(
+        body.digest,
+        body.kind,
+        body.size,
+        tuple([Extern(each["name"], _type(each["type"])) for each in body.exports]),
+        tuple([Import(each["module"], each["name"], _type(each["type"])) for each in body.imports]),
+    )
+
+
+def _type(body: dict[str, Any]) -> Any:
+    """Return the type of an export or import; one of a kind that is not known here as it came."""
+    kind = _TYPES.get(body["kind"])
+    if kind is None:
+        return body
+    facts = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items() if name != "kind"}
+    return kind(**facts)
+
+
+def _nonsense(error: Exception) -> Unreachable:
+    return Unreachable(f"the answer is not one of a wasmq daemon: {error}")
