@@ -42,6 +42,7 @@ def test_what_can_change_does_and_the_rest_is_named():
         *("limits.fuel", "limits.max.timeout", "logs.level", "scheduler.grace", "scheduler.max_queued"),
         *("store.history", "store.history_age"),
         *("tenants", "tenants.acme.grant", "tenants.acme.max_queued", "tenants.acme.weight"),
+        *("tenants.acme.roles", "tenants.acme.tokens"),
     }
     assert restart == ("prices.call", "scheduler.workers", "server.port", "store.lease")
     assert config == Config(
@@ -51,6 +52,16 @@ def test_what_can_change_does_and_the_rest_is_named():
         tenants={"acme": Tenant(weight=2.0)},
         logs=LogsConfig(level="debug"),
     )
+
+
+def test_a_token_needs_a_restart():
+    """The listening side keeps the tokens that it was started with, and the scheduler says so."""
+    token = "sha256:" + "0" * 64
+    config, changed, restart = reloaded(
+        Config(tenants={"acme": Tenant()}), Config(tenants={"acme": Tenant(weight=2.0, tokens=(token,))})
+    )
+    assert config.tenants == {"acme": Tenant(weight=2.0)}
+    assert (changed, restart) == (("tenants.acme.weight",), ("tenants.acme.tokens",))
 
 
 def test_a_key_with_a_default_of_none_is_a_difference_when_it_is_set():

@@ -26,8 +26,14 @@ def again(record: JobRecord) -> Request:
         export=job.call.export,
         args=job.call.args,
         program=None if program is None else msgspec.structs.asdict(program),  # type: ignore[arg-type]
+        link=dict(job.call.links),
         limits=Limits(
-            fuel=caps.fuel, memory=caps.memory, timeout=caps.timeout, output=caps.output, files=caps.files or None
+            fuel=caps.fuel,
+            memory=caps.memory,
+            timeout=caps.timeout,
+            output=caps.output,
+            files=caps.files or None,
+            host_calls=caps.host_calls or None,
         ),
         tenant=job.tenant,
         priority=job.priority,

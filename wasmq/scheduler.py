@@ -607,7 +607,7 @@ class Scheduler:
             self._periodic.set(name, cron, request, catch_up=catch_up)
         for name in self.config.tenants.keys() - config.tenants.keys():
             self._tenants.pop(name, None)
-        for name, tenant in config.tenants.items():
+        for name, tenant in news.config.tenants.items():
             if self.config.tenants.get(name) != tenant:
                 self._tenants[name] = tenant
         self.config = news.config

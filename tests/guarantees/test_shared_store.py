@@ -195,7 +195,9 @@ async def test_a_daemon_stops_while_the_server_is_away(postgres_cluster, guests,
     try:
         async with running(wasmq.Scheduler, **options) as scheduler:
             loop = await scheduler.load(guests / "loop.wat")
-            job = await scheduler.submit(loop, "burn", 10**8)
+            # It takes longer than a server that is told to stop.
+            limits = wasmq.Limits(fuel=10**10, timeout=600.0)
+            job = await scheduler.submit(loop, "burn", 2 * 10**9, limits=limits)
             await until(lambda: scheduler._pool.holds(job.id))
             await asyncio.to_thread(postgres_cluster.stop)
     finally:

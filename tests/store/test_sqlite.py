@@ -251,7 +251,7 @@ async def test_a_file_of_a_newer_wasmq(open_at, path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    assert "was written by a newer wasmq (schema 7, this one knows 2)" in await refusal(open_at, path)
+    assert "was written by a newer wasmq (schema 7, this one knows " in await refusal(open_at, path)
 
 
 async def test_a_damaged_file(open_at, path):
