@@ -77,7 +77,14 @@ class Listener:
         while not self._closed:
             try:
                 await self._listen()
-            except (StoreUnavailable, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (
+                StoreUnavailable,
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,  # a connection that was cut in the wrong moment
+            ):
                 # The database itself says so where it matters; here only hints are missed.
                 await self._lost.wait(_AGAIN)
 
