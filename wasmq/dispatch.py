@@ -67,6 +67,7 @@ class Dispatcher:
         self._absent = Absent(library, tasks, Offers(library, functions).obstacle, self._send, lose)
         self.done = anyio.Event()
         self._stopping = False
+        self._claimed_at = 0.0
         self._log = get_logger()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -112,7 +113,8 @@ class Dispatcher:
 
     async def _dispatch(self) -> None:
         while (room := self._pool.room() - len(self._absent)) > 0 and not self._stopping:
-            jobs = await self._store.claim(room, self._clock.wall())
+            self._claimed_at = self._clock.wall()
+            jobs = await self._store.claim(room, self._claimed_at)
             if jobs:
                 self._assign(jobs)
             if len(jobs) < room:
@@ -136,6 +138,11 @@ class Dispatcher:
         self._crew.want_solo(lambda: self._pool.alone)
 
     async def _pause(self) -> float:
-        now = self._clock.wall()
-        due = await self._store.next_due(now)
-        return _LOOK_AGAIN if due is None else min(_LOOK_AGAIN, max(0.0, due - now))
+        if not self._has_room():
+            return _LOOK_AGAIN  # whoever makes room rings
+        # Asked as of the last claim: what has become due since then has not been claimed, and is not to be slept over.
+        due = await self._store.next_due(self._claimed_at)
+        return _LOOK_AGAIN if due is None else min(_LOOK_AGAIN, max(0.0, due - self._clock.wall()))
+
+    def _has_room(self) -> bool:
+        return self._pool.room() > len(self._absent)
