@@ -134,14 +134,20 @@ class Instance:
         self._buffer[TRAP : TRAP + 16] = NO_POINTERS
         self._store = store = _store_new(module.engine.pointer, None, None)
         self._context = context = _store_context(store)
-        if module.memories is None:
-            _store_limiter(store, assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
-        else:
+        if module.memories is not None:
             self._account = module.memories.account = Account(assignment.memory)
-            tables = TABLES if module.instances == 1 else LINKED_TABLES
-            _store_limiter(store, -1, TABLE_ELEMENTS, module.instances, tables, COUNTED_MEMORIES)
+        self._limit(store)
         _set_fuel(context, assignment.fuel)
         return self._instantiate(now)
+
+    def _limit(self, store: int) -> None:
+        """Tell the engine what the store may hold; memories that are counted are bounded by their account."""
+        module = self.module
+        if self._account is None:
+            _store_limiter(store, self.assignment.memory, TABLE_ELEMENTS, 1, TABLES, 1)
+        else:
+            tables = TABLES if module.instances == 1 else LINKED_TABLES
+            _store_limiter(store, -1, TABLE_ELEMENTS, module.instances, tables, COUNTED_MEMORIES)
 
     def _instantiate(self, now: float) -> Ended | None:
         """Make the instance, or begin to; returns the outcome if that fails at once."""

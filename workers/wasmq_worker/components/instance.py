@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from wasmq_worker import capi
-from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, NO_POINTERS, TRAP, VALUES, Buffers
+from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, VALUES, Buffers
 from wasmq_worker.callbacks import stage
 from wasmq_worker.components import values
 from wasmq_worker.components.linker import Linker
 from wasmq_worker.components.sections import INSTANCES
 from wasmq_worker.components.trap import take_failure
 from wasmq_worker.engine import COUNTED_MEMORIES, TABLE_ELEMENTS, EngineError, check
-from wasmq_worker.guest import Guest
-from wasmq_worker.instance import NOTHING, Instance, Step
+from wasmq_worker.instance import Instance, Step
 from wasmq_worker.mapped import Module
-from wasmq_worker.memories import Account
 from wasmq_worker.traps import OUT_OF_FUEL
 
 if TYPE_CHECKING:
@@ -119,39 +117,13 @@ class ComponentInstance(Instance):
         super().__init__(assignment, module, now)
         self._written = False
 
-    def begin(self, buffers: Buffers, quantum: int, now: float) -> Ended | None:
-        """Make the store and begin to instantiate; returns the outcome if it ends here already."""
-        module, assignment, layout = self.module, self.assignment, self._layout
-        description = module.description
-        self._cut(quantum)
-        if description.memory > assignment.memory:
-            return self._beyond(now)
-        if module.hosted:
-            try:
-                self.guest = Guest(
-                    assignment.program or NOTHING,
-                    assignment.output,
-                    module.prices,
-                    assignment.fuel,
-                    self._slice,
-                    assignment.host_calls,
-                )
-            except ValueError as wrong:
-                return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
-            stage.guest = self.guest
-        self._kept = kept = buffers.take(layout.params + layout.results)
-        self._buffer, self._address = buffer, address = kept[0], kept[1]
-        buffer[TRAP : TRAP + 16] = NO_POINTERS
-        self._store = store = capi.store_new(module.engine.pointer, None, None)
-        self._context = context = capi.store_context(store)
-        if module.memories is None:
-            # One memory can grow, and it is at least as large as the fixed ones are together.
-            cap = assignment.memory - module.parts.fixed
-            capi.store_limiter(store, cap, TABLE_ELEMENTS, INSTANCES, TABLES, COUNTED_MEMORIES)
-        else:
-            self._account = module.memories.account = Account(assignment.memory)
-            capi.store_limiter(store, -1, TABLE_ELEMENTS, INSTANCES, TABLES, COUNTED_MEMORIES)
-        capi.set_fuel(context, assignment.fuel)
+    def _limit(self, store: int) -> None:
+        # What is not counted has one memory that can grow, and it is at least as large as the fixed ones are together.
+        cap = -1 if self._account is not None else self.assignment.memory - self.module.parts.fixed
+        capi.store_limiter(store, cap, TABLE_ELEMENTS, INSTANCES, TABLES, COUNTED_MEMORIES)
+
+    def _instantiate(self, now: float) -> Ended | None:
+        module, context, address = self.module, self._context, self._address
         capi.yield_every(context, self._slice)
         self._future = capi.component_instantiate_async(
             module.linker, context, module.pointer, address + INSTANCE, address + ERROR
