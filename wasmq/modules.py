@@ -301,7 +301,11 @@ class Library:
                 self._held[digest] -= 1
                 if not self._held[digest]:
                     del self._held[digest]
-            self._make_room(0)
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Forget what is unused longest of what is loaded beyond the number that may be."""
+        self._make_room(0)
 
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""

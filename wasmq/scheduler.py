@@ -279,7 +279,8 @@ class Scheduler:
         `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
-        handles = await self.submit_many(
+        self._check_running()
+        handles = await self._submission.submit(
             (
                 Request(
                     module=digest,

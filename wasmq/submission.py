@@ -143,9 +143,10 @@ class Submission:
 
     async def _prepare_all(self, requests: Sequence[Request]) -> list[Job]:
         """Check everything that can be refused without a look at the queue, with all modules there."""
-        if not self._store.durable:
+        if all(not request.link and request.module in self._library for request in requests):
+            # Nothing has to be waited for, so nothing can be put out meanwhile.
             jobs = [self._prepare(request) for request in requests]
-            await self._count(jobs)
+            self._library.tidy()
             return jobs
         digests = {digest for request in requests for digest in request.digests()}
         with self._library.holding(digests):
@@ -156,8 +157,7 @@ class Submission:
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
-        if self._store.durable:
-            await self._recall(request.digests())
+        await self._recall(request.digests())
         self._prepare(request)
 
     async def handle(self, job_id: str) -> JobHandle | None:
@@ -221,6 +221,8 @@ class Submission:
 
     async def _recall(self, digests: Iterable[str]) -> None:
         """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        if not self._store.durable:
+            return
         for digest in digests:
             if digest not in self._library:
                 with suppress(UnknownModule):
