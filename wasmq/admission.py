@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wasmq.supply import Supply
 
 _f32 = struct.Struct("<f")
+_BEYOND = 2**63
 
 
 def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
@@ -258,8 +259,8 @@ _CHECKS: dict[str, Callable[[Any], Value]] = {
 def _whole(name: str, number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidLimit(f"{name}: {_shown(number)} is not a whole number")
-    if number < 1:
-        raise InvalidLimit(f"{name}: {number} is not a limit; it must be at least 1")
+    if not 1 <= number < _BEYOND:
+        raise InvalidLimit(f"{name}: {_shown(number)} is not a limit; it must be at least 1, and below 2**63")
     return number
 
 
