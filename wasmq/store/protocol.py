@@ -14,13 +14,14 @@ from wasmq.errors import KeyConflict
 from wasmq.job import Job, Outcome, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
     from wasmq.bell import Bell
     from wasmq.config import StoreConfig
     from wasmq.fairness import Charge
+    from wasmq.ledger import Account, Terms, Wait
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -152,6 +153,35 @@ class Store(Protocol):
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """Queue running jobs again, to start at `due` or later; uncharged, the start just made does not count."""
+        ...
+
+    def keep_accounts(self, terms: Callable[[str], Terms | None]) -> None:
+        """Keep accounts from the next claim on: `terms` gives those of a tenant, None for one without an account.
+
+        Called once, before `open`. `claim` then reserves what a job may use (its `fuel`, its memory cap, one running)
+        and passes over tenants whose account does not allow it; `finish` spends what the outcome says was used and
+        frees the rest, in the same transaction; `release` frees it all.
+        """
+        ...
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
+        """Add to the cap of a running job, and reserve as much of its tenant's account.
+
+        Returns the job with its new `refuelled`; why and until when the account lacks the fuel; or None when this
+        attempt does not run here any more. That the raised cap is one which a job may have is up to the caller.
+        """
+        ...
+
+    async def account(self, tenant: str, now: float) -> Account:
+        """Return how a tenant's account stands; all figures are 0 where there is none."""
+        ...
+
+    async def credit(self, tenant: str, fuel: int, now: float) -> Account | None:
+        """Grant fuel to a tenant, and return its account then; None when it cannot hold so much."""
+        ...
+
+    def remaining(self, now: float) -> dict[str, int]:
+        """Return the free fuel of every account with a budget, as last known."""
         ...
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
