@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from wasmq.job import Job
 
@@ -110,47 +110,54 @@ class Balance(msgspec.Struct, gc=False):
 
 
 class Ledger:
-    """The accounts of a queue. `terms` gives those of a tenant, None when it has no account.
+    """The accounts of a queue. `terms` are those of the tenants that have an account; they may change at any time.
 
-    What is changed is in `changed`, as it was before (None: it was not there), until `keep` or `undo`.
+    What is changed is in `changed`, as it was before, until `keep` or `undo`.
     """
 
-    def __init__(self, terms: Callable[[str], Terms | None], balances: dict[str, Balance] | None = None) -> None:
+    def __init__(self, terms: Mapping[str, Terms], balances: dict[str, Balance] | None = None) -> None:
         self.terms = terms
         self.balances = {} if balances is None else balances
-        self.changed: dict[str, Balance | None] = {}
+        self.changed: dict[str, Balance] = {}
 
     def reserve(self, job: Job, now: float) -> Decision:
-        """Reserve what a job may use, and return its hold; or say that it has to wait, which is noted."""
-        terms = self.terms(job.tenant)
+        """Reserve what a job may use, and return its hold; or say that it has to wait.
+
+        A wait is noted in `held_until`, but is no change: when it is looked at again nothing is lost.
+        """
+        terms = self.terms.get(job.tenant)
         if terms is None:
             return None
-        balance = self._touch(job.tenant)
-        _refill(balance, terms, _instant(now))
-        wait = _obstacle(balance, terms, job.fuel, job.caps.memory)
+        balance = self.balances.setdefault(job.tenant, Balance())
+        wait = _obstacle(_as_of(balance, terms, now), terms, job.fuel, job.caps.memory)
         if wait is not None:
             balance.held_until = wait.until
             return wait
+        balance = self._touch(job.tenant)
+        _refill(balance, terms, _instant(now))
         hold = Hold(
             0 if terms.budget is None else job.fuel,
             job.caps.memory,
             0 if terms.rate is None else min(int(job.cost), job.fuel),
         )
-        self._take(balance, hold)
+        balance.reserved += hold.fuel
+        balance.memory += hold.memory
         balance.running += 1
+        balance.pace = max(-MOST, balance.pace - hold.pace)
         balance.held_until = None
         return hold
 
     def raise_cap(self, tenant: str, hold: Hold, fuel: int, now: float) -> Hold | Wait:
         """Reserve `fuel` more for a running job, and return what it holds then."""
-        terms = self.terms(tenant)
-        if not hold.fuel or terms is None:
+        if not hold.fuel:
             return hold
+        terms = self.terms.get(tenant)
         balance = self._touch(tenant)
-        _refill(balance, terms, _instant(now))
-        wait = _short(balance, terms, fuel)
-        if wait is not None:
-            return wait
+        if terms is not None:
+            _refill(balance, terms, _instant(now))
+            wait = _short(balance, terms, fuel)
+            if wait is not None:
+                return wait
         balance.reserved += fuel
         return msgspec.structs.replace(hold, fuel=hold.fuel + fuel)
 
@@ -167,7 +174,7 @@ class Ledger:
 
     def credit(self, tenant: str, fuel: int, now: float) -> bool:
         """Grant fuel beside what the budget grants; False when the account cannot hold so much."""
-        terms = self.terms(tenant)
+        terms = self.terms.get(tenant)
         balance = self._touch(tenant)
         if terms is not None:
             _refill(balance, terms, _instant(now))
@@ -177,70 +184,60 @@ class Ledger:
         balance.held_until = None
         return True
 
-    def account(self, tenant: str, now: float) -> Account:
-        """Return how an account stands now; one that is not there yet as it would be opened."""
-        terms = self.terms(tenant)
-        balance = msgspec.structs.replace(self.balances.get(tenant, _NEW))
-        if terms is not None:
-            _refill(balance, terms, _instant(now))
-        until = balance.held_until
-        return Account(
-            granted=balance.granted,
-            spent=balance.spent,
-            reserved=balance.reserved,
-            free=None if terms is None or terms.budget is None else balance.free,
-            running=balance.running,
-            memory=balance.memory,
-            next_at=None if until is None or until == math.inf else until,
-        )
-
-    def obstacle(self, tenant: str, fuel: int, now: float) -> Wait | None:
-        """Return why jobs that may use `fuel` together cannot be paid for now; None when they can be."""
-        terms = self.terms(tenant)
-        if terms is None:
-            return None
-        balance = msgspec.structs.replace(self.balances.get(tenant, _NEW))
-        _refill(balance, terms, _instant(now))
-        waits = [wait for wait in (_short(balance, terms, fuel), _overdrawn(balance, terms)) if wait is not None]
-        return max(waits, key=lambda wait: wait.until, default=None)
-
-    def most(self, tenant: str, now: float) -> int | None:
-        """Return the most fuel that the account comes to hold without a credit; None when there is no telling."""
-        terms = self.terms(tenant)
-        if terms is None or terms.budget is None or terms.period is None:
-            return None
-        balance = msgspec.structs.replace(self.balances.get(tenant, _NEW))
-        _refill(balance, terms, _instant(now))
-        return max(terms.burst, balance.granted - balance.spent)
-
     def keep(self) -> None:
         """Let the changes stand."""
         self.changed = {}
 
     def undo(self) -> None:
         """Put every account back as it was when `keep` was called last."""
-        for tenant, before in self.changed.items():
-            if before is None:
-                del self.balances[tenant]
-            else:
-                self.balances[tenant] = before
+        self.balances.update(self.changed)
         self.changed = {}
 
     def _touch(self, tenant: str) -> Balance:
-        balance = self.balances.get(tenant)
+        balance = self.balances.setdefault(tenant, Balance())
         if tenant not in self.changed:
-            self.changed[tenant] = None if balance is None else msgspec.structs.replace(balance)
-        if balance is None:
-            balance = self.balances[tenant] = Balance()
+            self.changed[tenant] = msgspec.structs.replace(balance)
         return balance
 
-    def _take(self, balance: Balance, hold: Hold) -> None:
-        balance.reserved += hold.fuel
-        balance.memory += hold.memory
-        balance.pace = max(-MOST, balance.pace - hold.pace)
+
+def account_of(balance: Balance, terms: Terms, now: float) -> Account:
+    """Return how an account stands now; one that is not there yet as it would be opened."""
+    balance = _as_of(balance, terms, now)
+    until = balance.held_until
+    return Account(
+        granted=balance.granted,
+        spent=balance.spent,
+        reserved=balance.reserved,
+        free=None if terms.budget is None else balance.free,
+        running=balance.running,
+        memory=balance.memory,
+        next_at=None if until is None or until == math.inf else until,
+    )
 
 
-_NEW: Final = Balance()
+def cannot_pay(balance: Balance, terms: Terms, fuel: int, now: float) -> Wait | None:
+    """Return why jobs that may use `fuel` together cannot be paid for now; None when they can be."""
+    balance = _as_of(balance, terms, now)
+    waits = [wait for wait in (_short(balance, terms, fuel), _overdrawn(balance, terms)) if wait is not None]
+    return max(waits, key=_until, default=None)
+
+
+def most_held(balance: Balance, terms: Terms, now: float) -> int | None:
+    """Return the most fuel that an account comes to hold without a credit; None when there is no telling."""
+    if terms.budget is None or terms.period is None:
+        return None
+    balance = _as_of(balance, terms, now)
+    return max(terms.burst, balance.granted - balance.spent)
+
+
+def _as_of(balance: Balance, terms: Terms, now: float) -> Balance:
+    balance = msgspec.structs.replace(balance)
+    _refill(balance, terms, _instant(now))
+    return balance
+
+
+def _until(wait: Wait) -> float:
+    return wait.until
 
 
 def _instant(now: float) -> int:
@@ -298,7 +295,7 @@ def _obstacle(balance: Balance, terms: Terms, fuel: int, memory: int) -> Wait | 
     if terms.memory is not None and balance.memory + memory > terms.memory:
         return Wait(math.inf, f"its running jobs may use {balance.memory} bytes already, of {terms.memory}")
     waits = [wait for wait in (_short(balance, terms, fuel), _overdrawn(balance, terms)) if wait is not None]
-    return max(waits, key=lambda wait: wait.until, default=None)
+    return max(waits, key=_until, default=None)
 
 
 def _short(balance: Balance, terms: Terms, fuel: int) -> Wait | None:

@@ -14,14 +14,14 @@ from wasmq.errors import KeyConflict
 from wasmq.job import Job, Outcome, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
     from wasmq.bell import Bell
     from wasmq.config import StoreConfig
     from wasmq.fairness import Charge
-    from wasmq.ledger import Account, Terms, Wait
+    from wasmq.ledger import Balance, Terms, Wait
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -155,11 +155,11 @@ class Store(Protocol):
         """Queue running jobs again, to start at `due` or later; uncharged, the start just made does not count."""
         ...
 
-    def keep_accounts(self, terms: Callable[[str], Terms | None]) -> None:
-        """Keep accounts from the next claim on: `terms` gives those of a tenant, None for one without an account.
+    def keep_accounts(self, terms: Mapping[str, Terms]) -> None:
+        """Keep the accounts of the tenants that are in `terms`, as it stands whenever one is looked up.
 
-        Called once, before `open`. `claim` then reserves what a job may use (its `fuel`, its memory cap, one running)
-        and passes over tenants whose account does not allow it; `finish` spends what the outcome says was used and
+        Called at most once, before `open`. `claim` then reserves what a job may use (its `fuel`, its memory cap, one
+        job running) and passes over tenants whose account does not allow it; `finish` spends what the outcome says was used and
         frees the rest, in the same transaction; `release` frees it all.
         """
         ...
@@ -172,16 +172,19 @@ class Store(Protocol):
         """
         ...
 
-    async def account(self, tenant: str, now: float) -> Account:
-        """Return how a tenant's account stands; all figures are 0 where there is none."""
+    async def balance(self, tenant: str) -> Balance:
+        """Return the figures of a tenant's account, all 0 where there is none yet."""
         ...
 
-    async def credit(self, tenant: str, fuel: int, now: float) -> Account | None:
-        """Grant fuel to a tenant, and return its account then; None when it cannot hold so much."""
+    async def credit(self, tenant: str, fuel: int, now: float) -> bool:
+        """Grant fuel to a tenant beside its budget; False, and nothing granted, when its account cannot hold so much.
+
+        Raises `StoreUnavailable`; nobody knows then whether it was granted.
+        """
         ...
 
-    def remaining(self, now: float) -> dict[str, int]:
-        """Return the free fuel of every account with a budget, as last known."""
+    def balances(self) -> Mapping[str, Balance]:
+        """Return the figures of all accounts, as last known here. Not to be changed."""
         ...
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:

@@ -7,11 +7,14 @@ Stores that have one owner decide here and record what was decided. One thread a
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wasmq.job import Job, State
 
 _COMPACT_ABOVE = 1_000  # items that a heap may hold beyond twice the queued jobs before the stale ones are swept out
@@ -33,6 +36,10 @@ class Entry:
 EntryT = TypeVar("EntryT", bound=Entry)
 
 
+def _always(_job: Job, _now: float) -> None:
+    """Let every job start."""
+
+
 class Queue(Generic[EntryT]):
     """Two heaps of jobs, by what goes first and by when they are due, and a third for the longest wait.
 
@@ -40,7 +47,7 @@ class Queue(Generic[EntryT]):
     come up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[Job, float], float | None] = _always) -> None:
         self.queued = 0
         self.running = 0
         self.earliest: float | None = None
@@ -51,6 +58,8 @@ class Queue(Generic[EntryT]):
         self._ready: list[tuple[int, float, int, int, EntryT]] = []
         self._delayed: list[tuple[float, int, EntryT]] = []
         self._waits: list[tuple[float, int, EntryT]] = []
+        self._start = start
+        self._held: dict[str, tuple[float, list[tuple[int, float, int, int, EntryT]]]] = {}
 
     def enter(self, entry: EntryT, now: float) -> None:
         """Count a job that is queued or running, and line it up if it is queued."""
@@ -75,11 +84,22 @@ class Queue(Generic[EntryT]):
     def claim(self, limit: int, now: float) -> list[EntryT]:
         """Take up to `limit` jobs that are due, by priority, then order, then age; each is running its next attempt."""
         self._wake(now)
+        for tenant in [tenant for tenant, (until, _) in self._held.items() if until <= now]:
+            self.free(tenant)
         claimed: list[EntryT] = []
         ready = self._ready
         while ready and len(claimed) < limit:
-            *_, ticket, entry = heapq.heappop(ready)
+            item = heapq.heappop(ready)
+            *_, ticket, entry = item
             if entry.ticket == ticket:
+                tenant = entry.job.tenant
+                if tenant in self._held:
+                    self._held[tenant][1].append(item)
+                    continue
+                until = self._start(entry.job, now)
+                if until is not None:
+                    self._held[tenant] = (until, [item])
+                    continue
                 entry.ticket = 0
                 entry.state = "running"
                 entry.job = msgspec.structs.replace(entry.job, attempt=entry.job.attempt + 1)
@@ -97,6 +117,11 @@ class Queue(Generic[EntryT]):
         entry.state = "queued"
         entry.ready_at = due
         self.enter(entry, now)
+
+    def free(self, tenant: str) -> None:
+        """Look again at a tenant's jobs that have been held."""
+        for item in self._held.pop(tenant, (0.0, []))[1]:
+            heapq.heappush(self._ready, item)
 
     def next_due(self, now: float) -> float | None:
         """Return when the next job that waits for its time becomes due, or None."""
@@ -130,6 +155,9 @@ class Queue(Generic[EntryT]):
                 heapq.heappop(heap)
         self.earliest = self._waits[0][0] if self._waits else None
         self.due = self._delayed[0][0] if self._delayed else None
+        for until, items in self._held.values():
+            if items and until != math.inf:
+                self.due = until if self.due is None else min(self.due, until)
         most = 2 * self.queued + _COMPACT_ABOVE
         if len(self._waits) > most:
             self._waits = _live(self._waits)

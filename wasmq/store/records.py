@@ -11,7 +11,7 @@ LARGE = 4096
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What does not change while a job lives. New fields go to the end and have a default."""
+    """What hardly changes while a job lives. New fields go to the end and have a default."""
 
     call: Call
     caps: Caps
@@ -20,6 +20,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: float
     submitted_at: float
     due: float
+    refuelled: int = 0
 
 
 # An outcome has many fields, and most have their default: only the others are written, by name.
@@ -46,7 +47,9 @@ _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 
 def encode_job(job: Job) -> bytes:
     """Return a job without its id, tenant, key and attempts, which have columns of their own."""
-    return _encode(_Body(job.call, job.caps, job.priority, job.order, job.cost, job.submitted_at, job.due))
+    return _encode(
+        _Body(job.call, job.caps, job.priority, job.order, job.cost, job.submitted_at, job.due, job.refuelled)
+    )
 
 
 def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: int, returned: int) -> Job:  # noqa: A002
@@ -65,6 +68,7 @@ def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: i
         cost=known.cost,
         attempt=attempt,
         returned=returned,
+        refuelled=known.refuelled,
     )
 
 
