@@ -159,8 +159,8 @@ class Store(Protocol):
         """Keep the accounts of the tenants that are in `terms`, as it stands whenever one is looked up.
 
         Called at most once, before `open`. `claim` then reserves what a job may use (its `fuel`, its memory cap, one
-        job running) and passes over tenants whose account does not allow it; `finish` spends what the outcome says was used and
-        frees the rest, in the same transaction; `release` frees it all.
+        job running) and passes over tenants whose account does not allow it; `finish` spends what the outcome says was
+        used and frees the rest, in the same transaction; `release` frees it all.
         """
         ...
 
