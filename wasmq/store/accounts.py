@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from wasmq.errors import KeyConflict
 from wasmq.ledger import Balance, Hold, Ledger, Wait
 
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job
     from wasmq.ledger import Terms
+
+
+class Credited(msgspec.Struct, frozen=True, gc=False):
+    """A credit that was given under a key: how much, and when, in seconds since 1970."""
+
+    fuel: int
+    at: float
 
 
 class Accounts:
@@ -27,11 +35,21 @@ class Accounts:
         """What running jobs hold, by job."""
         self.changed: dict[str, Hold | None] = {}
         """The jobs whose hold is another now, with what they held before."""
+        self.credits: dict[tuple[str, str], Credited] = {}
+        """Credits by tenant and key, the oldest first."""
+        self.credited: list[tuple[str, str]] = []
+        """Those of them that are new."""
 
-    def recover(self, balances: Mapping[str, Balance], holds: Mapping[str, Hold]) -> None:
+    def recover(
+        self,
+        balances: Mapping[str, Balance],
+        holds: Mapping[str, Hold],
+        credits: Mapping[tuple[str, str], Credited],  # noqa: A002 - the field's own word
+    ) -> None:
         """Go on with the accounts of an earlier life."""
         self.ledger.balances.update(balances)
         self.holds.update(holds)
+        self.credits.update(credits)
 
     def start(self, job: Job, now: float) -> float | None:
         """Reserve for a job that is to start; returns None, or until when its tenant's jobs have to wait."""
@@ -61,6 +79,25 @@ class Accounts:
             self._set(job.id, more)
         return msgspec.structs.replace(job, refuelled=job.refuelled + fuel)
 
+    def credit(self, tenant: str, fuel: int, now: float, key: str | None) -> bool:
+        """See `Store.credit`. Raises `KeyConflict`."""
+        known = None if key is None else self.credits.get((tenant, key))
+        if known is not None:
+            if known.fuel != fuel:
+                raise KeyConflict(f"key {key!r} of tenant {tenant!r} was used for a credit of {known.fuel} fuel")
+            return True
+        if not self.ledger.credit(tenant, fuel, now):
+            return False
+        if key is not None:
+            self.credits[tenant, key] = Credited(fuel, now)
+            self.credited.append((tenant, key))
+        return True
+
+    def forget_credits(self, before: float) -> None:
+        """Forget the keys of credits given earlier; the credits stay."""
+        while self.credits and next(iter(self.credits.values())).at < before:
+            del self.credits[next(iter(self.credits))]
+
     def balance(self, tenant: str) -> Balance:
         """Return a copy of a tenant's figures."""
         known = self.ledger.balances.get(tenant)
@@ -69,7 +106,7 @@ class Accounts:
     def keep(self) -> None:
         """Let the changes stand."""
         self.ledger.keep()
-        self.changed = {}
+        self.changed, self.credited = {}, []
 
     def undo(self) -> None:
         """Take the changes back."""
@@ -79,7 +116,9 @@ class Accounts:
                 self.holds.pop(job_id, None)
             else:
                 self.holds[job_id] = before
-        self.changed = {}
+        for key in self.credited:
+            del self.credits[key]
+        self.changed, self.credited = {}, []
 
     def _set(self, job_id: str, hold: Hold | None) -> None:
         self.changed.setdefault(job_id, self.holds.get(job_id))

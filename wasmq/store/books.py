@@ -32,7 +32,7 @@ from wasmq.store.operations import (
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Entry, Queue
 from wasmq.store.records import LARGE, decode_job, encode_job, without_input
-from wasmq.store.sqlite_accounts import read_accounts, write_accounts
+from wasmq.store.sqlite_accounts import read_accounts, write_accounts, write_credits
 from wasmq.store.statements import BY_ID, BY_KEY, END, INPUTS, INSERT, LIVE, UPDATE
 
 if TYPE_CHECKING:
@@ -344,8 +344,11 @@ class Books:
         ((_, body),) = INPUTS.run(self._connection, [(entry.age,)])
         return msgspec.structs.replace(_whole(entry.job, body), refuelled=entry.job.refuelled)
 
-    def _credit(self, credit: Credit) -> bool:
-        credited = self.accounts.ledger.credit(credit.tenant, credit.fuel, credit.now)
+    def _credit(self, credit: Credit) -> bool | KeyConflict:
+        try:
+            credited = self.accounts.credit(credit.tenant, credit.fuel, credit.now, credit.key)
+        except KeyConflict as conflict:
+            return conflict
         self.queue.free(credit.tenant)
         return credited
 
@@ -440,6 +443,8 @@ class Books:
         if self.accounts.ledger.changed:
             numbers = {job_id: self._live[job_id].age for job_id in self.accounts.changed}
             write_accounts(connection, self.accounts, numbers)
+            if self.accounts.credited:
+                write_credits(connection, self.accounts, self._clock.wall() - self._config.history_age)
         if self._fired:
             connection.executemany(
                 "INSERT INTO periodic (name, fired) VALUES (?, ?) "

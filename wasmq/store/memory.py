@@ -151,9 +151,10 @@ class MemoryStore:
         """See `Store.balance`."""
         return self._accounts.balance(tenant)
 
-    async def credit(self, tenant: str, fuel: int, now: float) -> bool:
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
         """See `Store.credit`."""
-        credited = self._accounts.ledger.credit(tenant, fuel, now)
+        self._accounts.forget_credits(now - self._config.history_age)
+        credited = self._accounts.credit(tenant, fuel, now, key)
         self._accounts.keep()
         self._queue.free(tenant)
         return credited

@@ -91,6 +91,7 @@ class Credit(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     fuel: int
     now: float
+    key: str | None
     rows: int = 1
 
 

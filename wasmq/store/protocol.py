@@ -176,10 +176,12 @@ class Store(Protocol):
         """Return the figures of a tenant's account, all 0 where there is none yet."""
         ...
 
-    async def credit(self, tenant: str, fuel: int, now: float) -> bool:
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
         """Grant fuel to a tenant beside its budget; False, and nothing granted, when its account cannot hold so much.
 
-        Raises `StoreUnavailable`; nobody knows then whether it was granted.
+        With a `key` that was used before, for as long as the history goes back, nothing more is granted. Raises
+        `KeyConflict` when that was for another amount, and `StoreUnavailable`: nobody knows then whether it was
+        granted, so try again with the key.
         """
         ...
 

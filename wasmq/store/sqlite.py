@@ -118,9 +118,9 @@ class SQLiteStore:
         balance: Balance = await self._do(AskBalance(tenant))
         return balance
 
-    async def credit(self, tenant: str, fuel: int, now: float) -> bool:
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
         """See `Store.credit`."""
-        credited: bool = await self._do(Credit(tenant, fuel, now))
+        credited: bool = await self._do(Credit(tenant, fuel, now, key))
         return credited
 
     def balances(self) -> Mapping[str, Balance]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from wasmq.ledger import Balance, Hold
+from wasmq.store.accounts import Credited
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,6 +29,7 @@ _HOLD: Final = (
     "INSERT INTO holds (seq, fuel, memory, pace) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (seq) DO UPDATE SET fuel = excluded.fuel, memory = excluded.memory, pace = excluded.pace"
 )
+_CREDITS: Final = "SELECT tenant, key, fuel, credited_at FROM credits ORDER BY credited_at"
 _LET_GO: Final = "DELETE FROM holds WHERE seq = ?"
 
 
@@ -35,7 +37,8 @@ def read_accounts(connection: sqlite3.Connection, accounts: Accounts) -> None:
     """Go on with the accounts that the file has."""
     balances = {tenant: Balance(*figures) for tenant, *figures in connection.execute(_READ)}
     holds = {job_id: Hold(*held) for job_id, *held in connection.execute(_HOLDS)}
-    accounts.recover(balances, holds)
+    credits = {(tenant, key): Credited(*rest) for tenant, key, *rest in connection.execute(_CREDITS)}  # noqa: A001
+    accounts.recover(balances, holds, credits)
 
 
 def write_accounts(connection: sqlite3.Connection, accounts: Accounts, numbers: Mapping[str, int]) -> None:
@@ -52,6 +55,14 @@ def write_accounts(connection: sqlite3.Connection, accounts: Accounts, numbers: 
         connection.executemany(_LET_GO, gone)
     if held:
         connection.executemany(_HOLD, held)
+
+
+def write_credits(connection: sqlite3.Connection, accounts: Accounts, before: float) -> None:
+    """Write the new credits inside a transaction, and forget the keys of those given earlier than `before`."""
+    accounts.forget_credits(before)
+    connection.execute("DELETE FROM credits WHERE credited_at < ?", (before,))
+    new = [(*key, *msgspec.structs.astuple(accounts.credits[key])) for key in accounts.credited]
+    connection.executemany("INSERT INTO credits (tenant, key, fuel, credited_at) VALUES (?, ?, ?, ?)", new)
 
 
 def _row(tenant: str, balance: Balance) -> tuple[object, ...]:

@@ -20,3 +20,12 @@ CREATE TABLE holds (
     memory INTEGER NOT NULL,
     pace INTEGER NOT NULL
 );
+
+-- Credits that were given under a key, for as long as the key is to be known.
+CREATE TABLE credits (
+    tenant TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fuel INTEGER NOT NULL,
+    credited_at REAL NOT NULL,  -- seconds since 1970
+    PRIMARY KEY (tenant, key)
+) WITHOUT ROWID;
