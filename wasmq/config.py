@@ -260,14 +260,16 @@ class Tenant(_Section, frozen=True):
     roles: tuple[Role, ...] = ("submit", "observe")
     """What these tokens are good for."""
 
-    def __post_init__(self) -> None:
+    @property
+    def problem(self) -> str | None:
+        """What does not go together in its terms, in one line; None when all does."""
         if self.fuel_period is None:
-            if self.fuel_burst is not None:
-                raise ValueError("fuel_burst is for a budget that is granted again: set fuel_period")
-        elif self.fuel_budget is None:
-            raise ValueError("fuel_period is the period of a budget: set fuel_budget")
-        elif self.fuel_budget == 0:
-            raise ValueError("fuel_budget is 0: only one without a fuel_period, to be credited, can begin with nothing")
+            return None if self.fuel_burst is None else "fuel_burst is for a budget with a fuel_period; set that too"
+        if self.fuel_budget is None:
+            return "fuel_period is the period of a budget; set fuel_budget too"
+        if self.fuel_budget == 0:
+            return "fuel_budget: 0 in each fuel_period is nothing; without a period it can begin so, and be credited"
+        return None
 
     @property
     def terms(self) -> Terms | None:
@@ -333,6 +335,9 @@ class Config(_Section, frozen=True):
             raise ValueError("tenants: a token is there twice; it can stand for one tenant only")
         if self.server.tokens_required and not tokens:
             raise ValueError("server.tokens_required is set, but no tenant has a token; see wasmq token")
+        for name, tenant in self.tenants.items():
+            if tenant.problem is not None:
+                raise ValueError(f"tenants.{name}: {tenant.problem}")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
@@ -397,7 +402,10 @@ def configured(config: Config | str | os.PathLike[str] | None, overrides: Mappin
 def checked_tenant(name: str, tenant: Tenant) -> Tenant:
     """Return a tenant made by a program as a file's would be. Raises `ConfigError` for an impossible value."""
     tree = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
-    return _converted(tree, f"tenant {name!r}", Tenant)
+    checked = _converted(tree, f"tenant {name!r}", Tenant)
+    if checked.problem is not None:
+        raise ConfigError(f"tenant {name!r}: {checked.problem}")
+    return checked
 
 
 def _read(path: Path) -> dict[str, Any]:

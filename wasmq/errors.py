@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wasmq.job import Outcome, Status
 
 __all__ = [
+    "BooksUnbalanced",
     "BudgetExhausted",
     "Cancelled",
     "ConfigError",
@@ -26,6 +27,7 @@ __all__ = [
     "KeyConflict",
     "LimitTooHigh",
     "Lost",
+    "NoAccount",
     "NotLost",
     "OutOfFuel",
     "OutOfMemory",
@@ -114,7 +116,22 @@ class QueueFull(Refused):
 
 
 class BudgetExhausted(Refused):
-    """Raised when a tenant's fuel account cannot pay for the job."""
+    """Raised when a tenant's fuel account cannot pay for the job.
+
+    `next_at` is when it can, in seconds since 1970; None when time alone does not help, or it is not known.
+    """
+
+    def __init__(self, message: str, next_at: float | None = None) -> None:
+        super().__init__(message)
+        self.next_at = next_at
+
+
+class NoAccount(Refused):
+    """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
+
+
+class BooksUnbalanced(WasmqError):
+    """Raised when accounts do not agree with the jobs that they were charged for: a defect of this program."""
 
 
 class KeyConflict(Refused):

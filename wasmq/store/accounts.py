@@ -117,7 +117,7 @@ class Accounts:
             else:
                 self.holds[job_id] = before
         for key in self.credited:
-            del self.credits[key]
+            self.credits.pop(key, None)
         self.changed, self.credited = {}, []
 
     def _set(self, job_id: str, hold: Hold | None) -> None:

@@ -61,7 +61,9 @@ def write_credits(connection: sqlite3.Connection, accounts: Accounts, before: fl
     """Write the new credits inside a transaction, and forget the keys of those given earlier than `before`."""
     accounts.forget_credits(before)
     connection.execute("DELETE FROM credits WHERE credited_at < ?", (before,))
-    new = [(*key, *msgspec.structs.astuple(accounts.credits[key])) for key in accounts.credited]
+    new = [
+        (*key, *msgspec.structs.astuple(accounts.credits[key])) for key in accounts.credited if key in accounts.credits
+    ]
     connection.executemany("INSERT INTO credits (tenant, key, fuel, credited_at) VALUES (?, ?, ?, ?)", new)
 
 
