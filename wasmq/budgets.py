@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from wasmq.store import Store
 
 
+def check_credit(fuel: int) -> int:
+    """Return an amount of fuel that can be granted. Raises `InvalidArguments`."""
+    if not isinstance(fuel, int) or isinstance(fuel, bool) or not 0 < fuel <= MOST:
+        raise InvalidArguments(f"credit: {fuel!r} is not an amount of fuel: a whole number from 1 to 2**63 - 1 is")
+    return fuel
+
+
 class Budgets:
     """The accounts of the tenants that have terms, in a store that keeps them. `terms` is what the store goes by."""
 
@@ -67,9 +74,7 @@ class Budgets:
         terms = self._terms_of(tenant)
         if terms.budget is None:
             raise NoAccount(f"tenant {tenant!r} has no fuel_budget: it uses what it likes, and a credit adds nothing")
-        if not isinstance(fuel, int) or isinstance(fuel, bool) or not 0 < fuel <= MOST:
-            raise InvalidArguments(f"credit: {fuel!r} is not an amount of fuel: from 1 to 2**63 - 1")
-        if not await self._store.credit(tenant, fuel, self._clock.wall(), key):
+        if not await self._store.credit(tenant, check_credit(fuel), self._clock.wall(), key):
             raise InvalidArguments(f"credit: with {fuel} fuel more tenant {tenant!r} would have above 2**63 - 1")
         self._log.info("account.credited", tenant=tenant, fuel=fuel)
         return await self.account(tenant)
@@ -112,7 +117,7 @@ class Budgets:
             when = "it takes a credit" if terms.period is None else "it takes the end of other jobs, or a credit"
             if seconds < math.inf:
                 when = f"try again in {math.ceil(seconds)} s"
-            raise BudgetExhausted(f"tenant {tenant!r}: {wait.why}; {when}", wait.until if seconds < math.inf else None)
+            raise BudgetExhausted(f"tenant {tenant!r}: {wait.why}; {when}", seconds if seconds < math.inf else None)
 
     def _terms_of(self, tenant: str) -> Terms:
         terms = self.terms.get(tenant)

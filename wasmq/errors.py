@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from wasmq.job import Outcome, Status
 
 __all__ = [
-    "BooksUnbalanced",
     "BudgetExhausted",
     "Cancelled",
     "ConfigError",
@@ -118,20 +117,16 @@ class QueueFull(Refused):
 class BudgetExhausted(Refused):
     """Raised when a tenant's fuel account cannot pay for the job.
 
-    `next_at` is when it can, in seconds since 1970; None when time alone does not help, or it is not known.
+    `after` is in how many seconds it can; None when time alone does not help, or it is not known.
     """
 
-    def __init__(self, message: str, next_at: float | None = None) -> None:
+    def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
-        self.next_at = next_at
+        self.after = after
 
 
 class NoAccount(Refused):
     """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
-
-
-class BooksUnbalanced(WasmqError):
-    """Raised when accounts do not agree with the jobs that they were charged for: a defect of this program."""
 
 
 class KeyConflict(Refused):

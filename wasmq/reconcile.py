@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wasmq.errors import BooksUnbalanced
+from wasmq.errors import WasmqError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from wasmq.store import JobRecord, Store
 
 _PAGE: Final = 1_000  # jobs read at once
+
+
+class BooksUnbalanced(WasmqError):
+    """Raised when accounts do not agree with the jobs that they were charged for: a defect of this program."""
 
 
 def reconcile(
