@@ -169,7 +169,9 @@ class Ledger:
         balance.reserved -= hold.fuel
         if hold.fuel:
             balance.spent += used
-        balance.pace = max(-MOST, balance.pace + hold.pace - used)
+        terms = self.terms.get(tenant)
+        if terms is not None and terms.rate is not None:
+            balance.pace = max(-MOST, balance.pace + hold.pace - used)
         balance.held_until = None
 
     def credit(self, tenant: str, fuel: int, now: float) -> bool:
