@@ -78,6 +78,7 @@ class _Before(msgspec.Struct, frozen=True, gc=False):
     returned: int
     ready_at: float
     refuelled: int
+    order: float
 
 
 class Books:
@@ -87,7 +88,7 @@ class Books:
         self, connection: sqlite3.Connection, config: StoreConfig, clock: Clock, terms: Mapping[str, Terms]
     ) -> None:
         self.accounts = Accounts(terms)
-        self.queue: Queue[_Live] = Queue(self.accounts.start)
+        self.queue: Queue[_Live] = Queue(self.accounts.start, self._touch)
         self._connection = connection
         self._config = config
         self._clock = clock
@@ -118,7 +119,7 @@ class Books:
         running: list[Job] = []
         for *job, status, seq, ready_at in self._connection.execute(LIVE):
             entry = _Live(_job(*job), seq, ready_at, None)
-            if len(job[-1]) > LARGE:
+            if len(job[-2]) > LARGE:
                 entry.lighten()
             if status == "running":
                 entry.state = "running"
@@ -206,7 +207,11 @@ class Books:
             if entry.state != "finished":
                 self.queue.leave(entry)
             entry.job = msgspec.structs.replace(
-                entry.job, attempt=before.attempt, returned=before.returned, refuelled=before.refuelled
+                entry.job,
+                attempt=before.attempt,
+                returned=before.returned,
+                refuelled=before.refuelled,
+                order=before.order,
             )
             entry.state, entry.ready_at = before.state, before.ready_at
             self.queue.enter(entry, now)
@@ -236,7 +241,7 @@ class Books:
         job = entry.job
         if entry.age not in self._changed:
             self._changed[entry.age] = _Before(
-                entry, entry.state, job.attempt, job.returned, entry.ready_at, job.refuelled
+                entry, entry.state, job.attempt, job.returned, entry.ready_at, job.refuelled, job.order
             )
 
     def _roll_back(self) -> None:
@@ -297,12 +302,6 @@ class Books:
 
     def _claim(self, claim: Claim) -> list[Job]:
         claimed = self.queue.claim(claim.limit, claim.now)
-        for entry in claimed:
-            job = entry.job
-            if entry.age not in self._changed:
-                self._changed[entry.age] = _Before(
-                    entry, "queued", job.attempt - 1, job.returned, entry.ready_at, job.refuelled
-                )
         # Only now: should the file not be read, all that was claimed goes back.
         bodies = dict(INPUTS.run(self._connection, [(entry.age,) for entry in claimed if entry.light]))
         return [_whole(entry.job, bodies[entry.age]) if entry.light else entry.job for entry in claimed]
@@ -417,6 +416,7 @@ class Books:
                         job.attempt,
                         job.returned,
                         entry.ready_at,
+                        job.order,
                         _small(entry.body),
                     )
                     for entry in new
@@ -432,8 +432,9 @@ class Books:
             UPDATE.run(
                 connection,
                 [
-                    (entry.age, entry.state, entry.job.attempt, entry.job.returned, entry.ready_at)
+                    (entry.age, entry.state, job.attempt, job.returned, entry.ready_at, job.order)
                     for entry in unfinished
+                    for job in (entry.job,)
                 ],
             )
         if self._refuelled:
@@ -513,8 +514,10 @@ def _small(record: bytes | None) -> bytes | None:
 
 
 def _whole(job: Job, body: bytes) -> Job:
-    return _job(job.id, job.tenant, job.key, job.attempt, job.returned, body)
+    return _job(job.id, job.tenant, job.key, job.attempt, job.returned, body, job.order)
 
 
-def _job(job_id: str, tenant: str, key: str | None, attempt: int, returned: int, body: bytes) -> Job:
-    return decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned)
+def _job(
+    job_id: str, tenant: str, key: str | None, attempt: int, returned: int, body: bytes, order: float | None = None
+) -> Job:
+    return decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)

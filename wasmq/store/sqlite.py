@@ -225,11 +225,12 @@ def _record(
     attempt: int,
     returned: int,
     body: bytes,
+    order: float | None,
     status: State,
     ended: int | None,
     outcome: bytes | None,
 ) -> JobRecord:
-    job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned)
+    job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)
     return JobRecord(
         job,
         status if ended is None else "finished",
