@@ -7,4 +7,4 @@ WHERE j.ctid = ANY (ARRAY(
     LIMIT $2
     FOR UPDATE OF o SKIP LOCKED
 ))
-RETURNING j.id, j.tenant, j.key, j.attempt, j.returned, j.body
+RETURNING j.id, j.tenant, j.key, j.attempt, j.returned, j.body, j.ord

@@ -3,10 +3,11 @@
 UPDATE wasmq_jobs
 SET state = 'running', attempt = attempt + 1, owner = $2, claim = $3
 WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM wasmq_jobs AS j WHERE state = 'ready'
-        AND NOT EXISTS (SELECT FROM wasmq_accounts AS a WHERE a.tenant = j.tenant AND a.look_again > $4)
-    ORDER BY priority DESC, ord, age
+    SELECT ctid FROM wasmq_jobs WHERE state = 'ready'
+        -- As an array, for a join would be planned over the whole queue.
+        AND tenant <> ALL (ARRAY(SELECT a.tenant FROM wasmq_accounts AS a WHERE a.look_again > $4))
+    ORDER BY ord, age
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING id, tenant, key, attempt, returned, body, priority, ord, age
+RETURNING id, tenant, key, attempt, returned, body, ord, age
