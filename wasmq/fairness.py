@@ -110,6 +110,16 @@ class Fairness:
         """Move the virtual time to the tag of a tenant's job that starts, or to where others have come."""
         self.virtual = max(self.virtual, order if tenant is None else order + self._ahead(tenant))
 
+    def shift(self, tenant: str, cost: float, used: float) -> float:
+        """Return how far a job that used more fuel than expected, or less, moves the later tags of its tenant.
+
+        Those of jobs that wait are in the store, which is told; those to come follow from what has `settled`.
+        """
+        account = self._accounts.get(tenant)
+        if account is None:
+            return 0.0 if self._weight is None else (used - cost) / self._weight(tenant)
+        return (used - cost) / account.weight
+
     def settled(self, tenant: str, cost: float, used: float) -> None:
         """Correct a tenant's tags by what its job really used in place of the `cost` it was expected to."""
         account = self._accounts.get(tenant)

@@ -166,9 +166,10 @@ class StoreContract:
                 fairness.started(job.order, job.tenant)
                 fuel = min(20_000, int(random.paretovariate(1.5) * (900 if job.tenant == "b" else 300)))
                 used[job.tenant] += fuel
+                outcome = msgspec.structs.replace(SUCCEEDED, fuel_used=fuel)
+                ends.append(Finished(job.id, job.attempt, outcome, fairness.shift(job.tenant, job.cost, fuel)))
                 fairness.settled(job.tenant, job.cost, fuel)
                 fairness.learn(job.tenant, "f", fuel)
-                ends.append(Finished(job.id, job.attempt, msgspec.structs.replace(SUCCEEDED, fuel_used=fuel)))
             await store.finish(ends)
             again = []
             for job in jobs:
