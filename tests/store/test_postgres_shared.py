@@ -121,7 +121,7 @@ async def test_a_claim_whose_answer_was_lost_does_not_count(open_more, clock):
             raise asyncpg.ConnectionDoesNotExistError("cut")
 
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-        await store._claim(Deaf(), 1)
+        await store._claim(Deaf(), 1, clock.now)
     await connection.close()
     assert names(await store.claim(10, clock.now)) == ["b"]
     await store._lease.renew()
@@ -298,8 +298,20 @@ async def test_a_claim_uses_its_index(open_more, clock, postgres_url):
         jobs = [make_job(f"j{number:06}", clock, order=float(number)) for number in range(start, start + 1_000)]
         await store.put(jobs)
     statement = store._sql["claim"]
-    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1))
+    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now))
     assert "Index Scan using wasmq_jobs_ready" in plan, plan
+    assert "Seq Scan on wasmq_jobs" not in plan, plan
+
+
+async def test_rivals_are_found_by_their_index(open_more, clock, postgres_url):
+    """Who of a tenant goes first is read from the beginning of its stretch, however many wait behind."""
+    store = await open_more()
+    for start in range(0, 20_000, 1_000):
+        jobs = [make_job(f"j{number:06}", clock, tenant=f"t{number % 7}") for number in range(start, start + 1_000)]
+        await store.put(jobs)
+    statement = store._sql["rivals"]
+    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, ["t1", "t2"], [20, 30]))
+    assert "Index Scan using wasmq_jobs_ranked" in plan, plan
     assert "Seq Scan" not in plan, plan
 
 
