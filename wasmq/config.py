@@ -97,6 +97,8 @@ class SchedulerConfig(_Section, frozen=True):
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0
     """Seconds of silence after which a worker is killed and replaced."""
+    suspended: Annotated[int, msgspec.Meta(ge=0, le=14_000)] = 100
+    """Jobs of one worker that wait to be refuelled, at most; each keeps its instance and memory. Others end at once."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -110,6 +112,7 @@ class LimitCeilings(_Section, frozen=True):
     input: Size = Size(16 * 2**20)
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
     host_calls: _Count = 1_000_000
+    suspend: _Seconds = 3600.0
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -121,6 +124,8 @@ class LimitsConfig(_Section, frozen=True):
     output: Size = Size(2**20)
     files: Size = Size(16 * 2**20)
     host_calls: _Count = 10_000
+    suspend: _Seconds = 60.0
+    """Seconds that a job which is suspended when its fuel is spent waits for more, before it is given up."""
     max: LimitCeilings = LimitCeilings()
 
 

@@ -43,6 +43,7 @@ from wasmq.modules import Library, Module, is_digest
 from wasmq.periodic import Periodic, entry_request
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
+from wasmq.refuelling import Refuelling
 from wasmq.reload import Reloaded, reloaded
 from wasmq.requeue import again
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from wasmq.config import EngineName, ModulesConfig, PeriodicConfig
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, State, Status
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
@@ -191,6 +192,17 @@ class Scheduler:
             tasks=tasks,
         )
         calls = HostCalls(self.config.host, self.metrics, self._clock, tasks, lambda frames: self._crew.send(frames))
+        self._refuelling = Refuelling(
+            limits=self.config.limits,
+            store=self._store,
+            pool=self._pool,
+            send=lambda frames: self._crew.send(frames),
+            onlookers=self._onlookers,
+            metrics=self.metrics,
+            clock=self._clock,
+            idle=self._settler.idle,
+            tasks=tasks,
+        )
         foreman = Foreman(
             pool=self._pool,
             settler=self._settler,
@@ -201,6 +213,7 @@ class Scheduler:
             clock=self._clock,
             work=self._work,
             onlookers=self._onlookers,
+            refuelling=self._refuelling,
         )
         self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
         self._dispatcher = Dispatcher(
@@ -230,6 +243,7 @@ class Scheduler:
             tenant=self._tenant,
             handles=self._handles,
             cancel=self.cancel,
+            refuel=self.refuel,
             events=self.events,
             work=self._work,
             doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
@@ -242,7 +256,7 @@ class Scheduler:
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
         self._resume(queued, await self._store.orphans(self._clock.wall()))
-        for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
+        for loop in (self._settler, calls, self._dispatcher, self._refuelling, LagMeter(self.metrics, self._clock)):
             await tasks.start(loop.run)
         if isinstance(self._store, SharedStore):
             await self._share(self._store, tasks)
@@ -378,6 +392,7 @@ class Scheduler:
         key: str | None = None,
         delay: float = 0.0,
         grant: Sequence[str] = (),
+        on_exhausted: OnExhausted = "stop",
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -386,7 +401,8 @@ class Scheduler:
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
         satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
+        as "env.lookup", beside those granted to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel
+        waits to be refuelled, for `limits.suspend` seconds. What else is given says what a WASI guest sees: see
         `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
@@ -404,6 +420,7 @@ class Scheduler:
                     key=key,
                     delay=delay,
                     grant=grant,
+                    on_exhausted=on_exhausted,
                 ),
             ),
             wait=wait,
@@ -478,7 +495,10 @@ class Scheduler:
     # Ask and cancel.
 
     async def job(self, id: str) -> JobRecord:  # noqa: A002
-        """Return what is known of a job. Raises `UnknownJob`."""
+        """Return what is known of a job, with what it has spent by now if it runs here. Raises `UnknownJob`."""
+        return await self._refuelling.seen(await self._record(id))
+
+    async def _record(self, id: str) -> JobRecord:  # noqa: A002
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
@@ -497,12 +517,12 @@ class Scheduler:
         Raises `UnknownJob` when that one has left the history, so that nobody takes it for the end.
         """
         if after is not None:
-            await self.job(after)
+            await self._record(after)
         return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
-        record = await self.job(id)
+        record = await self._record(id)
         handle = await self._submission.handle(id) if record.outcome is None else None
         if handle is not None:
             with anyio.move_on_after(timeout):
@@ -521,15 +541,24 @@ class Scheduler:
         told. The iteration raises `UnknownJob`.
         """
         self._check_started()
-        return follow(id, after or Position(), self._onlookers, self.job)
+        return follow(id, after or Position(), self._onlookers, self._record)
 
     async def requeue(self, id: str) -> JobHandle:  # noqa: A002
         """Queue the call of a job that was lost again, as a new job; a second time, that same one.
 
         Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
         """
-        (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
+        (handle,) = await self.submit_many([again(await self._record(id))], wait=False)
         return handle
+
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
+        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, or `LimitTooHigh` when it would be more than a job may have.
+        """
+        self._check_running()
+        return await self._refuelling.refuel(id, fuel)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
@@ -611,7 +640,7 @@ class Scheduler:
             if self.config.tenants.get(name) != tenant:
                 self._tenants[name] = tenant
         self.config = news.config
-        self._submission.limits = news.config.limits
+        self._submission.limits = self._refuelling.limits = news.config.limits
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()
@@ -754,7 +783,8 @@ class Scheduler:
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):
-                while self._pool.running:
+                # Nobody can refuel a job any more, so those that are suspended are not waited for.
+                while self._pool.running > self._pool.suspended:
                     await self._settler.idle.wait()
         finally:
             # Who gives up waiting for a stop ends the grace period, not the stop.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from wasmq.store.protocol import JobRecord, check_same
 from wasmq.store.queue import Entry, Queue
 
@@ -122,6 +124,14 @@ class MemoryStore:
                 found.append("running" if entry.state == "running" else "finished")
         self._prune(now)
         return found
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | None:  # noqa: A002
+        """See `Store.refuel`."""
+        entry = self._jobs.get(id)
+        if entry is None or entry.state != "running" or entry.job.attempt != attempt:
+            return None
+        entry.job = msgspec.structs.replace(entry.job, refuelled=entry.job.refuelled + fuel)
+        return entry.job
 
     async def get(self, id: str) -> JobRecord | None:  # noqa: A002
         """See `Store.get`."""

@@ -31,12 +31,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
-    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
+    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`.
+
+    Of a job that runs, the scheduler that runs it adds whether it is `suspended`, and its `fuel_spent` where known.
+    """
 
     job: Job
     state: State
     attempts: int
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
     @property
     def id(self) -> str:
@@ -152,6 +157,14 @@ class Store(Protocol):
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """Queue running jobs again, to start at `due` or later; uncharged, the start just made does not count."""
+        ...
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | None:  # noqa: A002
+        """Add to the cap of a running job.
+
+        Returns the job with its new `refuelled`; or None when this attempt does not run here any more. That the raised
+        cap is one which a job may have is up to the caller.
+        """
         ...
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:

@@ -17,6 +17,8 @@ MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
 ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
+AT_ONCE = -1
+"""The fuel that is known to a `Watch` which wants its answer now."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
 DESCRIPTION_REVISION = 2
@@ -273,6 +275,8 @@ class GiveUp(_Frame, frozen=True):
 
 class Watch(_Frame, frozen=True):
     """Down: say once, under the number `watch`, what a job has done by now, as soon as that is more than is known.
+
+    With `AT_ONCE` for its fuel that is the next time that the channel is looked at.
 
     Known are `fuel`, and so many bytes of `stdout` and `stderr`. A job that has ended is not spoken of.
     """

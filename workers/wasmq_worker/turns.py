@@ -17,6 +17,7 @@ from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     ASK_WINDOW,
+    AT_ONCE,
     QUANTUM_BUCKETS,
     Answer,
     Answers,
@@ -250,6 +251,8 @@ class Turns:
                 self._unmap(frame.module)
             case Watch():
                 self._watched.add(frame)
+                if frame.fuel == AT_ONCE:
+                    self._glanced = 0.0
             case Unwatch():
                 self._watched.remove(frame.watches)
             case Setup():
