@@ -13,8 +13,16 @@ import msgspec
 from wasmq.config import Tenant
 from wasmq.connection import Connection
 from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, error_for
-from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
-from wasmq.remote import job_of, jobs_of, module_of, modules_of, page_of, request_body
+from wasmq.events import (
+    JobFinished,
+    JobOutput,
+    JobProgress,
+    JobQueued,
+    JobRefuelled,
+    JobStarted,
+    JobSuspended,
+)
+from wasmq.remote import fuel_of, job_of, jobs_of, module_of, modules_of, page_of, request_body
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     import httpx
 
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.job import Limits, OnExhausted, Outcome, State, Status
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
 
@@ -37,8 +45,15 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
-_EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted")
+_EVENTS: Final = {
+    "queued": JobQueued,
+    "started": JobStarted,
+    "progress": JobProgress,
+    "output": JobOutput,
+    "suspended": JobSuspended,
+    "refuelled": JobRefuelled,
+}
 _share: Final = msgspec.json.Decoder(Tenant)
 _shares: Final = msgspec.json.Decoder(dict[str, dict[str, Tenant]])
 
@@ -73,6 +88,13 @@ class RemoteHandle:
     async def cancel(self) -> bool:
         """Cancel the job, waiting or running; False when it had finished already."""
         return await self._client.cancel(self.id)
+
+    async def refuel(self, fuel: int) -> int:
+        """Let the job, which runs or is suspended, spend so much more; returns what it may spend in all.
+
+        Raises what `Client.refuel` raises.
+        """
+        return await self._client.refuel(self.id, fuel)
 
     def events(self) -> AsyncGenerator[JobEvent]:
         """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`."""
@@ -153,6 +175,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        on_exhausted: OnExhausted = "stop",
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -162,7 +185,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -248,6 +271,15 @@ class Client:
         job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
 
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Raises what `Scheduler.refuel` raises. It is sent once: after an `Unreachable`, nobody knows whether it came.
+        """
+        content = msgspec.json.encode({"fuel": fuel})
+        path = f"/v1/jobs/{_quoted(id)}/refuel"
+        return fuel_of(await self._ask("POST", path, content=content, patient=False, repeatable=False))
+
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
@@ -306,7 +338,7 @@ class Client:
                 event = _event(name, data)
                 if event is None or event == told:
                     continue  # a state that was told before the connection broke, or news of a later version
-                if isinstance(event, (JobQueued, JobStarted)):
+                if isinstance(event, (JobQueued, JobStarted, JobSuspended, JobRefuelled)):
                     told = event
                 yield event
 
@@ -365,9 +397,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     from wasmq.submission import Request
 
-__all__ = ["RemoteJob", "RemoteModule", "error_of", "job_of", "jobs_of", "module_of", "modules_of", "request_body"]
+__all__ = [
+    "RemoteJob",
+    "RemoteModule",
+    "error_of",
+    "fuel_of",
+    "job_of",
+    "jobs_of",
+    "module_of",
+    "modules_of",
+    "request_body",
+]
 
 _DEFAULT: Final = "default"
 _ENDLESS: Final = 2**62
@@ -113,6 +123,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 class _JobPage(_Body, frozen=True):
@@ -124,13 +136,20 @@ class _ModuleList(_Body, frozen=True):
     modules: tuple[_ModuleBody, ...]
 
 
+class _FuelBody(_Body, frozen=True):
+    fuel: int
+
+
 class _Problem(_Body, frozen=True):
     type: str
     detail: str
 
 
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
-    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970."""
+    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
+
+    Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
+    """
 
     id: str
     state: State
@@ -140,6 +159,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
@@ -159,6 +180,7 @@ _ERRORS: Final = {
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_fuel: Final = msgspec.json.Decoder(_FuelBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _problem: Final = msgspec.json.Decoder(_Problem)
 
@@ -189,6 +211,14 @@ def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
     """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
     (job,) = jobs_of(body, components)
     return job
+
+
+def fuel_of(body: bytes) -> int:
+    """Return what a refuelled job may spend in all, as an answer tells. Raises `Unreachable` when it is no such one."""
+    try:
+        return _fuel.decode(body).fuel
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
 
 
 def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
@@ -235,6 +265,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         body["tenant"] = request.tenant
     if request.limits is not None:
         body["limits"] = request.limits
+    if request.on_exhausted != "stop":
+        body["on_exhausted"] = request.on_exhausted
     if request.link is not None:
         body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
@@ -268,7 +300,18 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
-    return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
+    return RemoteJob(
+        body.id,
+        body.state,
+        body.module,
+        body.export,
+        body.tenant,
+        body.attempts,
+        submitted,
+        outcome,
+        body.suspended,
+        body.fuel_spent,
+    )
 
 
 def _core_value(came: Any) -> Any:
