@@ -17,6 +17,7 @@ from wasmq.errors import (
     LimitTooHigh,
     Lost,
     NotLost,
+    NotRefuellable,
     OutOfFuel,
     OutOfMemory,
     QueueFull,
@@ -35,7 +36,16 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
-from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.events import (
+    JobEvent,
+    JobFinished,
+    JobOutput,
+    JobProgress,
+    JobQueued,
+    JobRefuelled,
+    JobStarted,
+    JobSuspended,
+)
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
@@ -69,7 +79,9 @@ __all__ = [
     "JobProgress",
     "JobQueued",
     "JobRecord",
+    "JobRefuelled",
     "JobStarted",
+    "JobSuspended",
     "KeyConflict",
     "LimitTooHigh",
     "Limits",
@@ -77,6 +89,7 @@ __all__ = [
     "Lost",
     "Module",
     "NotLost",
+    "NotRefuellable",
     "Ok",
     "OutOfFuel",
     "OutOfMemory",

@@ -312,7 +312,7 @@ class Config(_Section, frozen=True):
                 )
         if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
             raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
-        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls"):
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

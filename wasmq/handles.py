@@ -21,13 +21,13 @@ class JobHandle:
         self,
         id: str,  # noqa: A002
         cancel: Callable[[str], Awaitable[bool]],
-        refuel: Callable[[str, int], Awaitable[int]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
     ) -> None:
         self.id = id
         self._cancel = cancel
-        self._refuel = refuel
         self._events = events
+        self._refuel = refuel
         self._outcome: Outcome | None = None
         self._error: Exception | None = None
         self._futures: list[asyncio.Future[None]] | None = None

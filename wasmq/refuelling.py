@@ -124,12 +124,18 @@ class Refuelling:
                 self._suspensions.drop(job.id)
                 self._given_up.pop(job.id, None)
 
-    async def seen(self, record: JobRecord) -> JobRecord:
-        """Return what the store knows of a job with what a worker here knows of it."""
-        if record.state != "running":
+    def known(self, record: JobRecord) -> JobRecord:
+        """Return what the store knows of a job with whether it is suspended here."""
+        if record.state != "running" or not self._pool.is_suspended(record.id):
             return record
+        return msgspec.structs.replace(record, suspended=True, fuel_spent=record.job.fuel)
+
+    async def seen(self, record: JobRecord) -> JobRecord:
+        """Return what the store knows of a job with what a worker here knows of it, which is asked for it."""
+        if record.state != "running" or self._pool.is_suspended(record.id):
+            return self.known(record)
         spent = await self._onlookers.spent(record.id)
-        return msgspec.structs.replace(record, suspended=self._pool.is_suspended(record.id), fuel_spent=spent)
+        return self.known(msgspec.structs.replace(record, fuel_spent=spent))
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Give up jobs whose time is over until cancelled."""

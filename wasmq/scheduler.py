@@ -243,8 +243,8 @@ class Scheduler:
             tenant=self._tenant,
             handles=self._handles,
             cancel=self.cancel,
-            refuel=self.refuel,
             events=self.events,
+            refuel=self.refuel,
             work=self._work,
             doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
         )
@@ -518,7 +518,8 @@ class Scheduler:
         """
         if after is not None:
             await self._record(after)
-        return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        return [self._refuelling.known(record) for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""

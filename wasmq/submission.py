@@ -106,8 +106,8 @@ class Submission:
         tenant: Callable[[str], Tenant],
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
-        refuel: Callable[[str, int], Awaitable[int]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -123,8 +123,8 @@ class Submission:
         self._tenant = tenant
         self._handles = handles
         self._cancel = cancel
-        self._refuel = refuel
         self._events = events
+        self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
 
@@ -170,7 +170,7 @@ class Submission:
         if handle is not None:
             return handle
         # Known before the store is asked: the outcome may come meanwhile.
-        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._refuel, self._events)
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events, self._refuel)
         try:
             record = await self._store.get(job_id)
         except BaseException:
@@ -237,7 +237,7 @@ class Submission:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._refuel, self._events)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)

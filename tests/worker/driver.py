@@ -233,7 +233,12 @@ class Worker:
         return found
 
     def map_new(
-        self, source: bytes, path: Path | None = None, host: Sequence[HostImport] = (), initialise: bool = False
+        self,
+        source: bytes,
+        path: Path | None = None,
+        host: Sequence[HostImport] = (),
+        initialise: bool = False,
+        wasi: Sequence[str] = (),
     ) -> Mapped:
         """Map a module under a number of its own, from another file than its artifact when given one."""
         described, artifact = self._compiler.artifact(source, self.engine)
@@ -250,6 +255,7 @@ class Worker:
                 described.exported_memory,
                 tuple(exports.values()),
                 initialise=exports["_initialize"].position if initialise else -1,
+                wasi=tuple(wasi),
                 host=tuple(host),
             )
         )

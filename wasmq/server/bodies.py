@@ -226,7 +226,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One job; `outcome` is null until it has finished. The last two are said of one that runs, where they are known."""
+    """One job; `outcome` is null until it has finished. What follows that is said of one that runs, where known."""
 
     id: str
     state: State

@@ -1,4 +1,4 @@
-"""Routes for jobs: submit, look, wait, cancel, queue again, refuel. Bodies go straight from bytes to structs and back."""
+"""Routes for jobs: submit, look, wait, cancel, requeue, refuel. Bodies go straight from bytes to structs and back."""
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
 import math
