@@ -63,6 +63,25 @@ async def test_a_job_whose_acceptance_was_not_heard_of_runs_once(make_scheduler,
             assert len(await scheduler.jobs()) == 7
 
 
+async def test_fuel_whose_arrival_was_not_heard_of_is_not_sent_again(make_scheduler, guests):
+    """When the answer is lost nobody knows whether it came, so the caller is told; what was never sent is sent."""
+    async with make_scheduler() as scheduler:
+        way = BadWay(build_app(scheduler))
+        async with wasmq.Client("http://localhost", transport=way) as client:
+            module = await client.load(guests / "loop.wat")
+            limits = wasmq.Limits(fuel=1_000)
+            job = await client.submit(module, "burn", 30_000, limits=limits, on_exhausted="suspend")
+            async for event in job.events():
+                if isinstance(event, wasmq.JobSuspended):
+                    break
+            way.mishaps = ["answer lost"]
+            with pytest.raises(wasmq.Unreachable):
+                await job.refuel(9_000)
+            way.mishaps = ["never sent"]
+            assert await job.refuel(50_000) == 60_000
+            assert (await job).fuel_used == (await client.run(module, "burn", 30_000)).fuel_used
+
+
 async def test_a_full_queue_is_tried_again(make_scheduler, guests):
     """429 with Retry-After is waited out, unless the caller does not want to wait; without it, it is final."""
     async with make_scheduler() as scheduler:

@@ -155,6 +155,32 @@ async def test_what_is_not_there_is_unknown(entered, guests, tmp_path):
             await queue.load(tmp_path / "bad.wasm")
 
 
+async def test_a_suspended_job_is_refuelled(entered, guests):
+    """A job that has spent its fuel is told of, goes on for the same bill, and once ended cannot be refuelled."""
+    async with entered() as queue:
+        module = await queue.load(guests / "loop.wat")
+        limits = wasmq.Limits(fuel=1_000, suspend=50.0)
+        job = await queue.submit(module, "burn", 5_000, limits=limits, on_exhausted="suspend")
+        told = []
+        async for event in job.events():
+            if isinstance(event, wasmq.JobSuspended):
+                known = await queue.job(job.id)
+                assert (known.state, known.suspended, known.fuel_spent) == ("running", True, event.fuel_used)
+                assert await queue.refuel(job.id, 2_000) == event.fuel_used + 2_000
+            if isinstance(event, wasmq.JobSuspended | wasmq.JobRefuelled):
+                told.append(event)
+        assert told[:2] == [wasmq.JobSuspended(1, 1_000), wasmq.JobRefuelled(1, 3_000)]
+        outcome = await job
+        assert (outcome.status, outcome.fuel_used) == ("succeeded", (await queue.run(module, "burn", 5_000)).fuel_used)
+        for ask, error in (
+            (job.refuel(1), wasmq.NotRefuellable),
+            (job.refuel(0), wasmq.NotRefuellable),
+            (queue.refuel("nobody", 1), wasmq.UnknownJob),
+        ):
+            with pytest.raises(error):
+                await ask
+
+
 async def test_a_key_is_one_job(entered, guests):
     """The same key and call again is the same job, and with another call it is refused."""
     async with entered() as queue:

@@ -57,7 +57,7 @@ def make_module(wasm: bytes = WASM) -> Module:
 
 
 class Scheduler:
-    """The surface that the routes use. `failure` is raised by the next call of `load`, `accept`, `cancel` or `refuel`."""
+    """The surface that the routes use. `failure` is raised by the next `load`, `accept`, `cancel` or `refuel`."""
 
     def __init__(self, **server):
         self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
