@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import anyio
+import anyio.lowlevel
 import httpx
 import msgspec
 import pytest
@@ -71,9 +72,8 @@ async def test_fuel_whose_arrival_was_not_heard_of_is_not_sent_again(make_schedu
             module = await client.load(guests / "loop.wat")
             limits = wasmq.Limits(fuel=1_000)
             job = await client.submit(module, "burn", 30_000, limits=limits, on_exhausted="suspend")
-            async for event in job.events():
-                if isinstance(event, wasmq.JobSuspended):
-                    break
+            while not (await client.job(job.id)).suspended:
+                await anyio.lowlevel.checkpoint()
             way.mishaps = ["answer lost"]
             with pytest.raises(wasmq.Unreachable):
                 await job.refuel(9_000)
