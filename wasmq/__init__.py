@@ -16,6 +16,7 @@ from wasmq.errors import (
     KeyConflict,
     LimitTooHigh,
     Lost,
+    NoAccount,
     NotLost,
     NotRefuellable,
     OutOfFuel,
@@ -48,6 +49,7 @@ from wasmq.events import (
 )
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
+from wasmq.ledger import Account
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
@@ -57,6 +59,7 @@ from wasmq.version import __version__
 from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
+    "Account",
     "BudgetExhausted",
     "Cancelled",
     "Case",
@@ -88,6 +91,7 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "NoAccount",
     "NotLost",
     "NotRefuellable",
     "Ok",

@@ -121,7 +121,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     `order` is the start tag that fairness gave it (fuel of virtual time); `due` and `submitted_at` are seconds on the
     store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
-    `refuelled` is the fuel that was added to its cap while it ran.
+    `refuelled` is the fuel that was added to its cap while it ran. By its `deadline`, in seconds on the store's clock,
+    it is to have ended.
     """
 
     id: str
@@ -137,6 +138,7 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 0
     returned: int = 0
     refuelled: int = 0
+    deadline: float | None = None
 
     @property
     def fuel(self) -> int:

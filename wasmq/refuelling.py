@@ -8,13 +8,15 @@ queued has spent nothing, and has its whole cap still before it.
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from wasmq.admission import check_refuel
 from wasmq.bell import Bell
-from wasmq.errors import NotRefuellable, no_such_job
+from wasmq.errors import BudgetExhausted, NotRefuellable, no_such_job
+from wasmq.ledger import Wait
 from wasmq.logs import get_logger
 from wasmq.tasks import apart
 
@@ -156,8 +158,8 @@ class Refuelling:
     async def refuel(self, job_id: str, fuel: Any) -> int:
         """Let a job that is with a worker spend so much more fuel; returns what it may spend in all.
 
-        Raises `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh`, or `StoreUnavailable`: then nobody knows
-        whether its cap has been raised.
+        Raises `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh`, `BudgetExhausted` when its tenant's
+        account lacks the fuel, or `StoreUnavailable`: then nobody knows whether its cap has been raised.
         """
         job = await self._find(job_id)
         fuel = check_refuel(job, fuel, self._under_way.get(job_id, 0), self.limits)
@@ -174,6 +176,8 @@ class Refuelling:
         raised = await self._store.refuel(job.id, job.attempt, fuel, self._clock.wall())
         if raised is None:
             raise await self._obstacle(job.id)
+        if isinstance(raised, Wait):
+            raise _too_poor(job, raised, self._clock.wall())
         frames = self._pool.refuel(raised)
         if frames:
             self._suspensions.drop(job.id)
@@ -209,3 +213,11 @@ class Refuelling:
         else:
             why = "it does not run here now; ask the daemon that runs it, or try again if a worker has just died"
         return NotRefuellable(f"job {job_id}: {why}")
+
+
+def _too_poor(job: Job, wait: Wait, now: float) -> BudgetExhausted:
+    """Return the error for fuel that a job's tenant does not have."""
+    seconds = max(0.0, wait.until - now)
+    if seconds == math.inf:
+        return BudgetExhausted(f"job {job.id}: {wait.why}; it takes a credit, or the end of other jobs")
+    return BudgetExhausted(f"job {job.id}: {wait.why}; try again in {math.ceil(seconds)} s", seconds)

@@ -14,8 +14,9 @@ import msgspec
 from wasmq import admission
 from wasmq.backoff import Backoff
 from wasmq.bell import Bell
+from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
-from wasmq.config import Config, Tenant, configured
+from wasmq.config import Config, Tenant, checked_tenant, configured
 from wasmq.cron import Cron
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, OnExhausted, State, Status
+    from wasmq.ledger import Account
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
@@ -108,10 +110,12 @@ class Scheduler:
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
         self._workers = settings.workers or len(os.sched_getaffinity(0))
-        self._tenants = {**self.config.tenants, **(tenants or {})}
+        given_tenants = {name: checked_tenant(name, tenant) for name, tenant in (tenants or {}).items()}
+        self._tenants = {**self.config.tenants, **given_tenants}
         self._clock = clock or SystemClock()
         self._url = settings.store or MEMORY
         self._store: Store = open_store(self._url, self.config.store, self._clock)
+        self._budgets = Budgets(self._store, self._clock, self._tenants)
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(
@@ -240,6 +244,7 @@ class Scheduler:
             gate=self._gate,
             metrics=self.metrics,
             clock=self._clock,
+            budgets=self._budgets,
             tenant=self._tenant,
             handles=self._handles,
             cancel=self.cancel,
@@ -253,7 +258,7 @@ class Scheduler:
             submit=lambda requests: self.submit_many(requests, wait=False),
             clock=self._clock,
         )
-        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
+        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock, self._budgets))
         await self._crew.start()
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in (self._settler, calls, self._dispatcher, self._refuelling, LagMeter(self.metrics, self._clock)):
@@ -556,7 +561,8 @@ class Scheduler:
         """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
 
         Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
-        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, or `LimitTooHigh` when it would be more than a job may have.
+        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
+        `BudgetExhausted` when its tenant's account lacks the fuel.
         """
         self._check_running()
         return await self._refuelling.refuel(id, fuel)
@@ -606,16 +612,41 @@ class Scheduler:
     # Tenants.
 
     async def set_tenant(self, name: str, tenant: Tenant) -> None:
-        """Set a tenant's share and bounds from now on."""
+        """Set a tenant's share, bounds and account's terms from now on. Raises `ConfigError` for impossible ones."""
         admission.check_name("tenant", name)
+        tenant = checked_tenant(name, tenant)
         if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
             raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
         self._tenants[name] = tenant
+        self._budgets.set(name, tenant)
         self._gate.admit()
+        self._work.ring()
 
     def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured."""
         return dict(self._tenants)
+
+    async def account(self, tenant: str) -> Account:
+        """Return how a tenant's fuel account stands. Raises `NoAccount` when it has none."""
+        self._check_running()
+        return await self._budgets.account(tenant)
+
+    def accounts(self) -> dict[str, Account]:
+        """Return the accounts of the tenants that have one, as last known here."""
+        self._check_running()
+        return self._budgets.known()
+
+    async def credit(self, tenant: str, fuel: int, *, key: str | None = None) -> Account:
+        """Grant a tenant fuel beside its budget, once for a `key`, and return its account then.
+
+        Raises `NoAccount`, `KeyConflict`, `InvalidArguments`, or `StoreUnavailable`: then it is not known whether it
+        was granted, and asking again with the key is safe.
+        """
+        self._check_running()
+        known_by = None if key is None else admission.check_name("key", key, limit=255)
+        account = await self._budgets.credit(admission.check_name("tenant", tenant), fuel, known_by)
+        self._work.ring()
+        return account
 
     def _tenant(self, name: str) -> Tenant:
         return self._tenants.get(name, _DEFAULT_TENANT)
@@ -637,9 +668,11 @@ class Scheduler:
             self._periodic.set(name, cron, request, catch_up=catch_up)
         for name in self.config.tenants.keys() - config.tenants.keys():
             self._tenants.pop(name, None)
+            self._budgets.set(name, None)
         for name, tenant in news.config.tenants.items():
             if self.config.tenants.get(name) != tenant:
                 self._tenants[name] = tenant
+                self._budgets.set(name, tenant)
         self.config = news.config
         self._submission.limits = self._refuelling.limits = news.config.limits
         self._store.configure(news.config.store)

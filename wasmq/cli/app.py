@@ -70,7 +70,7 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
     "modules": "List the modules that a daemon has loaded, or bring it some.",
-    "tenants": "List the tenants and their shares, or show or set one.",
+    "tenants": "List the tenants, their shares and accounts, or show, set or credit one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.
 
     On a terminal until Ctrl-C; else, or with --once, once.""",
