@@ -6,6 +6,7 @@ import math
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -162,7 +163,7 @@ async def test_a_suspended_job_is_refuelled(entered, guests):
         limits = wasmq.Limits(fuel=1_000, suspend=50.0)
         job = await queue.submit(module, "burn", 5_000, limits=limits, on_exhausted="suspend")
         while not (known := await queue.job(job.id)).suspended:
-            pass
+            await anyio.lowlevel.checkpoint()
         assert (known.state, known.fuel_spent) == ("running", 1_000)
         assert [each.suspended for each in await queue.jobs()] == [True]
         assert await queue.refuel(job.id, 2_000) == 3_000
