@@ -407,10 +407,31 @@ async def test_the_death_of_its_worker_is_an_attempt_like_any_other(make_schedul
         assert (outcome.status, outcome.attempts, outcome.fuel_used) == ("cancelled", 2, 6_000)
 
 
-async def test_a_stop_does_not_wait_for_what_nobody_can_refuel(make_scheduler, tmp_path):
+async def test_fuel_that_an_account_lacks_is_refused(make_scheduler):
+    """A refuel is reserved like a start: refused where the account has not so much, and freed when the job ends."""
+    tenants = {"acme": wasmq.Tenant(fuel_budget=10_000)}
+    async with running(make_scheduler, tenants=tenants) as scheduler:
+        job = await suspended(scheduler, tenant="acme")
+        assert await job.refuel(4_000) == 5_000
+        with pytest.raises(wasmq.BudgetExhausted, match=rf"^job {job.id}: "):
+            await job.refuel(6_000)
+        assert (await scheduler.account("acme")).reserved == 5_000
+        await until(lambda: scheduler._pool.is_suspended(job.id))
+        await job.cancel()
+        await job
+        account = await scheduler.account("acme")
+        assert (account.spent, account.reserved, account.free) == (5_000, 0, 5_000)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def durable_url(request, tmp_path):
+    """A store in which jobs outlive their scheduler."""
+    return f"sqlite:///{tmp_path}/jobs.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+async def test_a_stop_does_not_wait_for_what_nobody_can_refuel(make_scheduler, config, durable_url):
     """A durable store gets the job back uncharged, with its raised cap; the next scheduler runs it to its end."""
-    url = f"sqlite:///{tmp_path}/jobs.db"
-    config = load_config(environ={})
+    url = durable_url
     async with running(make_scheduler, store=url, config=config, grace=600.0) as scheduler:
         job = await suspended(scheduler, suspend=600.0, key="k")
         await job.refuel(4_000)
