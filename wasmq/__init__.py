@@ -18,6 +18,7 @@ from wasmq.errors import (
     Lost,
     NoAccount,
     NotLost,
+    NotRefuellable,
     OutOfFuel,
     OutOfMemory,
     QueueFull,
@@ -36,7 +37,16 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
-from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.events import (
+    JobEvent,
+    JobFinished,
+    JobOutput,
+    JobProgress,
+    JobQueued,
+    JobRefuelled,
+    JobStarted,
+    JobSuspended,
+)
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
@@ -72,7 +82,9 @@ __all__ = [
     "JobProgress",
     "JobQueued",
     "JobRecord",
+    "JobRefuelled",
     "JobStarted",
+    "JobSuspended",
     "KeyConflict",
     "LimitTooHigh",
     "Limits",
@@ -81,6 +93,7 @@ __all__ = [
     "Module",
     "NoAccount",
     "NotLost",
+    "NotRefuellable",
     "Ok",
     "OutOfFuel",
     "OutOfMemory",

@@ -14,9 +14,10 @@ from wasmq.budgets import check_credit
 from wasmq.config import checked_tenant
 from wasmq.connection import Connection
 from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, error_for
-from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
+    fuel_of,
     job_of,
     jobs_of,
     module_of,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from wasmq.config import Tenant
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.job import Limits, OnExhausted, Outcome, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
@@ -50,8 +51,15 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
-_EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted")
+_EVENTS: Final = {
+    "queued": JobQueued,
+    "started": JobStarted,
+    "progress": JobProgress,
+    "output": JobOutput,
+    "suspended": JobSuspended,
+    "refuelled": JobRefuelled,
+}
 
 
 class RemoteHandle:
@@ -84,6 +92,13 @@ class RemoteHandle:
     async def cancel(self) -> bool:
         """Cancel the job, waiting or running; False when it had finished already."""
         return await self._client.cancel(self.id)
+
+    async def refuel(self, fuel: int) -> int:
+        """Let the job, which runs or is suspended, spend so much more; returns what it may spend in all.
+
+        Raises what `Client.refuel` raises.
+        """
+        return await self._client.refuel(self.id, fuel)
 
     def events(self) -> AsyncGenerator[JobEvent]:
         """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`."""
@@ -164,6 +179,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        on_exhausted: OnExhausted = "stop",
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -173,7 +189,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -259,6 +275,15 @@ class Client:
         job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
 
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Raises what `Scheduler.refuel` raises. It is sent once: after an `Unreachable`, nobody knows whether it came.
+        """
+        content = msgspec.json.encode({"fuel": fuel})
+        path = f"/v1/jobs/{_quoted(id)}/refuel"
+        return fuel_of(await self._ask("POST", path, content=content, patient=False, repeatable=False))
+
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
@@ -317,7 +342,7 @@ class Client:
                 event = _event(name, data)
                 if event is None or event == told:
                     continue  # a state that was told before the connection broke, or news of a later version
-                if isinstance(event, (JobQueued, JobStarted)):
+                if isinstance(event, (JobQueued, JobStarted, JobSuspended, JobRefuelled)):
                     told = event
                 yield event
 
@@ -401,9 +426,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

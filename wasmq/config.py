@@ -105,6 +105,8 @@ class SchedulerConfig(_Section, frozen=True):
     classes: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e18)]] = {}
     """Classes that tenants may be in, and the head start in fuel that each gives: a job goes before others as if that
     much had been run since it came. Shares stay by weight, and nobody starves."""
+    suspended: Annotated[int, msgspec.Meta(ge=0, le=14_000)] = 100
+    """Jobs of one worker that wait to be refuelled, at most; each keeps its instance and memory. Others end at once."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -118,6 +120,7 @@ class LimitCeilings(_Section, frozen=True):
     input: Size = Size(16 * 2**20)
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
     host_calls: _Count = 1_000_000
+    suspend: _Seconds = 3600.0
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -129,6 +132,8 @@ class LimitsConfig(_Section, frozen=True):
     output: Size = Size(2**20)
     files: Size = Size(16 * 2**20)
     host_calls: _Count = 10_000
+    suspend: _Seconds = 60.0
+    """Seconds that a job which is suspended when its fuel is spent waits for more, before it is given up."""
     max: LimitCeilings = LimitCeilings()
 
 
@@ -364,7 +369,7 @@ class Config(_Section, frozen=True):
                 )
         if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
             raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
-        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls"):
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

@@ -28,6 +28,7 @@ __all__ = [
     "Lost",
     "NoAccount",
     "NotLost",
+    "NotRefuellable",
     "OutOfFuel",
     "OutOfMemory",
     "QueueFull",
@@ -147,6 +148,10 @@ class StoreUnavailable(Refused):
 
 class NotLost(Refused):
     """Raised when a job is to be queued again that was not lost: it has its answer, or will have it."""
+
+
+class NotRefuellable(Refused):
+    """Raised when a job is to be refuelled that has finished, does not run yet, or ends when its fuel is spent."""
 
 
 class Unauthenticated(Refused):

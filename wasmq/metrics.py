@@ -44,6 +44,7 @@ _HELP: Final = {
     "wasmq_job_run_seconds": "Time between a job's start and its end.",
     "wasmq_job_fuel": "Fuel that one job used.",
     "wasmq_fuel_consumed_total": "Fuel used by finished jobs.",
+    "wasmq_refuels_total": "Times that a job was given more fuel while it ran.",
     "wasmq_fuel_budget_remaining": "Free fuel in tenants' accounts.",
     "wasmq_job_memory_peak_bytes": "Most linear memory that one job had.",
     "wasmq_output_truncated_total": "Jobs that wrote more output than was kept.",
@@ -142,12 +143,13 @@ class _Histogram:
 class _Account:
     """What one tenant, or all that share the label "other", has had."""
 
-    __slots__ = ("finished", "fuel", "submitted")
+    __slots__ = ("finished", "fuel", "refuels", "submitted")
 
     def __init__(self) -> None:
         self.submitted = 0
         self.finished: dict[str, int] = dict.fromkeys(get_args(Status), 0)
         self.fuel = 0
+        self.refuels = 0
 
 
 class Metrics(Collector):
@@ -202,6 +204,10 @@ class Metrics(Collector):
         self._memory.observe(outcome.memory_peak)
         if outcome.stdout_truncated or outcome.stderr_truncated:
             self._truncated += 1
+
+    def refuelled(self, tenant: str) -> None:
+        """Count a job that was given more fuel while it ran."""
+        (self._accounts.get(tenant) or self._account(tenant)).refuels += 1
 
     def rejected(self, reason: str) -> None:
         """Count a refused submission."""
@@ -267,6 +273,7 @@ class Metrics(Collector):
         yield _histogram("wasmq_job_run_seconds", self._run)
         yield _histogram("wasmq_job_fuel", self._fuel)
         yield _counter("wasmq_fuel_consumed_total", "tenant", {name: a.fuel for name, a in accounts.items()})
+        yield _counter("wasmq_refuels_total", "tenant", {name: a.refuels for name, a in accounts.items()})
         yield _gauge("wasmq_fuel_budget_remaining", "tenant", _read(lambda: self._budgets(now)))
         yield _histogram("wasmq_job_memory_peak_bytes", self._memory)
         yield _gauge("wasmq_instances", "state", _read(lambda: dict(now.instances())))

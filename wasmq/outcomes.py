@@ -64,7 +64,7 @@ def _outcome(job: Job, ended: Ended) -> Outcome:
     outcome = Outcome(
         status=status,  # type: ignore[arg-type]
         values=ended.values,
-        fuel_used=min(max(ended.fuel_used, 0), job.caps.fuel),
+        fuel_used=min(max(ended.fuel_used, 0), job.fuel),
         memory_peak=max(ended.memory_peak, 0),
         error=ended.error,
         trap=trap,

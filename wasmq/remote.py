@@ -40,6 +40,7 @@ __all__ = [
     "RemoteModule",
     "account_of",
     "error_of",
+    "fuel_of",
     "job_of",
     "jobs_of",
     "module_of",
@@ -128,6 +129,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 class _JobPage(_Body, frozen=True):
@@ -139,13 +142,20 @@ class _ModuleList(_Body, frozen=True):
     modules: tuple[_ModuleBody, ...]
 
 
+class _FuelBody(_Body, frozen=True):
+    fuel: int
+
+
 class _Problem(_Body, frozen=True):
     type: str
     detail: str
 
 
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
-    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970."""
+    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
+
+    Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
+    """
 
     id: str
     state: State
@@ -155,6 +165,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
@@ -174,6 +186,7 @@ _ERRORS: Final = {
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_fuel: Final = msgspec.json.Decoder(_FuelBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 _tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
@@ -207,6 +220,14 @@ def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
     """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
     (job,) = jobs_of(body, components)
     return job
+
+
+def fuel_of(body: bytes) -> int:
+    """Return what a refuelled job may spend in all, as an answer tells. Raises `Unreachable` when it is no such one."""
+    try:
+        return _fuel.decode(body).fuel
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
 
 
 def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
@@ -283,6 +304,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         body["tenant"] = request.tenant
     if request.limits is not None:
         body["limits"] = request.limits
+    if request.on_exhausted != "stop":
+        body["on_exhausted"] = request.on_exhausted
     if request.link is not None:
         body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
@@ -316,7 +339,18 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
-    return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
+    return RemoteJob(
+        body.id,
+        body.state,
+        body.module,
+        body.export,
+        body.tenant,
+        body.attempts,
+        submitted,
+        outcome,
+        body.suspended,
+        body.fuel_spent,
+    )
 
 
 def _core_value(came: Any) -> Any:

@@ -13,7 +13,7 @@ from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits
+from wasmq.job import Access, Call, Job, Limits, OnExhausted
 from wasmq.modules import Module
 from wasmq.programs import check_program
 from wasmq.supply import check_links
@@ -52,7 +52,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
-    this job may import, beside those granted to its tenant.
+    this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
+    spent.
     """
 
     module: str
@@ -66,6 +67,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: str | None = None
     delay: float = 0.0
     grant: Sequence[str] = ()
+    on_exhausted: OnExhausted = "stop"
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -107,6 +109,7 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -124,6 +127,7 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._events = events
+        self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
 
@@ -170,7 +174,7 @@ class Submission:
         if handle is not None:
             return handle
         # Known before the store is asked: the outcome may come meanwhile.
-        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events)
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events, self._refuel)
         try:
             record = await self._store.get(job_id)
         except BaseException:
@@ -199,7 +203,7 @@ class Submission:
             granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
             admission.check_imports(module, links, self._functions, tenant, granted)
         args = admission.check_call(module, export, request.args)
-        caps = admission.check_limits(request.limits, self.limits)
+        caps = admission.check_limits(request.limits, self.limits, request.on_exhausted)
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
@@ -239,7 +243,7 @@ class Submission:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)

@@ -133,6 +133,24 @@ def test_a_running_job_is_cancelled(call):
     assert (done.returncode, "only what was lost" in done.stderr) == (77, True)
 
 
+def test_a_suspended_job_is_refuelled(call):
+    """`submit --on-exhausted suspend` waits for `refuel`, which says what the job may spend; `status` shows it."""
+    words = ("--fuel", "1000", "--on-exhausted", "suspend", "--suspend", "50")
+    job = call("submit", f"{GUESTS}/loop.wat", "burn", "30000", *words).stdout.strip()
+    followed = json.loads(call("status", job, "--json").stdout)
+    while not followed["suspended"]:
+        followed = json.loads(call("status", job, "--json").stdout)
+    assert (followed["state"], followed["fuel_spent"]) == ("running", 1_000)
+    assert re.search(r"^state +suspended$", call("status", job).stdout, re.MULTILINE)
+    assert call("refuel", job, "9000").stdout == "10000\n"
+    assert json.loads(call("refuel", job, "90000", "--json").stdout) == {"id": job, "fuel": 100_000}
+    free = json.loads(call("submit", f"{GUESTS}/loop.wat", "burn", "30000", "--wait", "--json").stdout)
+    ended = json.loads(call("wait", job, "--json").stdout)
+    assert ended["outcome"]["fuel_used"] == free["outcome"]["fuel_used"]
+    done = call("refuel", job, "1")
+    assert (done.returncode, done.stderr) == (77, f"wasmq: job {job}: it has ended already, as succeeded\n")
+
+
 def test_tenants_are_set_and_shown(call):
     """`tenants NAME --weight` sets a share, `tenants` lists it."""
     assert json.loads(call("tenants", "bolt", "--weight", "2.5", "--json").stdout)["bolt"]["weight"] == 2.5

@@ -32,17 +32,21 @@ from wasmq_worker.protocol import (
     Decoder,
     Described,
     Ended,
+    Exhausted,
+    GiveUp,
     HostImport,
     Map,
     Outcomes,
     Prices,
     Pulse,
     Ready,
+    Refuel,
     Rejected,
     Setup,
     Signature,
     Splitter,
     Start,
+    Suspended,
     Underway,
     Unmap,
     Unmappable,
@@ -180,6 +184,7 @@ class Worker:
         instances: int = 64,
         pulse: float = 3600.0,
         host_bytes: int = MIB,
+        suspended: int = 100,
     ) -> None:
         self.engine = engine
         self.ended: dict[int, Ended] = {}
@@ -189,6 +194,7 @@ class Worker:
         self.pulses: list[Pulse] = []
         self.live: set[int] = set()
         self.asked: dict[int, Asked] = {}
+        self.exhausted: dict[int, int] = {}  # at which cap
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
@@ -197,7 +203,7 @@ class Worker:
         self.socket.settimeout(PATIENCE)
         with theirs:
             self.process = spawn("wasmq_worker", theirs)
-        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes))
+        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes, suspended))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
             raise AssertionError(f"the first frame was {ready}")
@@ -227,7 +233,12 @@ class Worker:
         return found
 
     def map_new(
-        self, source: bytes, path: Path | None = None, host: Sequence[HostImport] = (), initialise: bool = False
+        self,
+        source: bytes,
+        path: Path | None = None,
+        host: Sequence[HostImport] = (),
+        initialise: bool = False,
+        wasi: Sequence[str] = (),
     ) -> Mapped:
         """Map a module under a number of its own, from another file than its artifact when given one."""
         described, artifact = self._compiler.artifact(source, self.engine)
@@ -244,6 +255,7 @@ class Worker:
                 described.exported_memory,
                 tuple(exports.values()),
                 initialise=exports["_initialize"].position if initialise else -1,
+                wasi=tuple(wasi),
                 host=tuple(host),
             )
         )
@@ -264,6 +276,7 @@ class Worker:
         share: int = 0,
         weight: float = 1.0,
         host_calls: int = 10_000,
+        refuellable: bool = False,
     ) -> Assignment:
         """Return a job for `send`, under a new ticket."""
         self._next["ticket"] += 1
@@ -281,6 +294,7 @@ class Worker:
             share,
             weight,
             host_calls=host_calls,
+            refuellable=refuellable,
         )
 
     def start(self, *jobs: Assignment) -> list[int]:
@@ -312,6 +326,19 @@ class Worker:
     def answer(self, asked: Asked, *values: float | bytes, data: bytes | None = None, error: str | None = None) -> None:
         """Answer a host call."""
         self.send(Answers([Answer(asked.ticket, asked.call, values, data, error)]))
+
+    def until_suspended(self, ticket: int) -> Exhausted | None:
+        """Return what a job has spent once it is suspended, None once it has ended instead."""
+        self.until(lambda: ticket in self.exhausted or ticket in self.ended)
+        return Exhausted(ticket, self.exhausted.pop(ticket)) if ticket in self.exhausted else None
+
+    def refuel(self, ticket: int, fuel: int) -> None:
+        """Raise a job's cap to `fuel` in all."""
+        self.send(Refuel(ticket, fuel))
+
+    def give_up(self, *tickets: int, reason: str = "") -> None:
+        """End suspended jobs."""
+        self.send(GiveUp(list(tickets), reason))
 
     def cancel(self, tickets: Iterable[int]) -> list[Ended]:
         """Cancel jobs and return their outcomes."""
@@ -354,6 +381,11 @@ class Worker:
                     self.asked[asked.ticket] = asked
             case Underway():
                 self.underway.update(frame.tickets)
+            case Suspended():
+                for exhausted in frame.exhausted:
+                    if exhausted.ticket not in self.live or exhausted.ticket in self.exhausted:
+                        raise AssertionError(f"suspended out of turn: {exhausted}")
+                    self.exhausted[exhausted.ticket] = exhausted.fuel
             case Unmappable():
                 for ticket in frame.tickets:
                     self.live.discard(ticket)

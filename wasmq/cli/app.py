@@ -66,6 +66,7 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         The exit status is the job's own, as with run; 75 when it had not finished in time.""",
         "cancel": "Cancel jobs, waiting or running.",
         "jobs": "List jobs, newest first.",
+        "refuel": "Let a job that runs, or is suspended, spend more fuel, and print what it may spend in all.",
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
     "modules": "List the modules that a daemon has loaded, or bring it some.",

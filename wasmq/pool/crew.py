@@ -58,6 +58,7 @@ class _Worker:
         self.heard = 0.0
         self.fresh = 0
         self.running = 0
+        self.suspended = 0
         self.reason: str | None = None
 
     def end(self, reason: str) -> None:
@@ -131,7 +132,9 @@ class Crew:
     def instances(self) -> dict[str, int]:
         """Return how many instances are live in all workers, by what they said last."""
         workers = self._workers.values()
-        return {"fresh": sum(w.fresh for w in workers), "running": sum(w.running for w in workers)}
+        suspended = sum(w.suspended for w in workers)
+        running = sum(w.running for w in workers) - suspended
+        return {"fresh": sum(w.fresh for w in workers), "running": running, "suspended": suspended}
 
     def want_solo(self, wanted: Callable[[], int]) -> None:
         """Keep workers for single jobs while `wanted` says that some wait, at most as many as there are workers."""
@@ -212,12 +215,14 @@ class Crew:
                 self.send(self._overseer.joined(worker.number, solo=worker.solo))
                 return
             if isinstance(frame, Pulse):
-                worker.fresh, worker.running = frame.fresh, frame.running
+                worker.fresh, worker.running, worker.suspended = frame.fresh, frame.running, frame.suspended
             self.send(self._overseer.said(worker.number, frame))
 
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config
-        setup = Setup(config.engine, config.quantum, config.instances, PULSE, self._prices, self._host_bytes)
+        setup = Setup(
+            config.engine, config.quantum, config.instances, PULSE, self._prices, self._host_bytes, config.suspended
+        )
         worker.channel.send(setup)
         if self._stopping:
             worker.end("stopped")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.job import Access, Limits, OnExhausted, Outcome, Reference, State, Status, Trap, Value
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_json import from_json, to_json
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_KEY",
     "MAX_NAME",
+    "FuelBody",
+    "FuelRequest",
     "InvalidBody",
     "JobBody",
     "JobPage",
@@ -120,6 +122,9 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         msgspec.Meta(description='Bytes that the job\'s files may have together, or text such as "16MiB".'),
     ] = None
     host_calls: Annotated[int | None, msgspec.Meta(description="Calls of host functions.")] = None
+    suspend: Annotated[
+        float | None, msgspec.Meta(description="Seconds that it waits to be refuelled, with on_exhausted suspend.")
+    ] = None
 
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
@@ -131,6 +136,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             output=self.output,
             files=self.files,
             host_calls=self.host_calls,
+            suspend=self.suspend,
         )
 
 
@@ -164,6 +170,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
 
+    on_exhausted: Annotated[
+        OnExhausted, msgspec.Meta(description="When its fuel is spent: stop ends it, suspend waits for more.")
+    ] = "stop"
+
     def program(self) -> ProgramOptions:
         """Return what a WASI guest is to see."""
         return {
@@ -176,6 +186,19 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "name": self.name if self.name != "program" else "",
             "deterministic": self.deterministic,
         }
+
+
+class FuelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fuel that a job may spend besides what it may now."""
+
+    fuel: int | Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
+
+
+class FuelBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job may spend in all."""
+
+    id: str
+    fuel: int
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +226,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One job; `outcome` is null until it has finished."""
+    """One job; `outcome` is null until it has finished. What follows that is said of one that runs, where known."""
 
     id: str
     state: State
@@ -213,6 +236,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     submitted_at: datetime.datetime
     outcome: OutcomeBody | None
+    suspended: Annotated[
+        bool | msgspec.UnsetType, msgspec.Meta(description="Whether it has spent its fuel and waits for more.")
+    ] = msgspec.UNSET
+    fuel_spent: Annotated[
+        int | msgspec.UnsetType, msgspec.Meta(description="What it has spent by now, in this attempt.")
+    ] = msgspec.UNSET
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,6 +332,8 @@ def job_body(record: JobRecord) -> JobBody:
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
         outcome=None if record.outcome is None else _outcome_body(record.outcome),
+        suspended=record.suspended if record.state == "running" else msgspec.UNSET,
+        fuel_spent=msgspec.UNSET if record.fuel_spent is None else record.fuel_spent,
     )
 
 

@@ -32,12 +32,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
-    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
+    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`.
+
+    Of a job that runs, the scheduler that runs it adds whether it is `suspended`, and its `fuel_spent` where known.
+    """
 
     job: Job
     state: State
     attempts: int
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
     @property
     def id(self) -> str:

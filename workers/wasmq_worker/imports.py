@@ -45,20 +45,26 @@ class Imports:
 
     def __init__(self, host_bytes: int) -> None:
         self._host_bytes = host_bytes
-        self._callbacks: dict[str | HostImport, Any] = {}
+        self._callbacks: dict[tuple[str, bool] | HostImport, Any] = {}
 
-    def fill(self, linker: int, description: Map) -> None:
-        """Define what a module imports. Raises `EngineError`."""
+    def fill(self, linker: int, description: Map, *, held: bool = False) -> None:
+        """Define what a module imports. Raises `EngineError`.
+
+        With `held`, a guest can be held in any of the calls until what it costs is covered, which makes them dearer.
+        """
         for name in description.wasi:
             params, results, function = FUNCTIONS[name]
-            callback = self._callbacks.get(name)
+            waits = held or name in WAITING
+            callback = self._callbacks.get((name, waits))
             if callback is None:
                 if name in WAITING:
                     callback = capi.AsyncHostFunction(_waiting(name, function, params))
+                elif held:
+                    callback = capi.AsyncHostFunction(_held(name, function, params, bool(results)))
                 else:
                     callback = capi.HostFunction(_direct(name, function, params, bool(results)))
-                self._callbacks[name] = callback
-            define = capi.linker_define_async if name in WAITING else capi.linker_define
+                self._callbacks[name, waits] = callback
+            define = capi.linker_define_async if waits else capi.linker_define
             _define(define, linker, WASI, name.encode(), params, results, callback)
         for host in description.host:
             callback = self._callbacks.get(host)
@@ -122,9 +128,47 @@ def _direct(name: str, function: Callable[..., int], params: tuple[str, ...], re
     return call
 
 
+def _held(name: str, function: Callable[..., int], params: tuple[str, ...], returns: bool) -> Callable[..., None]:
+    """Return the callback for a function that never waits, for a guest that may be held until it has paid."""
+    unpack = _slots(params).unpack
+    size = values.SIZE * len(params)
+    memory_for = _no_memory if name in MEMORYLESS else memory_of
+
+    def call(
+        _env: int | None,
+        caller: int,
+        args: int,
+        _count: int,
+        results: int,
+        _results_count: int,
+        trap: int,
+        continuation: int,
+    ) -> None:
+        guest = stage.guest
+        try:
+            context = _caller_context(caller)
+            errno = function(guest.world, memory_for(caller, context), *unpack(_string_at(args, size)))
+            guest.pay(context)
+            if returns:
+                _i32_result.pack_into(slots_at(results, 1), 0, values.KINDS["i32"], errno)
+        except BaseException as error:
+            guest.attempt = None
+            ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
+        else:
+            guest.attempt = lambda: guest.when_paid(guest.go_on)
+        again(continuation)
+
+    return call
+
+
+def _slots(params: tuple[str, ...]) -> Struct:
+    """Return where the arguments are that a function which may wait is given."""
+    return Struct("<" + "".join({"i32": "8xI20x", "i64": "8xQ16x"}[kind] for kind in params))
+
+
 def _waiting(name: str, function: Callable[..., int], params: tuple[str, ...]) -> Callable[..., None]:
     """Return the callback for a function that may raise `Sleep`: then its guest is parked."""
-    unpack = Struct("<" + "".join({"i32": "8xI20x", "i64": "8xQ16x"}[kind] for kind in params)).unpack
+    unpack = _slots(params).unpack
     size = values.SIZE * len(params)
 
     def call(
@@ -151,10 +195,10 @@ def _waiting(name: str, function: Callable[..., int], params: tuple[str, ...]) -
                 return False
             except BaseException as error:
                 ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
-            guest.wake = guest.attempt = None
-            return True
+                return guest.go_on()
+            return guest.when_paid(guest.go_on)
 
-        guest.attempt = attempt
+        guest.attempt = lambda: guest.when_paid(attempt)
         try:
             # Once, however often it is attempted: what a call costs must not depend on the time.
             guest.pay_call(context)

@@ -30,11 +30,20 @@ RESOURCES: Final = {name: drop for interface in INTERFACES.values() for name, dr
 
 
 class Linker:
-    """A linker that offers one component what it imports. Raises `EngineError`."""
+    """A linker that offers one component what it imports. Raises `EngineError`.
+
+    With `held`, a guest can be held in any of the calls until what it costs is covered, which makes them dearer.
+    """
 
     def __init__(
-        self, engine: int, imports: Sequence[ComponentFunction], resources: Sequence[ComponentResource]
+        self,
+        engine: int,
+        imports: Sequence[ComponentFunction],
+        resources: Sequence[ComponentResource],
+        *,
+        held: bool = False,
     ) -> None:
+        self._held = held
         self.pointer: int = capi.component_linker_new(engine)
         # They must outlive the linker.
         self._callbacks: list[Any] = []
@@ -83,7 +92,10 @@ class Linker:
         results = [] if function.result is None else [values.codec(function.result, True)]
         where = f"{interface_name(function.interface)}#{function.name}"
         callback: Any
-        if offered.waits:
+        if self._held and not offered.waits:
+            callback = capi.ComponentAsyncFunction(_holding(where, offered, params, results))
+            add = capi.linker_add_async
+        elif offered.waits:
             callback = capi.ComponentAsyncFunction(_waiting(where, offered, params, results))
             add = capi.linker_add_async
         else:
@@ -132,6 +144,38 @@ def _direct(where: str, function: Function, params: list[Codec], results: list[C
     return enter
 
 
+def _holding(where: str, function: Function, params: list[Codec], results: list[Codec]) -> Callable[..., None]:
+    """Return the callback for a function that never waits, for a guest that may be held until it has paid."""
+    call = function.call
+
+    def enter(
+        _env: int | None,
+        context: int,
+        _type: int,
+        args: int,
+        _count: int,
+        out: int,
+        _results: int,
+        error_out: int,
+        continuation: int,
+    ) -> None:
+        guest = stage.guest
+        try:
+            values.resources.context = context
+            value = call(_state(guest), *values.read_all(params, args))
+            guest.pay(context)
+            if results:
+                values.write_all(results, (value,), out)
+        except BaseException as error:
+            guest.attempt = None
+            ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)
+        else:
+            guest.attempt = lambda: guest.when_paid(guest.go_on)
+        again(continuation)
+
+    return enter
+
+
 def _waiting(where: str, function: Function, params: list[Codec], results: list[Codec]) -> Callable[..., None]:
     """Return the callback for a function that may raise `Sleep`: then its guest is parked."""
     call = function.call
@@ -161,15 +205,15 @@ def _waiting(where: str, function: Function, params: list[Codec], results: list[
                 return False
             except BaseException as error:
                 ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)
-            guest.wake = guest.attempt = None
-            return True
+                return guest.go_on()
+            return guest.when_paid(guest.go_on)
 
         try:
             values.resources.context = context
             given = values.read_all(params, args)
             # Once, however often it is attempted: what a call costs must not depend on the time.
             guest.pay_call(context)
-            guest.attempt = attempt
+            guest.attempt = lambda: guest.when_paid(attempt)
         except BaseException as error:
             guest.attempt = None
             ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)
