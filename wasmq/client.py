@@ -12,7 +12,7 @@ import msgspec
 
 from wasmq.config import Tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, error_for
+from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, WasmqError, error_for
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
 from wasmq.remote import job_of, jobs_of, module_of, modules_of, page_of, request_body
 from wasmq.sources import read_source
@@ -347,8 +347,8 @@ class Client:
             try:
                 (job,) = await self._post(body, patient=False)
                 await self.cancel(job.id)
-            except Exception:
-                pass
+            except WasmqError:
+                pass  # it is the first error that the caller is to see
 
 
 def _event(name: str, data: bytes) -> JobEvent | None:
