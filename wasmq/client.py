@@ -37,7 +37,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "grant")
 _EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
 _share: Final = msgspec.json.Decoder(Tenant)
 _shares: Final = msgspec.json.Decoder(dict[str, dict[str, Tenant]])
@@ -153,6 +153,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -162,7 +163,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "grant": grant, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -205,6 +206,7 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -215,8 +217,8 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
+                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority, "grant": grant}
+                waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
                     waiting.popleft()
@@ -365,9 +367,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

@@ -200,6 +200,7 @@ async def test_a_token_speaks_for_its_own_tenant_only(daemon):
             await acme.post("/v1/jobs", json=body | {"tenant": "bolt"}),
             await acme.post("/v1/jobs", json=[body, body | {"tenant": "default"}]),
             await acme.get("/v1/jobs", params={"tenant": "bolt"}),
+            await acme.post("/v1/jobs", json=body | {"grant": ["env.f"]}),
             await acme.get("/v1/tenants/bolt"),
             await acme.put("/v1/tenants/acme", json={"weight": 9}),
             await acme.get("/v1/tenants"),

@@ -195,6 +195,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
 
 
 def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
+    if wanted.grant:
+        caller.must("administer")
     module = context.scheduler.module(wanted.module)
     export = check_export(module, wanted.export)
     return core.Request(
@@ -208,6 +210,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        grant=wanted.grant,
     )
 
 
