@@ -13,7 +13,7 @@ import msgspec
 from wasmq.budgets import check_credit
 from wasmq.config import checked_tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, error_for
+from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, WasmqError, error_for
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
@@ -51,7 +51,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted")
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted", "grant")
 _EVENTS: Final = {
     "queued": JobQueued,
     "started": JobStarted,
@@ -180,6 +180,7 @@ class Client:
         key: str | None = None,
         delay: float = 0.0,
         on_exhausted: OnExhausted = "stop",
+        grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -189,7 +190,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, **program}
+        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, "grant": grant, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -232,6 +233,7 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -242,8 +244,8 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
+                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority, "grant": grant}
+                waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
                     waiting.popleft()
@@ -408,8 +410,8 @@ class Client:
             try:
                 (job,) = await self._post(body, patient=False)
                 await self.cancel(job.id)
-            except Exception:
-                pass
+            except WasmqError:
+                pass  # it is the first error that the caller is to see
 
 
 def _event(name: str, data: bytes) -> JobEvent | None:

@@ -101,7 +101,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
     `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
-    linked with, each as the name by which it is imported from and its digest, sorted by name.
+    linked with, each as the name by which it is imported from and its digest, sorted by name. `grant` names the host
+    functions that were granted to this call alone, sorted.
     """
 
     module: str
@@ -109,6 +110,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     args: tuple[Value, ...] = ()
     program: Program | None = None
     links: tuple[tuple[str, str], ...] = ()
+    grant: tuple[str, ...] = ()
 
     def modules(self) -> tuple[str, ...]:
         """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""

@@ -306,6 +306,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         body["limits"] = request.limits
     if request.on_exhausted != "stop":
         body["on_exhausted"] = request.on_exhausted
+    if request.grant:
+        body["grant"] = (request.grant,) if isinstance(request.grant, str) else tuple(request.grant)
     if request.link is not None:
         body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None

@@ -40,4 +40,6 @@ def again(record: JobRecord) -> Request:
         tenant=job.tenant,
         priority=job.priority,
         key=f"requeue {job.id}",
+        grant=job.call.grant,
+        packed=True,
     )

@@ -53,7 +53,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
     this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
-    spent.
+    spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
     """
 
     module: str
@@ -68,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: float = 0.0
     grant: Sequence[str] = ()
     on_exhausted: OnExhausted = "stop"
+    packed: bool = False
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -199,10 +200,11 @@ class Submission:
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
         links = check_links(request.link, self._library.__getitem__)
+        grant = tuple(sorted(set(admission.check_grant(request.grant))))
         if links or module.missing:
-            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            granted = {*self._tenant(tenant).grant, *grant}
             admission.check_imports(module, links, self._functions, tenant, granted)
-        args = admission.check_call(module, export, request.args)
+        args = tuple(request.args) if request.packed else admission.check_call(module, export, request.args)
         caps = admission.check_limits(request.limits, self.limits, request.on_exhausted)
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
@@ -211,7 +213,9 @@ class Submission:
         now = self._clock.wall()
         return Job(
             id=self._ids.make(now),
-            call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
+            call=Call(
+                module.digest, export, args, program, tuple([(name, each.digest) for name, each in links]), grant
+            ),
             caps=caps,
             tenant=tenant,
             priority=priority,

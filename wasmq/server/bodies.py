@@ -169,6 +169,12 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+    grant: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description='Host functions that this job alone may import; for who administers. As "env.lookup".'
+        ),
+    ] = ()
 
     on_exhausted: Annotated[
         OnExhausted, msgspec.Meta(description="When its fuel is spent: stop ends it, suspend waits for more.")

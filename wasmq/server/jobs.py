@@ -218,6 +218,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
 
 
 def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
+    if wanted.grant:
+        caller.must("administer")
     module = context.scheduler.module(wanted.module)
     export = check_export(module, wanted.export)
     return core.Request(
@@ -232,6 +234,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         key=key,
         delay=wanted.delay,
         on_exhausted=wanted.on_exhausted,
+        grant=wanted.grant,
     )
 
 
