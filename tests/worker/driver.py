@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wasmq.pool.begun import Record
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Answer,
@@ -63,11 +64,11 @@ FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 _replies = msgspec.msgpack.Decoder(Compiled | Rejected)
 
 
-def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+def spawn(module: str, theirs: socket.socket, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start `python -m module FD` as the scheduler does."""
     return subprocess.Popen(
         [sys.executable, "-I", "-m", module, str(theirs.fileno())],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},
@@ -192,11 +193,12 @@ class Worker:
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
+        self._record = Record()
         self._decoder: Decoder[Any] = Decoder(Upward)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         with theirs:
-            self.process = spawn("wasmq_worker", theirs)
+            self.process = spawn("wasmq_worker", theirs, self._record.descriptor)
         self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
@@ -210,6 +212,11 @@ class Worker:
     def close(self) -> None:
         self.socket.close()
         bury(self.process)
+        self._record.close()
+
+    def begun(self) -> frozenset[int]:
+        """Return the tickets that have begun, as the worker has noted them."""
+        return self._record.read()
 
     def send(self, *frames: msgspec.Struct) -> None:
         """Send frames in one piece."""
