@@ -285,19 +285,19 @@ async def test_a_lost_answer_charges_nobody_twice(open_more, monkeypatch):
 
     async def lost(statement, *values):
         if statement == one._sql["charge"]:
-            if heard:
+            if hears.pop(0):
                 await fetch(statement, *values)
             raise StoreUnavailable("cut")
         return await fetch(statement, *values)
 
-    for number, heard in enumerate((True, False), 2):
+    for number, hears in enumerate(([True, True], [False, False], [False, True]), 2):
         monkeypatch.setattr(database, "fetch", lost)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 await one.look(0.0, charges)
         monkeypatch.setattr(database, "fetch", fetch)
         assert (await one.look(0.0, charges)).finishes == {"a": 50.0 * number, "b": 5.0 * number}
-    assert (await two.look(0.0, charges)).finishes == {"a": 200.0, "b": 20.0}
+    assert (await two.look(0.0, charges)).finishes == {"a": 250.0, "b": 25.0}
 
 
 async def test_rounds_of_daemons_that_are_gone_are_forgotten(open_more, postgres_url):

@@ -47,8 +47,8 @@ TRANSIENT: Final = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""What a server that goes away, restarts, or has no room just now makes of a statement. Nothing is known then of whether
-it was carried out."""
+"""What a server that goes away, restarts, or has no room just now makes of a statement. Nothing is known then of
+whether it was carried out."""
 
 
 class Database:
