@@ -42,10 +42,11 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
 
 
 class Died(msgspec.Struct, frozen=True, gc=False):
-    """A job's worker died; `reason` says how."""
+    """A job's worker died; `reason` says how. An `innocent` job had not begun while another one had."""
 
     job: Job
     reason: str
+    innocent: bool = False
 
 
 class HandedBack(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +79,7 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
 News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
+_MOST_RETURNS = 16  # uncharged, after which a death counts all the same: what a worker says of who began is its word
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
 _LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
@@ -197,6 +199,8 @@ class Settler:
                     ends.append((item.job, self._outcome(item)))
                 case Died() | HandedBack() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
+                case Died(innocent=True) if item.job.returned < _MOST_RETURNS:
+                    unharmed.append(item.job)
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
                         again.append(item.job)

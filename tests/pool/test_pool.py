@@ -224,6 +224,20 @@ def test_a_ticket_that_was_never_given_breaks_the_protocol(ticket):
     assert [job.id for job in pool.leave(worker)] == ["a"]
 
 
+def test_who_had_not_begun_is_innocent_of_a_death():
+    """By what the worker said and what it left in its record; when no job at all had begun, nobody is."""
+    pool = make_pool()
+    pool.join(1)
+    tickets = [assignment.ticket for _, assignment in started(pool.assign([make_job(n) for n in "abcd"], 0.0))]
+    assert pool.innocent(1, ()) == set()
+    assert pool.innocent(1, {tickets[1]}) == {"a", "c", "d"}
+    pool.underway(1, tickets[:1])
+    assert pool.innocent(1, ()) == {"b", "c", "d"}
+    assert pool.innocent(1, {0, 2**64 - 1, tickets[1]}) == {"c", "d"}
+    assert pool.innocent(1, tickets) == set()
+    assert pool.innocent(2, ()) == set()
+
+
 def test_no_outcome_comes_twice():
     """A ticket is spent with its outcome."""
     pool = make_pool()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wasmq.pool.begun import Record
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Answer,
@@ -67,11 +68,11 @@ FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 _replies = msgspec.msgpack.Decoder(Compiled | Rejected)
 
 
-def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+def spawn(module: str, theirs: socket.socket, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start `python -m module FD` as the scheduler does."""
     return subprocess.Popen(
         [sys.executable, "-I", "-m", module, str(theirs.fileno())],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},
@@ -198,11 +199,12 @@ class Worker:
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
+        self._record = Record()
         self._decoder: Decoder[Any] = Decoder(Upward)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         with theirs:
-            self.process = spawn("wasmq_worker", theirs)
+            self.process = spawn("wasmq_worker", theirs, self._record.descriptor)
         self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes, suspended))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
@@ -216,6 +218,11 @@ class Worker:
     def close(self) -> None:
         self.socket.close()
         bury(self.process)
+        self._record.close()
+
+    def begun(self) -> frozenset[int]:
+        """Return the tickets that have begun, as the worker has noted them."""
+        return self._record.read()
 
     def send(self, *frames: msgspec.Struct) -> None:
         """Send frames in one piece."""

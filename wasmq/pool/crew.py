@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from wasmq.errors import WorkerUnavailable
+from wasmq.pool.begun import Record
 from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
 from wasmq_worker.protocol import Prices, Pulse, Ready, Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from anyio.abc import TaskGroup
 
@@ -43,8 +44,11 @@ class Overseer(Protocol):
         """Take note of a worker's frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
         ...
 
-    def left(self, worker: int, reason: str, words: str) -> None:
-        """Take note that a worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped"."""
+    def left(self, worker: int, reason: str, words: str, begun: Container[int]) -> None:
+        """Take note that a worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped".
+
+        `begun` has the tickets that had begun, of those at least that the worker has not told of.
+        """
         ...
 
 
@@ -54,6 +58,7 @@ class _Worker:
         self.solo = solo
         self.child: Child | None = None
         self.channel: Channel | None = None
+        self.record: Record | None = None
         self.ready = anyio.Event()
         self.heard = 0.0
         self.fresh = 0
@@ -190,14 +195,19 @@ class Crew:
                 await worker.child.bury()
             self._problem = words
             del self._workers[worker.number]
-            self._overseer.left(worker.number, reason, words)
+            begun: frozenset[int] = frozenset()
+            if worker.record is not None:
+                begun = worker.record.read()
+                worker.record.close()
+            self._overseer.left(worker.number, reason, words, begun)
             self._gone.set()
 
     async def _open(self, worker: _Worker) -> Child:
+        worker.record = Record()
         ours, theirs = socket.socketpair()
         try:
             command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker", str(theirs.fileno())]
-            child = await spawn(command, theirs.fileno())
+            child = await spawn(command, theirs.fileno(), worker.record.descriptor)
         except BaseException:
             ours.close()
             raise

@@ -18,7 +18,7 @@ from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, GiveUp, ProtocolError, Refuel, Start, Unmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
@@ -94,6 +94,19 @@ class Pool:
     def join(self, worker: int, *, solo: bool = False) -> None:
         """Enter a worker that is ready, under a number never used before."""
         self._workers[worker] = _Worker(solo=solo)
+
+    def innocent(self, worker: int, begun: Container[int]) -> set[str]:
+        """Return which of a dead worker's jobs had not begun, by what it said and by the record it left, `begun`.
+
+        None, when no job at all had: then nobody knows whether one of them has ended it, such as by its mere module.
+        """
+        held = self._workers.get(worker)
+        if held is None:
+            return set()
+        tickets = [ticket for ticket in held.fresh if ticket not in begun]
+        if len(tickets) == len(held.running):
+            return set()
+        return {held.running[ticket][0].id for ticket in tickets}
 
     def leave(self, worker: int) -> list[Job]:
         """Strike off a worker that is gone, and return the jobs it had."""

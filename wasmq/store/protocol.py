@@ -255,7 +255,8 @@ class SharedStore(Store, Protocol):
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """Say how far the virtual time is here and what tenants were charged, and look at the whole queue.
 
-        Raises `StoreUnavailable`; nobody knows then whether they were charged, who are charged again the next time.
+        Raises `StoreUnavailable`; nobody knows then whether they were charged, so the next call has to name the same
+        charges again: they are charged once.
         """
         ...
 

@@ -8,6 +8,7 @@ from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.begun import Begun
 from wasmq_worker.buffers import Buffers
 from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
@@ -96,6 +97,7 @@ class Turns:
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
+        self._begun = Begun()
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
         self._watched = Watched()
@@ -142,6 +144,7 @@ class Turns:
         ended: Ended | None = None
         before = instance.polled
         if first:
+            self._begun.note(instance.assignment.ticket)
             if now >= instance.deadline:
                 ended = instance.stop("timed_out", _late(instance), now)
             else:
@@ -296,6 +299,7 @@ class Turns:
     def _start(self, assignment: Assignment, now: float) -> None:
         program = self._programs.get(assignment.module)
         if program is None:
+            self._begun.note(assignment.ticket)  # what gets a program ready can end the process too
             try:
                 program = self._programs[assignment.module] = self._ready(assignment.module)
             except Missing as missing:
