@@ -159,6 +159,21 @@ def test_tenants_are_set_and_shown(call):
     assert call("tenants", "--weight", "2").returncode == 2
 
 
+def test_an_account_is_set_credited_and_spent(call):
+    """Terms and figures are shown; what the account cannot pay for ends with 77, and a line that says why."""
+    assert call("tenants", "dime", "--fuel-budget", "10", "--on-empty", "refuse", "--memory", "1MiB").returncode == 0
+    shown = json.loads(call("tenants", "dime", "--credit", "5", "--json").stdout)["dime"]
+    assert (shown["fuel_budget"], shown["memory"], shown["account"]["free"]) == (10, 2**20, 15)
+    job = ("submit", "workers/guests/mul.wat", "mul", "2", "4", "--tenant", "dime", "--memory", "64KiB", "--fuel")
+    assert call(*job, "15", "--wait").stdout == "8\n"
+    refused = call(*job, "15")
+    assert refused.returncode == 77
+    assert "tenant 'dime': its account has 11 fuel free, of 15 that would be reserved" in refused.stderr
+    assert re.search(r"^dime .* 1 MiB +10 .* 11 +0 +4 +0$", call("tenants").stdout, re.MULTILINE)
+    assert call("tenants", "dime", "--fuel-rate", "0").returncode == 2
+    assert call("tenants", "dime", "--credit", "-1").returncode == 2
+
+
 def test_top_is_text_where_there_is_no_terminal(call):
     """`top` looks once and writes lines that awk can read; with --json an object."""
     done = call("top", "--interval", "0.1")

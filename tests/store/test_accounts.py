@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from accounting import TERMS, AccountsContract, account, accounts_machine, ended, job_of, terms_of
 from clocks import VirtualClock
+from conformance import CANCELLED, names
 from hypothesis import settings
 from postgres import make_schema, server_url
 
 from wasmq.config import StoreConfig
 from wasmq.errors import StoreUnavailable
 from wasmq.reconcile import BooksUnbalanced, reconcile, reconcile_store
-from wasmq.store import open_store
+from wasmq.store import open_store, postgres_accounts
 
 
 async def open_with(url, clock, terms):
@@ -135,6 +136,11 @@ class TestPostgresMachine(accounts_machine(open_server, open_server_again).TestC
 
     settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
 
+    @pytest.fixture(autouse=True)
+    def short_front(self, monkeypatch):
+        """Jobs are set aside and brought back as if there were many."""
+        monkeypatch.setattr(postgres_accounts, "FRONT", 1)
+
 
 # SQLite: the account is written with the batch, or not at all.
 
@@ -187,6 +193,29 @@ async def test_two_daemons_spend_one_account(postgres_url):
     await reconcile_store(stores[0], terms)
     for store in stores:
         await store.close()
+
+
+async def test_many_jobs_that_wait_are_out_of_the_way(postgres_url, monkeypatch):
+    """Set aside they are queued as before, can be cancelled, and come back in their order when the account allows."""
+    monkeypatch.setattr(postgres_accounts, "FRONT", 3)
+    clock, terms = VirtualClock(), {"acme": terms_of(fuel_budget=10)}
+    store = await open_with(postgres_url, clock, terms)
+    await store.put([job_of(f"j{place:02}", clock, order=float(place)) for place in range(30)])
+    assert await store.claim(5, clock.now) == []
+    await store.tend()
+    aside = "SELECT count(*) FROM wasmq_jobs WHERE state = 'held'"
+    assert (await store._database.fetch(aside))[0]["count"] == 27
+    assert store.counts() == {"queued": 30, "running": 0}
+    assert len(await store.list(tenant="acme", status="queued", after=None, limit=50)) == 30
+    assert await store.cancel(["j20"], CANCELLED) == ["cancelled"]
+    await store.credit("acme", 10_000, clock.now)
+    started = []
+    for _ in range(4):
+        started += names(await store.claim(50, clock.now))
+        await store.tend()
+    assert started == [f"j{place:02}" for place in range(30) if place != 20]
+    await reconcile_store(store, terms)
+    await store.close()
 
 
 async def test_a_claim_whose_answer_was_lost_gives_back(postgres_url):

@@ -460,7 +460,7 @@ class PostgresStore:
                 waiting[row["tenant"]] = waiting.get(row["tenant"], 0) + row["jobs"]
                 oldest = min(oldest, row["oldest"])
         self._waiting, self._running, self._oldest, self._ranked = waiting, running, oldest, ranked
-        await self._accounts.look(self._config.history_age)
+        await self._accounts.tend(self._clock.wall(), self._config.history_age)
 
     async def _forget(self, connection: Connection, _: int) -> int:
         """Delete some finished jobs, and return how many; none while another daemon does."""
