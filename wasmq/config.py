@@ -64,6 +64,10 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 
 
 _Token: TypeAlias = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+WallName: TypeAlias = Literal[
+    "code", "limits", "root", "bounds", "user", "capabilities", "landlock", "memory", "seccomp"
+]
+"""The walls that can be left out."""
 Role: TypeAlias = Literal["submit", "observe", "administer"]
 """submit: queue and cancel; observe: look and wait; administer: both for every tenant, the tenants and the metrics."""
 
@@ -97,6 +101,21 @@ class SchedulerConfig(_Section, frozen=True):
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0
     """Seconds of silence after which a worker is killed and replaced."""
+    require_sandbox: bool = False
+    """Whether to refuse to start unless every wall stands around the workers that this machine can need."""
+
+
+class SandboxConfig(_Section, frozen=True):
+    """`[sandbox]`: the walls around workers and compile processes."""
+
+    user: str | None = None
+    """Name or number of the user that workers become where the daemon is root; None is one of nobody for each."""
+    memory: Size | None = None
+    """Bytes that one worker may take, where it can have a cgroup; None is its part of three quarters of the machine."""
+    cgroup: str | None = None
+    """A cgroup (version 2) in which workers may have their own; None is the daemon's, if that is delegated to it."""
+    without: tuple[WallName, ...] = ()
+    """Walls that are left out: to find out which one is in the way."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -265,6 +284,7 @@ class Config(_Section, frozen=True):
     """Everything that can be set."""
 
     scheduler: SchedulerConfig = SchedulerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
     host: HostConfig = HostConfig()

@@ -16,6 +16,7 @@ from wasmq.backoff import Backoff
 from wasmq.bell import Bell
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, configured
+from wasmq.confinement import Confinement, announce
 from wasmq.cron import Cron
 from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
+    from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
@@ -162,6 +164,7 @@ class Scheduler:
             self._store,
             in_use=self._modules_in_use,
             forgotten=self._forget_module,
+            confinement=Confinement(self.config),
         )
         if self._store.durable:
             await self._library.open()
@@ -202,7 +205,8 @@ class Scheduler:
             work=self._work,
             onlookers=self._onlookers,
         )
-        self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
+        artifacts = await self._library.place()
+        self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks, artifacts=artifacts)
         self._dispatcher = Dispatcher(
             store=self._store,
             pool=self._pool,
@@ -241,6 +245,8 @@ class Scheduler:
         )
         self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock))
         await self._crew.start()
+        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
+        announce(self.sandbox)
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
             await tasks.start(loop.run)
@@ -300,6 +306,14 @@ class Scheduler:
     def _forget_module(self, digest: str) -> None:
         self._pool.forget(digest)
         self._functions.forget(digest)
+
+    @property
+    def sandbox(self) -> tuple[Wall, ...]:
+        """The walls around the workers: name, "up", "down" or "moot" (nothing to hold back here), and why.
+
+        As the first worker has told; none before the scheduler runs.
+        """
+        return () if self._tasks is None else self._crew.walls
 
     # Offer, load and submit.
 

@@ -170,8 +170,7 @@ class ComponentParts(_Part, frozen=True):
 class Sandbox(_Part, frozen=True):
     """How a process is shut in. `artifacts` is the directory of the artifacts, all that it may read; "" is none.
 
-    `uid` and `gid` are whom it becomes where the scheduler is root, `parent` is the scheduler's process id. `memory` is
-    how many bytes of its own a worker may take on top of what it has when it is ready, 0 is any number. `without`
+    `uid` and `gid` are whom it becomes where the scheduler is root, `parent` is the scheduler's process id. `without`
     names walls that are left out.
     """
 
@@ -179,7 +178,6 @@ class Sandbox(_Part, frozen=True):
     uid: int | None = None
     gid: int | None = None
     parent: int = 0
-    memory: int = 0
     without: tuple[str, ...] = ()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 from typing import Final
 
 from wasmq_worker.sandbox.libc import LINUX, Unsupported
@@ -31,7 +32,7 @@ def seal() -> str:
 def writable() -> list[tuple[int, int]]:
     """Return the mappings that can be both written and run, by their first address and the one after their last."""
     found = []
-    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
+    with Path("/proc/self/maps").open(encoding="ascii", errors="replace") as maps:
         for line in maps:
             addresses, rights = line.split(maxsplit=2)[:2]
             if "w" in rights and "x" in rights:

@@ -27,7 +27,7 @@ def artifact_path(path: str) -> str:
     """Return the path of an artifact as this process sees it, given the one that the scheduler knows."""
     if not _root:
         return path
-    return os.path.join("/", os.path.relpath(path, _root))
+    return f"/{os.path.relpath(path, _root)}"
 
 
 def begin(keep: int) -> list[Wall]:
@@ -58,7 +58,7 @@ def enclose(role: seccomp.Role, sandbox: Sandbox, *, machine_code: bool) -> list
     try:
         walls = [
             put_up("code", code.seal, without),
-            put_up("limits", limits.compiler if role == "compiler" else partial(limits.worker, sandbox.memory), without),
+            put_up("limits", limits.compiler if role == "compiler" else limits.worker, without),
             put_up("root", partial(root.move_into, directory), without),
             put_up("bounds", capabilities.drop_bounds, without),
             put_up("user", partial(user.become, sandbox.uid, sandbox.gid), without),

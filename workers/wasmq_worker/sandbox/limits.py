@@ -5,28 +5,16 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from typing import Final
 
 from wasmq_worker.sandbox.libc import LINUX
 
-_PAGE: Final = resource.getpagesize()
 
-
-def worker(memory: int = 0) -> str:
-    """Limit a worker: no core dumps, files, processes, locks, queues; `memory` more bytes of its own, 0 is any number.
-
-    What counts as its own is private memory that can be written (RLIMIT_DATA), whether touched or not: what it has
-    already, stacks of instances among it, comes on top. What it maps of artifacts does not count.
-    """
-    _nothing(resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_MEMLOCK)
+def worker() -> str:
+    """Limit a worker: no core dumps, no bytes in files, no processes or threads, no locked memory, no queues."""
+    _nothing(resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_NPROC)
     if LINUX:
         _nothing(resource.RLIMIT_MSGQUEUE, resource.RLIMIT_RTPRIO)
-    open_all_descriptors()
-    if not memory or not LINUX:
-        return ""
-    bound = _written() + memory
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
-    return f"{memory} bytes of memory"
+    return ""
 
 
 def compiler() -> str:
@@ -52,7 +40,7 @@ def compilation(*, memory: int, seconds: float) -> None:
 
 
 def open_all_descriptors() -> None:
-    """Raise the soft limit: the engine keeps a descriptor for each artifact, and the usual one would be 1 000 modules."""
+    """Raise the soft limit: the engine keeps a descriptor for each artifact, and the usual one is 1 000 modules."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -60,9 +48,3 @@ def open_all_descriptors() -> None:
 def _nothing(*limits: int) -> None:
     for each in limits:
         resource.setrlimit(each, (0, 0))
-
-
-def _written() -> int:
-    """Return the bytes of private writable memory that the process has now, the sixth number of /proc/self/statm."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[5]) * _PAGE
