@@ -108,7 +108,9 @@ def test_how_the_walls_stand_is_logged_as_a_warning_if_one_is_missing(caplog):
 async def test_a_scheduler_says_how_its_workers_are_shut_in(config, guests, caplog):
     """The walls are there to be read, measured and logged while it runs, and jobs run behind them."""
     caplog.set_level(logging.INFO, logger="wasmq")
-    async with wasmq.Scheduler(workers=2, config=config) as scheduler:
+    scheduler = wasmq.Scheduler(workers=2, config=config)
+    assert scheduler.sandbox == ()
+    async with scheduler:
         outcome = await scheduler.run(await scheduler.load(guests / "mul.wat"), "mul", 2, 4)
         walls = {wall.name: wall.state for wall in scheduler.sandbox}
         text = scheduler.metrics.render().decode()
@@ -118,7 +120,6 @@ async def test_a_scheduler_says_how_its_workers_are_shut_in(config, guests, capl
     assert 'wasmq_sandbox_wall{wall="seccomp"} 1.0' in text
     assert ('wall="user"' in text) == ROOT
     assert len([each for each in caplog.records if each.getMessage().startswith("worker.sandbox")]) == 1
-    assert scheduler.sandbox == ()
 
 
 async def test_a_scheduler_that_requires_a_wall_does_not_start_without_it(config):

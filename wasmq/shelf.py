@@ -52,7 +52,7 @@ class Shelf:
         self._readers = readers
         self._private: Path | None = None
         # Workers, which map the artifacts, have another current directory.
-        self._root = Path(config.directory).absolute() if config.directory else _cache_directory()
+        self._root = Path(config.directory).absolute() if config.directory else default_directory()
         self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}.{DESCRIPTION_REVISION}"
         self._key: bytes | None = None
 
@@ -206,7 +206,8 @@ def _names(digest: str, counted: bool) -> tuple[str, bytes]:
     return (f"{digest}.counted", b"counted") if counted else (digest, b"artifact")
 
 
-def _cache_directory() -> Path:
+def default_directory() -> Path:
+    """Return where modules are kept when nothing is configured."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "wasmq"
 

@@ -17,7 +17,10 @@ PROCESS = 4711
 words = st.integers(0, 2**64 - 1)
 halves = st.integers(0, 2**32 - 1)
 bits = st.builds(
-    lambda argument, mask, wanted: Bits(argument, mask, wanted & mask), st.integers(0, 5), st.sampled_from([1, 6, 0xFF]), halves
+    lambda argument, mask, wanted: Bits(argument, mask, wanted & mask),
+    st.integers(0, 5),
+    st.sampled_from([1, 6, 0xFF]),
+    halves,
 )
 rules = st.one_of(
     st.just(ALWAYS),
@@ -95,14 +98,45 @@ def test_numbers_of_x32_are_the_end(number: int) -> None:
 
 DANGEROUS = {
     "x86_64": {
-        **{"socket": 41, "connect": 42, "sendmsg": 46, "fork": 57, "vfork": 58, "execve": 59, "kill": 62, "ptrace": 101},
-        **{"open": 2, "unlink": 87, "setuid": 105, "mount": 165, "tkill": 200, "unshare": 272, "setns": 308},
-        **{"process_vm_readv": 310, "bpf": 321, "execveat": 322, "userfaultfd": 323, "io_uring_setup": 425},
+        "socket": 41,
+        "connect": 42,
+        "sendmsg": 46,
+        "fork": 57,
+        "vfork": 58,
+        "execve": 59,
+        "kill": 62,
+        "ptrace": 101,
+        "open": 2,
+        "unlink": 87,
+        "setuid": 105,
+        "mount": 165,
+        "tkill": 200,
+        "unshare": 272,
+        "setns": 308,
+        "process_vm_readv": 310,
+        "bpf": 321,
+        "execveat": 322,
+        "userfaultfd": 323,
+        "io_uring_setup": 425,
     },
     "aarch64": {
-        **{"socket": 198, "connect": 203, "sendmsg": 211, "execve": 221, "kill": 129, "ptrace": 117, "unlinkat": 35},
-        **{"setuid": 146, "mount": 40, "tkill": 130, "unshare": 97, "setns": 268, "process_vm_readv": 270},
-        **{"bpf": 280, "execveat": 281, "userfaultfd": 282, "io_uring_setup": 425},
+        "socket": 198,
+        "connect": 203,
+        "sendmsg": 211,
+        "execve": 221,
+        "kill": 129,
+        "ptrace": 117,
+        "unlinkat": 35,
+        "setuid": 146,
+        "mount": 40,
+        "tkill": 130,
+        "unshare": 97,
+        "setns": 268,
+        "process_vm_readv": 270,
+        "bpf": 280,
+        "execveat": 281,
+        "userfaultfd": 282,
+        "io_uring_setup": 425,
     },
 }
 

@@ -255,7 +255,8 @@ def test_code_that_is_there_cannot_be_changed(artifacts: Path) -> None:
     if before.told[0]:  # where libffi keeps its trampolines in such memory
         written = escape(
             artifacts,
-            f"{made}\nstart = code.writable()[0][0]\ncode.seal()\ntell('sealed')\nlibc.memmove(start, b'x', 1)\ntell('written')",
+            f"{made}\nstart = code.writable()[0][0]\ncode.seal()\ntell('sealed')\n"
+            "libc.memmove(start, b'x', 1)\ntell('written')",
             without=only(),
         )
         assert (written.told, written.signal) == (["sealed"], signal.SIGSEGV)
@@ -554,7 +555,10 @@ tell(call("fork"))
 
 @pytest.mark.parametrize(
     "attempt",
-    [FORBIDDEN[name] for name in ("make a socket", "execute a file", "make a namespace", "trace the parent", "kill the parent")],
+    [
+        FORBIDDEN[name]
+        for name in ("make a socket", "execute a file", "make a namespace", "trace the parent", "kill the parent")
+    ],
     ids=["socket", "exec", "namespace", "trace", "kill"],
 )
 @pytest.mark.parametrize("narrow", [False, True], ids=["waiting", "compiling"])
