@@ -29,11 +29,12 @@ class Advisory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def affects(self, version: Version) -> bool:
         """Return whether a version has it."""
-        if version < parse(self.introduced):
-            return False
+        return parse(self.introduced) <= version < self.cure(version)
+
+    def cure(self, version: Version) -> Version:
+        """Return the first good version of the same release line, or of the newest that has one."""
         fixes = [parse(text) for text in self.fixed]
-        line = [fix for fix in fixes if fix[0] == version[0]]
-        return version < (line[0] if line else max(fixes))
+        return next((fix for fix in fixes if fix[0] == version[0]), max(fixes))
 
 
 class Advisories(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +65,8 @@ def judge(installed: str, listed: Advisories, today: date) -> list[Finding]:
     affecting = [each for each in listed.advisory if each.affects(version)]
     reachable = [each for each in affecting if each.part == "engine"]
     findings = [
-        failed("engine", f"wasmtime {installed}: {each.id}: {each.title}", _upgrade(each)) for each in reachable
+        failed("engine", f"wasmtime {installed}: {each.id}: {each.title}", _upgrade(each, version))
+        for each in reachable
     ]
     rest = [each.id for each in affecting if each.part != "engine"]
     note = f"; {', '.join(rest)} touch what wasmq does not use" if rest else ""
@@ -77,5 +79,5 @@ def judge(installed: str, listed: Advisories, today: date) -> list[Finding]:
     return findings
 
 
-def _upgrade(advisory: Advisory) -> str:
-    return f"install one that has it fixed: {', '.join(advisory.fixed)} or later"
+def _upgrade(advisory: Advisory, version: Version) -> str:
+    return f"install wasmtime {'.'.join(map(str, advisory.cure(version)))} or later"
