@@ -8,8 +8,7 @@ that are compared here are ints to the kernel, or masks whose upper half means n
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +33,7 @@ _X32: Final = 0x4000_0000
 Instruction: TypeAlias = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class Bits:
+class Bits(NamedTuple):
     """One argument, counted from 0, and what its bits under a mask must be."""
 
     argument: int
@@ -43,8 +41,7 @@ class Bits:
     wanted: int = 0
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """When a call is allowed: in any of some cases, in each of which all bits fit. Else `refusal` is done to it."""
 
     cases: tuple[tuple[Bits, ...], ...]
