@@ -206,3 +206,15 @@ def test_only_is_one_case() -> None:
     """A rule of one case allows just that, and ends the process otherwise."""
     rule = only(Bits(0, 0xFF, 7))
     assert (verdict(rule, (7,)), verdict(rule, (8,))) == (ALLOW, KILL)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("role", ["worker", "compilation"])
+@given(option=st.one_of(st.integers(0, 80), halves))
+def test_a_process_gives_names_and_changes_nothing_else_of_itself(
+    machine: str, role: seccomp.Role, option: int
+) -> None:
+    """Of prctl only the names of threads and mappings: neither dumpable again, nor outliving the parent."""
+    prctl = NUMBERS[machine]["prctl"]
+    allowed = run(program_of(machine, role), AUDIT_ARCH[machine], prctl, (option, 0, 0, 0, 0, 0)) == ALLOW
+    assert allowed == (option in (15, 0x5356_4D41))

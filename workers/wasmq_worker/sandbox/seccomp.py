@@ -36,6 +36,8 @@ cleared. Without these it would be a process, with more a namespace."""
 _DETACHED: Final = 0x0040_0000  # means nothing to the kernel; musl sets it
 _FORK: Final = 0x0120_0011  # CHILD_SETTID, CHILD_CLEARTID, SIGCHLD
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+_PR_SET_VMA: Final = 0x5356_4D41
 _F_GETFL: Final = 3
 _F_SETFL: Final = 4
 
@@ -44,7 +46,9 @@ _EVERYBODY: Final = (
     *("madvise", "munmap", "mremap", "brk", "futex", "getrandom", "sched_yield", "sched_getaffinity", "getcpu"),
     *("clock_gettime", "clock_getres", "clock_nanosleep", "gettimeofday", "time", "getpid", "gettid"),
     *("rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "rseq", "set_robust_list"),
-    *("exit", "exit_group"),
+    *("exit", "exit_group", "writev"),
+    # On aarch64 the engine has every core forget what it knows of code that has changed.
+    "membarrier",
 )
 _REFUSED: Final = {
     # Python asks whether stderr is a terminal before it writes why it ends, and looks for the source to show.
@@ -53,6 +57,9 @@ _REFUSED: Final = {
     "readlink": never(errno.EPERM),
     "readlinkat": never(errno.EPERM),
     "prlimit64": never(errno.EPERM),
+    # Sorting asks some C libraries how much memory there is, others look what kernel this is.
+    "sysinfo": never(errno.EPERM),
+    "uname": never(errno.EPERM),
     # Its flags lie in memory, where a filter cannot look; C libraries then take clone, whose flags it sees.
     "clone3": never(errno.ENOSYS),
 }
@@ -81,6 +88,9 @@ def rules(role: Role, *, machine_code: bool, process: int) -> Mapping[str, Rule]
     """Return what a process may call, by name; `process` is its number."""
     listed: dict[str, Rule] = dict.fromkeys(_EVERYBODY, ALWAYS) | _REFUSED
     listed["mmap"], listed["mprotect"] = _memory(machine_code)
+    # Allocators and threads give what they make a name.
+    names = ((Bits(0, _ALL, _PR_SET_NAME),), (Bits(0, _ALL, _PR_SET_VMA),))
+    listed["prctl"] = Rule(names)
     # What aborts ends itself, and nobody else.
     listed["tgkill"] = only(Bits(0, _ALL, process))
     if role == "worker":
@@ -104,7 +114,7 @@ def rules(role: Role, *, machine_code: bool, process: int) -> Mapping[str, Rule]
             "recvmsg": ALWAYS,
             "getsockname": ALWAYS,  # Python looks at every descriptor that becomes a socket
             # What a child does to itself before it reads a module.
-            "prctl": only(Bits(0, _ALL, _PR_SET_PDEATHSIG)),
+            "prctl": Rule((*names, (Bits(0, _ALL, _PR_SET_PDEATHSIG),))),
             "prlimit64": only(Bits(0, _ALL, 0)),
             "fcntl": ALWAYS,
             "seccomp": ALWAYS,
