@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import wasmq
-from wasmq.config import SandboxConfig, SchedulerConfig, load_config
+from wasmq.config import Config, ModulesConfig, SandboxConfig, SchedulerConfig, load_config
 from wasmq.confinement import FIRST_USER, LAST_USER, Confinement, announce, lacking
 from wasmq.metrics import Metrics
 from wasmq.modules import Library
@@ -120,6 +120,26 @@ async def test_a_scheduler_says_how_its_workers_are_shut_in(config, guests, capl
     assert 'wasmq_sandbox_wall{wall="seccomp"} 1.0' in text
     assert ('wall="user"' in text) == ROOT
     assert len([each for each in caplog.records if each.getMessage().startswith("worker.sandbox")]) == 1
+
+
+@pytest.mark.skipif(not ROOT, reason="only a root daemon has workers that are others than itself")
+async def test_artifacts_are_readable_for_the_workers_group_alone(tmp_path, guests):
+    """Under root: they, and their directory, belong to the group; key, modules and descriptions stay root's own.
+
+    That holds too for what an earlier life has left there with other rights.
+    """
+    config = Config(modules=ModulesConfig(directory=str(tmp_path / "modules")))
+    for _ in range(2):
+        async with wasmq.Scheduler(workers=1, config=config) as scheduler:
+            module = await scheduler.load(guests / "mul.wat")
+            assert (await scheduler.run(module, "mul", 2, 4)).value == 8
+        for path, mode in ((module.artifact, 0o640), (module.artifact.parent, 0o710)):
+            assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (LAST_USER, mode)
+        assert (tmp_path / "modules" / "key").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "modules").stat().st_mode & 0o777 == 0o700
+        os.chown(module.artifact, 0, 0)
+        module.artifact.chmod(0o600)
+        module.artifact.parent.chmod(0o700)
 
 
 async def test_a_scheduler_that_requires_a_wall_does_not_start_without_it(config):
