@@ -69,6 +69,10 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 
 
 _Token: TypeAlias = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+WallName: TypeAlias = Literal[
+    "code", "limits", "root", "bounds", "user", "capabilities", "landlock", "memory", "seccomp"
+]
+"""The walls that can be left out."""
 Role: TypeAlias = Literal["submit", "observe", "administer"]
 """submit: queue and cancel; observe: look and wait; administer: both for every tenant, the tenants and the metrics."""
 
@@ -107,6 +111,21 @@ class SchedulerConfig(_Section, frozen=True):
     much had been run since it came. Shares stay by weight, and nobody starves."""
     suspended: Annotated[int, msgspec.Meta(ge=0, le=14_000)] = 100
     """Jobs of one worker that wait to be refuelled, at most; each keeps its instance and memory. Others end at once."""
+    require_sandbox: bool = False
+    """Whether to refuse to start unless every wall stands around the workers that this machine can need."""
+
+
+class SandboxConfig(_Section, frozen=True):
+    """`[sandbox]`: the walls around workers and compile processes."""
+
+    user: str | None = None
+    """Name or number of the user that workers become where the daemon is root; None is one of nobody for each."""
+    memory: Size | None = None
+    """Bytes that one worker may take, where it can have a cgroup; None is its part of three quarters of the machine."""
+    cgroup: str | None = None
+    """A cgroup (version 2) in which workers may have their own; None is the daemon's, if that is delegated to it."""
+    without: tuple[WallName, ...] = ()
+    """Walls that are left out: to find out which one is in the way."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -322,6 +341,7 @@ class Config(_Section, frozen=True):
     """Everything that can be set."""
 
     scheduler: SchedulerConfig = SchedulerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
     host: HostConfig = HostConfig()

@@ -34,6 +34,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "SchedulerClosed",
     "StoreUnavailable",
     "TimedOut",
@@ -64,6 +65,10 @@ class ResourceUnavailable(ConfigError):
 
     Another process has it, or it does not answer: nothing is wrong with the setting, and it may work later.
     """
+
+
+class SandboxUnavailable(ConfigError):
+    """Raised when `require_sandbox` is set and this machine does not give every wall; names those that are missing."""
 
 
 class WorkerUnavailable(WasmqError):

@@ -60,6 +60,7 @@ _HELP: Final = {
     "wasmq_host_calls_total": "Calls that guests made of host functions.",
     "wasmq_host_call_seconds": "Time from a guest's call of a host function until its answer was sent.",
     "wasmq_loop_lag_seconds": "How late the event loop answered.",
+    "wasmq_sandbox_wall": "Whether a wall stands around the workers, by its name.",
     "wasmq_build_info": "What is running here; always 1.",
 }
 METRIC_NAMES: Final = frozenset(_HELP)
@@ -166,6 +167,7 @@ class Metrics(Collector):
         self._max_tenants = max_tenants
         self._build = {"version": version, "engine": engine, "engine_version": engine_version}
         self._gauges: Gauges = _Nothing()
+        self._walls: dict[str, int] = {}
         self._accounts: dict[str, _Account] = {}
         self._rejected: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
@@ -186,6 +188,10 @@ class Metrics(Collector):
     def watch(self, gauges: Gauges) -> None:
         """Read the present from `gauges` at each scrape from now on; without any, every gauge is empty or 0."""
         self._gauges = gauges
+
+    def sandboxed(self, walls: Mapping[str, bool]) -> None:
+        """Note which walls stand around the workers, and which should and do not."""
+        self._walls = {name: int(stands) for name, stands in walls.items()}
 
     def submitted(self, tenant: str, count: int = 1) -> None:
         """Count jobs that were accepted."""
@@ -291,6 +297,7 @@ class Metrics(Collector):
         yield _counter("wasmq_host_calls_total", "function", self._host.copy())
         yield _histogram("wasmq_host_call_seconds", self._host_seconds)
         yield _histogram("wasmq_loop_lag_seconds", self._lag)
+        yield _gauge("wasmq_sandbox_wall", "wall", self._walls)
         yield InfoMetricFamily("wasmq_build", _HELP["wasmq_build_info"], self._build)
 
     def _budgets(self, gauges: Gauges) -> dict[str, int]:

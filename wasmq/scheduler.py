@@ -13,6 +13,7 @@ from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
+from wasmq.confinement import announce
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from wasmq.job import Job, Limits, OnExhausted, State, Status
     from wasmq.ledger import Account
     from wasmq.upkeep import Upkeep
+    from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
@@ -168,7 +170,9 @@ class Scheduler:
         self._take_up(Parts(self._base, surface, tasks))
         if self._store.durable:
             await self._library.open()
-        await self._crew.start()
+        await self._crew.start(await self._library.place())
+        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
+        announce(self.sandbox)
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in self._parts.loops():
             await tasks.start(loop.run)
@@ -201,6 +205,14 @@ class Scheduler:
         for job in queued:
             self._gate.readmit(job.tenant, 1)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    @property
+    def sandbox(self) -> tuple[Wall, ...]:
+        """The walls around the workers: name, "up", "down" or "moot" (nothing to hold back here), and why.
+
+        As the first worker has told; none before the scheduler runs.
+        """
+        return () if self._tasks is None else self._crew.walls
 
     # Offer, load and submit.
 

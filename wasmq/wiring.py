@@ -10,6 +10,7 @@ import msgspec
 
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
+from wasmq.confinement import Confinement
 from wasmq.dispatch import Dispatcher
 from wasmq.events import Onlookers
 from wasmq.foreman import Foreman
@@ -159,6 +160,7 @@ class Parts:
             base.store,
             in_use=self._modules_in_use,
             forgotten=self._forget_module,
+            confinement=Confinement(base.config),
         )
 
     def _pool(self) -> Pool:

@@ -51,6 +51,9 @@ _COMMANDS = {
 
     The job is a product of two integers, so what is measured is the price of being a job. Each of the three
     measurements ends after 3 seconds, or sooner when it has run all its jobs.""",
+    "doctor": """Examine the engine, the sandbox, the machine, files and the store; change nothing.
+
+    The exit status is 0 when nothing failed, 1 when something did; with --strict a warning counts too.""",
     "config": "Check the configuration (the file, then WASMQ_* variables); with --show print it as TOML.",
 }
 # The verbs that talk to a daemon, by the file that they are in.

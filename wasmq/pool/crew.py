@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from wasmq.errors import WorkerUnavailable
+from wasmq.confinement import Confinement
+from wasmq.errors import SandboxUnavailable, WorkerUnavailable
 from wasmq.pool.begun import Record
+from wasmq.pool.cgroups import NoCgroup, find
 from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
-from wasmq_worker.protocol import Prices, Pulse, Ready, Setup
+from wasmq_worker.protocol import Prices, Pulse, Ready, Setup, Wall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
     from wasmq.config import Config
+    from wasmq.pool.cgroups import Cgroups
     from wasmq.pool.pool import Sending
     from wasmq.pool.process import Child
     from wasmq_worker.protocol import Upward
@@ -78,6 +82,7 @@ class Crew:
 
     def __init__(self, config: Config, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup) -> None:
         self._config = config.scheduler
+        self._sandbox = config.sandbox
         self._prices = Prices(config.prices.call, config.prices.byte)
         self._host_bytes = int(config.host.max_bytes)
         self._size = workers
@@ -92,17 +97,33 @@ class Crew:
         self._first = anyio.Event()
         self._gone = anyio.Event()
         self._problem = ""
+        self._refusal = ""
+        self._confinement = Confinement(config)
+        self._artifacts: Path | None = None
+        self._cgroups: Cgroups | None = None
+        self._no_cgroup = ""
+        self.walls: tuple[Wall, ...] = ()
+        """The walls around the workers, as the first of them has told; none before."""
         self.engine_version = ""
 
-    async def start(self) -> None:
+    async def start(self, artifacts: Path | None = None) -> None:
         """Start the workers and return when the first of them is ready.
 
-        Raises `WorkerUnavailable` when the first that comes to anything does not start.
+        `artifacts` is the directory of all that they are going to map; without it, they cannot map anything.
+        Raises `WorkerUnavailable` when the first that comes to anything does not start, and `SandboxUnavailable` when
+        it is not shut in as it must be.
         """
+        self._artifacts = artifacts
+        try:
+            self._cgroups = find(self._sandbox, self._size)
+        except NoCgroup as error:
+            self._no_cgroup = str(error)
         for _ in range(self._size):
             self._tasks.start_soon(self._keep)
         self._tasks.start_soon(self._watch)
         await self._first.wait()
+        if self._refusal:
+            raise SandboxUnavailable(self._refusal)
         if not any(worker.ready.is_set() for worker in self._workers.values()):
             raise WorkerUnavailable(f"a worker process does not start: {self._problem}")
         # The others are about to be: jobs given out before would all be with the first, and stay there.
@@ -193,6 +214,8 @@ class Crew:
                 worker.channel.close()
             if worker.child is not None:
                 await worker.child.bury()
+            if self._cgroups is not None:
+                self._cgroups.drop(worker.number)
             self._problem = words
             del self._workers[worker.number]
             begun: frozenset[int] = frozenset()
@@ -215,11 +238,18 @@ class Crew:
             theirs.close()
         worker.child = child
         worker.heard = self._clock.monotonic()
+        cgroup = self._cgroup(child.pid, worker.number)
 
         def on_frame(frame: Upward) -> None:
             worker.heard = self._clock.monotonic()
             if isinstance(frame, Ready) and not worker.ready.is_set():
                 self.engine_version = frame.engine_version
+                walls = (*frame.walls, cgroup)
+                if (refusal := self._confinement.refusal(walls)) is not None:
+                    self._refusal = refusal
+                    worker.end("unready")
+                    return
+                self.walls = self.walls or walls
                 worker.ready.set()
                 self._first.set()
                 self.send(self._overseer.joined(worker.number, solo=worker.solo))
@@ -231,12 +261,24 @@ class Crew:
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config
         setup = Setup(
-            config.engine, config.quantum, config.instances, PULSE, self._prices, self._host_bytes, config.suspended
+            config.engine,
+            config.quantum,
+            config.instances,
+            PULSE,
+            self._prices,
+            self._host_bytes,
+            config.suspended,
+            self._confinement.sandbox(worker.number, self._artifacts),
         )
         worker.channel.send(setup)
         if self._stopping:
             worker.end("stopped")
         return child
+
+    def _cgroup(self, pid: int, number: int) -> Wall:
+        if self._cgroups is None:
+            return Wall("cgroup", "down", self._no_cgroup)
+        return self._cgroups.put(pid, number)
 
     async def _watch(self) -> None:
         """Kill workers that have fallen silent."""

@@ -30,7 +30,8 @@ BYTES = ("bytes", "str")
 """What a host function takes and gives through the guest's memory."""
 _PAIR = ("i32", "i32")
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
+"""What goes before a frame: its length in bytes."""
 
 
 class ProtocolError(Exception):
@@ -170,6 +171,28 @@ class ComponentParts(_Part, frozen=True):
     fixed: int
 
 
+class Sandbox(_Part, frozen=True):
+    """How a process is shut in. `artifacts` is the directory of the artifacts, all that it may read; "" is none.
+
+    `uid` and `gid` are whom it becomes where the scheduler is root, `parent` is the scheduler's process id. `without`
+    names walls that are left out.
+    """
+
+    artifacts: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    parent: int = 0
+    without: tuple[str, ...] = ()
+
+
+class Wall(_Part, frozen=True):
+    """One wall around a process: "up", "down", or "moot" where it has nothing to hold back, and why."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
@@ -185,6 +208,7 @@ class Setup(_Frame, frozen=True):
     prices: Prices
     host_bytes: int = 2**20
     suspended: int = 100
+    sandbox: Sandbox = Sandbox()
 
 
 class Map(_Frame, frozen=True):
@@ -361,9 +385,10 @@ class Ended(_Part, frozen=True):
 
 
 class Ready(_Frame, frozen=True):
-    """The first frame up: the worker can take jobs."""
+    """The first frame up: the worker can take jobs, behind these walls."""
 
     engine_version: str
+    walls: tuple[Wall, ...] = ()
 
 
 class Outcomes(_Frame, frozen=True):
@@ -447,6 +472,19 @@ class Pulse(_Frame, frozen=True):
     suspended: int = 0
 
 
+class CompilerSetup(_Frame, frozen=True):
+    """The first frame down to a compile process: the engine that it compiles for, and how it is shut in."""
+
+    engine: str
+    sandbox: Sandbox = Sandbox()
+
+
+class CompilerReady(_Frame, frozen=True):
+    """The first frame up from a compile process: it takes connections, behind these walls."""
+
+    walls: tuple[Wall, ...] = ()
+
+
 class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
@@ -509,7 +547,7 @@ def pack_raw(payload: bytes, limit: int = MAX_FRAME) -> bytes:
     """Return bytes that are not MessagePack as one frame. Raises `ProtocolError` above `limit` bytes."""
     if len(payload) > limit:
         raise ProtocolError(f"a frame of {len(payload)} bytes is above the limit of {limit}")
-    return _LENGTH.pack(len(payload)) + payload
+    return LENGTH.pack(len(payload)) + payload
 
 
 class Splitter:
@@ -526,7 +564,7 @@ class Splitter:
         payloads = []
         start = 0
         while len(buffer) - start >= 4:
-            (length,) = _LENGTH.unpack_from(buffer, start)
+            (length,) = LENGTH.unpack_from(buffer, start)
             if length > self._limit:
                 raise ProtocolError(f"a frame of {length} bytes is above the limit of {self._limit}")
             end = start + 4 + length
