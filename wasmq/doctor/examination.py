@@ -22,7 +22,7 @@ from wasmq.shelf import default_directory
 from wasmq.store.urls import file_of, modules_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from wasmq.config import Config
     from wasmq.pool.pool import Sending
@@ -95,7 +95,7 @@ class _Nobody:
     def said(self, worker: int, frame: Upward) -> Iterable[Sending]:
         return ()
 
-    def left(self, worker: int, reason: str, words: str) -> None:
+    def left(self, worker: int, reason: str, words: str, begun: Container[int]) -> None:
         return
 
 
