@@ -203,6 +203,8 @@ async def test_a_token_speaks_for_its_own_tenant_only(daemon):
             await acme.post("/v1/jobs", json=body | {"grant": ["env.f"]}),
             await acme.get("/v1/tenants/bolt"),
             await acme.put("/v1/tenants/acme", json={"weight": 9}),
+            await acme.put("/v1/tenants/acme", json={"fuel_budget": 10**15}),
+            await acme.post("/v1/tenants/acme/credit", json={"fuel": 10**15}),
             await acme.get("/v1/tenants"),
             await acme.get("/v1/modules"),
             await acme.get("/metrics"),

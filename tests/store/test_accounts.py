@@ -195,6 +195,25 @@ async def test_two_daemons_spend_one_account(postgres_url):
         await store.close()
 
 
+async def test_daemons_whose_clocks_differ_refill_no_account_twice(postgres_url):
+    """Time is the server's: by turns they grant what has passed there, not the hours between their clocks."""
+    terms = {"acme": terms_of(fuel_budget=10_000, fuel_period=86_400.0, fuel_burst=100_000)}
+    clocks = [VirtualClock() for _ in range(2)]
+    clocks[1].now += 3_600.0
+    stores = [await open_with(postgres_url, clock, terms) for clock in clocks]
+    for place in range(20):
+        store, clock = stores[place % 2], clocks[place % 2]
+        await store.put([job_of(f"j{place:02}", clock)])
+        jobs = await store.claim(5, clock.now)
+        await store.finish([ended(job, 100) for job in jobs])
+    balance = await stores[0].balance("acme")
+    assert balance.spent == 2_000
+    # An hour would be 416.
+    assert 100_000 <= balance.granted < 100_100
+    for store in stores:
+        await store.close()
+
+
 async def test_many_jobs_that_wait_are_out_of_the_way(postgres_url, monkeypatch):
     """Set aside they are queued as before, can be cancelled, and come back in their order when the account allows."""
     monkeypatch.setattr(postgres_accounts, "FRONT", 3)

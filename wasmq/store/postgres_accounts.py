@@ -80,7 +80,9 @@ class SharedAccounts:
             if job.tenant in look_again:
                 waiting.append(job.id)
                 continue
-            decision = ledger.reserve(job, times.get(job.tenant, now))
+            if job.tenant not in times:
+                continue  # it has had terms for a moment only, and its account is not locked
+            decision = ledger.reserve(job, times[job.tenant])
             if isinstance(decision, Wait):
                 waiting.append(job.id)
                 after = decision.until - times[job.tenant]
