@@ -13,7 +13,7 @@ import pytest
 
 import wasmq
 from wasmq.config import Config, ModulesConfig, SandboxConfig, SchedulerConfig, load_config
-from wasmq.confinement import FIRST_USER, LAST_USER, Confinement, announce, lacking
+from wasmq.confinement import FIRST_USER, LAST_USER, Confinement, announce, lacking, may_be_others
 from wasmq.metrics import Metrics
 from wasmq.modules import Library
 from wasmq.pool import cgroups
@@ -52,7 +52,7 @@ def test_a_missing_wall_is_a_reason_only_where_the_sandbox_is_required(config):
 
 def test_each_process_is_somebody_else(config, monkeypatch):
     """Under root every worker has a user of its own and all have one group, none of them anybody's."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("wasmq.confinement.may_be_others", lambda: True)
     confinement = Confinement(config)
     boxes = [confinement.sandbox(number, Path("/artifacts")) for number in range(100)]
     assert len({box.uid for box in boxes}) == 100
@@ -63,7 +63,7 @@ def test_each_process_is_somebody_else(config, monkeypatch):
 
 def test_without_root_nobody_changes(config, monkeypatch):
     """A daemon of any other user has workers of that user, whatever is configured."""
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("wasmq.confinement.may_be_others", lambda: False)
     box = Confinement(settings(config, user="nobody")).sandbox(1, None)
     assert (box.uid, box.gid, box.artifacts) == (None, None, "")
     assert Confinement(config).readers is None
@@ -71,17 +71,28 @@ def test_without_root_nobody_changes(config, monkeypatch):
 
 def test_a_configured_user_is_taken(config, monkeypatch):
     """By name or number; a number needs no entry, and is the group then too."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("wasmq.confinement.may_be_others", lambda: True)
     nobody = pwd.getpwnam("nobody")
     assert Confinement(settings(config, user="nobody")).sandbox(7, None).uid == nobody.pw_uid
     assert Confinement(settings(config, user=str(nobody.pw_uid))).readers == nobody.pw_gid
     assert Confinement(settings(config, user="54321")).sandbox(7, None).gid == 54_321
 
 
+@pytest.mark.parametrize(
+    ("user", "capabilities", "may"),
+    [(0, "000001ffffffffff", True), (0, "0000000000000000", False), (0, "00000000000400c0", False), (7, "1ff", False)],
+)
+def test_root_without_capabilities_cannot_make_others(monkeypatch, user, capabilities, may):
+    """Root in a container may be too weak to change users, roots and owners: all four capabilities must be there."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"Name:\tx\nCapEff:\t{capabilities}\n")
+    assert may_be_others() is may
+
+
 @pytest.mark.parametrize("user", ["root", "0", "no such user"])
 def test_root_is_no_user_for_a_worker(config, monkeypatch, user):
     """Nor is one that does not exist: an error of the configuration that names the key."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("wasmq.confinement.may_be_others", lambda: True)
     with pytest.raises(wasmq.ConfigError, match=r"sandbox\.user: "):
         Confinement(settings(config, user=user))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmq.errors import ConfigError
@@ -16,13 +17,14 @@ from wasmq_worker.protocol import Sandbox, Wall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from wasmq.config import Config
 
 FIRST_USER = 61_184
 """The first and last number that systemd gives to users which exist only while a service runs (UIDs-GIDs.md)."""
 LAST_USER = 65_519
+
+_CAPABILITIES = (0, 6, 7, 18)  # CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT
 
 OPTIONAL = frozenset({"cgroup"})
 """The walls that may be missing although the sandbox is required: they are had where somebody has prepared them."""
@@ -41,13 +43,14 @@ class Confinement:
     def __init__(self, config: Config) -> None:
         self._config = config.sandbox
         self._required = config.scheduler.require_sandbox
-        self._user = _configured(config.sandbox.user) if os.geteuid() == 0 else None
+        self._others = may_be_others()
+        self._user = _configured(config.sandbox.user) if self._others else None
         self._parent = os.getpid()
 
     @property
     def readers(self) -> int | None:
         """The group that must be able to read artifacts; None when the workers are who the scheduler is."""
-        if os.geteuid() != 0:
+        if not self._others:
             return None
         return self._user.gid if self._user is not None else LAST_USER
 
@@ -71,13 +74,28 @@ class Confinement:
         return f"scheduler.require_sandbox: this machine does not give every wall: {listed or 'none was reported'}"
 
     def _identity(self, number: int) -> Identity | None:
-        if os.geteuid() != 0:
+        if not self._others:
             return None
         if self._user is not None:
             return self._user
         # One for each process, so that none can do anything to another even if it could make the calls.
         users = LAST_USER - FIRST_USER  # the last number is the group's
         return Identity(FIRST_USER + (self._parent + number) % users, LAST_USER)
+
+
+def may_be_others() -> bool:
+    """Return whether this process is root, and has the capabilities to make its workers others than itself.
+
+    In a container root may lack them. Then workers stay root without capabilities, and say that a wall is down.
+    """
+    if os.geteuid() != 0:
+        return False
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    held = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff")), 0)
+    return all(held >> capability & 1 for capability in _CAPABILITIES)
 
 
 def lacking(walls: Iterable[Wall]) -> list[Wall]:

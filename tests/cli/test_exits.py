@@ -24,6 +24,7 @@ BY_ERROR = {
     UsageError: 2,
     errors.ConfigError: 2,
     errors.ResourceUnavailable: 69,
+    errors.SandboxUnavailable: 2,
     errors.InvalidArguments: 2,
     errors.InvalidLimit: 2,
     errors.UnknownExport: 2,

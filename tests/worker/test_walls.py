@@ -131,6 +131,7 @@ FORBIDDEN = {
     "write a file": 'tell(call("open", b"/one.cwasm", os.O_WRONLY))',
     "create a file": 'tell(call("open", b"/new", os.O_RDONLY | os.O_CREAT, 0o600))',
     "truncate a file": 'tell(call("open", b"/one.cwasm", os.O_RDONLY | os.O_TRUNC))',
+    "have a handle on a file": 'tell(call("open", b"/etc/passwd", os.O_PATH))',
     "remove a file": 'tell(call("unlink", b"/one.cwasm"))',
     "rename a file": 'tell(call("rename", b"/one.cwasm", b"/two"))',
     "link a file": 'tell(call("link", b"/one.cwasm", b"/two"))',

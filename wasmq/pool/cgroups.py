@@ -1,8 +1,8 @@
 """Control groups for workers, where somebody has delegated a part of the tree to the daemon.
 
 Version 2 of the interface only (cgroup-v2.rst). systemd marks what it delegates with an extended attribute; with
-`DelegateSubgroup=` the daemon sits in a group of its own below that, and workers can have theirs beside it. Reading and
-writing here are a few short system calls on a file system without a disk.
+`DelegateSubgroup=` the daemon sits in a group of its own below that, and workers can have theirs beside it. Everything
+here blocks: call it in a thread.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.to_thread
 
 from wasmq.confinement import Confinement
 from wasmq.errors import SandboxUnavailable, WorkerUnavailable
@@ -115,7 +116,7 @@ class Crew:
         """
         self._artifacts = artifacts
         try:
-            self._cgroups = find(self._sandbox, self._size)
+            self._cgroups = await anyio.to_thread.run_sync(find, self._sandbox, self._size)
         except NoCgroup as error:
             self._no_cgroup = str(error)
         for _ in range(self._size):
@@ -215,7 +216,8 @@ class Crew:
             if worker.child is not None:
                 await worker.child.bury()
             if self._cgroups is not None:
-                self._cgroups.drop(worker.number)
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._cgroups.drop, worker.number)
             self._problem = words
             del self._workers[worker.number]
             begun: frozenset[int] = frozenset()
@@ -238,7 +240,11 @@ class Crew:
             theirs.close()
         worker.child = child
         worker.heard = self._clock.monotonic()
-        cgroup = self._cgroup(child.pid, worker.number)
+        try:
+            cgroup = await self._cgroup(child.pid, worker.number)
+        except BaseException:
+            ours.close()
+            raise
 
         def on_frame(frame: Upward) -> None:
             worker.heard = self._clock.monotonic()
@@ -275,10 +281,10 @@ class Crew:
             worker.end("stopped")
         return child
 
-    def _cgroup(self, pid: int, number: int) -> Wall:
+    async def _cgroup(self, pid: int, number: int) -> Wall:
         if self._cgroups is None:
             return Wall("cgroup", "down", self._no_cgroup)
-        return self._cgroups.put(pid, number)
+        return await anyio.to_thread.run_sync(self._cgroups.put, pid, number)
 
     async def _watch(self) -> None:
         """Kill workers that have fallen silent."""

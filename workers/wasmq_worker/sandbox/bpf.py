@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 KILL: Final = 0x8000_0000
 """End the process."""
-LOG: Final = 0x7FFC_0000
-"""Allow, and write to the kernel's log: for finding out what a list lacks."""
 ALLOW: Final = 0x7FFF_0000
 AUDIT_ARCH: Final = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 

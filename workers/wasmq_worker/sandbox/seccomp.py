@@ -28,7 +28,8 @@ _PROT_WRITE: Final = 2
 _PROT_EXEC: Final = 4
 _MAP_TYPE: Final = 0xF
 _MAP_PRIVATE: Final = 2
-_WRITING: Final = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_NOT_TO_READ: Final = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_PATH", 0)
+"""To write, or to have a handle on what may not be read."""
 _AT_EMPTY_PATH: Final = 0x1000
 _THREAD: Final = 0x003D_0F00
 """How C libraries make a thread: VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, and where its number is put and
@@ -95,7 +96,7 @@ def rules(role: Role, *, machine_code: bool, process: int) -> Mapping[str, Rule]
     listed["tgkill"] = only(Bits(0, _ALL, process))
     if role == "worker":
         listed |= {
-            "openat": only(Bits(2, _WRITING)),
+            "openat": only(Bits(2, _NOT_TO_READ)),
             "newfstatat": only(Bits(3, _AT_EMPTY_PATH, _AT_EMPTY_PATH), refusal=refuse(errno.EPERM)),
             "statx": only(Bits(2, _AT_EMPTY_PATH, _AT_EMPTY_PATH), refusal=refuse(errno.EPERM)),
         }

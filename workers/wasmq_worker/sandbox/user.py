@@ -14,7 +14,7 @@ def become(uid: int | None, gid: int | None) -> str:
     """
     if uid is None or gid is None:
         if os.geteuid() == 0:
-            raise OSError(None, "runs as root: no user was given (sandbox.user)")
+            raise OSError(None, "runs as root: the daemon lacks the capabilities to make it another user")
         raise Moot("the daemon is not root")
     os.setgroups([])
     os.setresgid(gid, gid, gid)
