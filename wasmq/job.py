@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from wasmq import wit
+from wasmq.receipts import Receipt, receipt_of
 from wasmq.wit_values import read_result
 from wasmq_worker.protocol import Reference
 
@@ -21,16 +22,22 @@ __all__ = [
     "Program",
     "Reference",
     "Returned",
+    "Reuse",
     "State",
     "Status",
     "Trap",
     "Value",
+    "Varies",
 ]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
 ]
 State: TypeAlias = Literal["queued", "running", "finished"]
+Reuse: TypeAlias = Literal["never", "flight", "result"]
+"""Whether a job may be answered by another's run: no, by one that is under way, or by one that has ended as well."""
+Varies: TypeAlias = Literal["wasi", "host", "unknown"]
+"""What lets a call's answer differ from run to run: the clock and chance of WASI, host functions, or nobody knows."""
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
 Value: TypeAlias = int | float | bytes | Reference | None
@@ -112,6 +119,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     `order` is the start tag that fairness gave it (fuel of virtual time); `due` and `submitted_at` are seconds on the
     store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
+    `varies` is None when the call gives the same answer each time that it runs, at whatever price it has; `reuse` says
+    whether another job's run may answer it then.
     """
 
     id: str
@@ -126,6 +135,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     cost: float
     attempt: int = 0
     returned: int = 0
+    varies: Varies | None = "unknown"
+    reuse: Reuse = "never"
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -160,8 +171,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
-    gives as natural Python; `values` are then none.
+    digest of the settings that decide what one unit of fuel means; `prices` are the fuel of one call of a WASI function
+    and of each byte that it moved. `returned` is a component's result, which `value` gives as natural Python; `values`
+    are then none. `reused` is the id of the job whose run answered this one, None when it ran itself; `fuel_saved` is
+    what that run had used and this job was not charged. `basis` is what the receipt is made of: the job, or the receipt
+    itself where another process made it.
     """
 
     status: Status
@@ -183,6 +197,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     engine: str = ""
     engine_version: str = ""
     returned: Returned | None = None
+    prices: tuple[int, int] = (1_000, 1)
+    reused: str | None = None
+    fuel_saved: int = 0
+    basis: Any = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What was run, what came of it and at what price, in digests: see `wasmq.receipts`.
+
+        None of an outcome that belongs to no job. It is made anew each time, in some microseconds and one for each 500
+        bytes that the job was given or left.
+        """
+        if self.basis is None or isinstance(self.basis, Receipt):
+            return self.basis
+        return receipt_of(self.basis, self)
+
+    def of(self, job: Job) -> Outcome:
+        """Return this as the outcome of a job, with a receipt."""
+        return self if self.basis is not None else msgspec.structs.replace(self, basis=job)
 
     @property
     def value(self) -> Any:

@@ -45,6 +45,7 @@ from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.reload import Reloaded, reloaded
 from wasmq.requeue import again
+from wasmq.reuse import Reuse
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
 from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY, modules_beside
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
+    from wasmq.job import Reuse as Reusable
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _MAX_TENANTS = 100_000
@@ -173,6 +175,7 @@ class Scheduler:
             counted=self._library.counted,
             imports=self._functions.imports,
         )
+        self._reuse = Reuse(self.config.reuse, self.metrics.reused)
         self._onlookers = Onlookers(self._pool, lambda sendings: self._crew.send(sendings))
         self._settler = Settler(
             store=self._store,
@@ -186,6 +189,9 @@ class Scheduler:
             max_attempts=settings.max_attempts,
             backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self._crew.engine_version),
+            prices=self.config.prices,
+            reuse=self._reuse,
+            resume=lambda jobs: self._dispatcher.take(jobs),
             cancel=self._cancel_many,
             work=self._work,
             tasks=tasks,
@@ -214,7 +220,9 @@ class Scheduler:
             onlookers=self._onlookers,
             library=self._library,
             functions=self._functions,
+            reuse=self._reuse,
             tasks=tasks,
+            answered=lambda answers: self._settler.add(answers),
             hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
             lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
         )
@@ -378,6 +386,7 @@ class Scheduler:
         key: str | None = None,
         delay: float = 0.0,
         grant: Sequence[str] = (),
+        reuse: Reusable | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -386,8 +395,10 @@ class Scheduler:
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
         satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
-        `wasmq.job.Program`. Raises a `Refused`.
+        as "env.lookup", beside those granted to its tenant. With `reuse` "flight" the run of an identical job of the
+        same tenant that is under way may answer this one, with "result" also one that has ended; None is the tenant's
+        choice, by default "never". What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a
+        `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(
@@ -404,6 +415,7 @@ class Scheduler:
                     key=key,
                     delay=delay,
                     grant=grant,
+                    reuse=reuse,
                 ),
             ),
             wait=wait,
@@ -447,6 +459,7 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        reuse: Reusable | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -465,6 +478,7 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                reuse=reuse,
             )
             for args in calls
         )
@@ -482,7 +496,7 @@ class Scheduler:
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
-        return record
+        return record.with_receipt()
 
     async def jobs(
         self,
@@ -498,7 +512,8 @@ class Scheduler:
         """
         if after is not None:
             await self.job(after)
-        return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        return [record.with_receipt() for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
@@ -510,7 +525,7 @@ class Scheduler:
             if handle.outcome is not None:
                 # A short history may have forgotten it already.
                 over = JobRecord(record.job, "finished", handle.outcome.attempts, handle.outcome)
-                return await self._store.get(id) or over
+                return (await self._store.get(id) or over).with_receipt()
             record = await self.job(id)
         return record
 
@@ -771,7 +786,7 @@ class Scheduler:
             self._settler.stopping = True
             self._crew.stop()
             await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._reuse.drop())])
             await self._settler.stop()
             if not self._store.durable:
                 outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")

@@ -13,10 +13,10 @@ from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits
+from wasmq.job import Access, Call, Job, Limits, Reuse
 from wasmq.modules import Module
 from wasmq.programs import check_program
-from wasmq.supply import check_links
+from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
-    this job may import, beside those granted to its tenant.
+    this job may import, beside those granted to its tenant. `reuse` is the tenant's own when it is None.
     """
 
     module: str
@@ -65,6 +65,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: str | None = None
     delay: float = 0.0
     grant: Sequence[str] = ()
+    reuse: Reuse | None = None
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -177,7 +178,7 @@ class Submission:
             return None
         if record.outcome is not None and handle.outcome is None:
             self._handles.pop(job_id, None)
-            handle.settle(record.outcome)
+            handle.settle(record.outcome.of(record.job))
         return handle
 
     def _forget(self, handle: JobHandle, error: Exception) -> None:
@@ -212,6 +213,8 @@ class Submission:
             due=now + delay,
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
+            varies=varies(module, links, program),
+            reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
         )
 
     async def _count(self, jobs: Sequence[Job]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wasmq.job import Call, Caps, Job, Outcome
+from wasmq.job import Call, Caps, Job, Outcome, Reuse, Varies
 
 LARGE = 4096
 """Bytes above which a record is kept out of the hot table."""
@@ -20,9 +20,12 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: float
     submitted_at: float
     due: float
+    varies: Varies | None = "unknown"
+    reuse: Reuse = "never"
 
 
-# An outcome has many fields, and most have their default: only the others are written, by name.
+# An outcome has many fields, and most have their default: only the others are written, by name. What its receipt is
+# made of, its last field, is the job beside it.
 _Outcome = msgspec.defstruct(
     "_Outcome",
     [
@@ -33,7 +36,7 @@ _Outcome = msgspec.defstruct(
             if field.default is msgspec.NODEFAULT
             else (field.name, field.type, field.default)
         )
-        for field in msgspec.structs.fields(Outcome)
+        for field in msgspec.structs.fields(Outcome)[:-1]
     ],
     omit_defaults=True,
     gc=False,
@@ -46,7 +49,19 @@ _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 
 def encode_job(job: Job) -> bytes:
     """Return a job without its id, tenant, key and attempts, which have columns of their own."""
-    return _encode(_Body(job.call, job.caps, job.priority, job.order, job.cost, job.submitted_at, job.due))
+    return _encode(
+        _Body(
+            job.call,
+            job.caps,
+            job.priority,
+            job.order,
+            job.cost,
+            job.submitted_at,
+            job.due,
+            job.varies,
+            job.reuse,
+        )
+    )
 
 
 def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: int, returned: int) -> Job:  # noqa: A002
@@ -65,6 +80,8 @@ def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: i
         cost=known.cost,
         attempt=attempt,
         returned=returned,
+        varies=known.varies,
+        reuse=known.reuse,
     )
 
 
@@ -76,7 +93,7 @@ def without_input(job: Job) -> Job:
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as bytes."""
-    return _encode(_Outcome(*msgspec.structs.astuple(outcome)))
+    return _encode(_Outcome(*msgspec.structs.astuple(outcome)[:-1]))
 
 
 def decode_outcome(body: bytes) -> Outcome:

@@ -1,0 +1,169 @@
+"""Identical calls in a running scheduler: run once, answered all, and each still a job of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import httpx
+import msgspec
+import pytest
+from watching import ENDLESS, running, sample, until, until_running
+
+import wasmq
+from wasmq.config import PricesConfig
+from wasmq.server import build_app
+
+LONG = wasmq.Limits(fuel=3 * 10**8, timeout=60.0)
+"""Some tenths of a second of a loop: long enough that all of a batch are there before the first has ended."""
+
+
+def counted(scheduler):
+    """What became of the jobs that another's run could answer: kept answers, answers under way, runs."""
+    return tuple(sample(scheduler, f'wasmq_result_reuse_total{{result="{each}"}}') for each in ("hit", "joined", "run"))
+
+
+async def batch(scheduler, module, count=5, *, limits=LONG, reuse="flight", tenant="default"):
+    """Submit a loop several times at once."""
+    request = wasmq.Request(module=module.digest, export="spin", limits=limits, reuse=reuse, tenant=tenant)
+    return await scheduler.submit_many([request] * count)
+
+
+async def test_calls_in_flight_are_run_once(make_scheduler, guests):
+    """Each is a job with its outcome; the first has run and paid, the others say whose run it was."""
+    async with running(make_scheduler) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"))
+        first, *others = [await handle for handle in handles]
+        assert counted(scheduler) == (0, 4, 1)
+        assert (first.status, first.fuel_used, first.reused) == ("out_of_fuel", LONG.fuel, None)
+        for handle, outcome in zip(handles[1:], others, strict=True):
+            assert (outcome.status, outcome.reused) == ("out_of_fuel", handles[0].id)
+            assert (outcome.fuel_used, outcome.fuel_saved, outcome.attempts) == (0, LONG.fuel, 1)
+            assert outcome.receipt.result == first.receipt.result
+            record = await scheduler.job(handle.id)
+            assert (record.state, record.outcome) == ("finished", outcome)
+        assert sample(scheduler, 'wasmq_fuel_consumed_total{tenant="default"}') == LONG.fuel
+
+
+async def test_an_answer_that_is_kept_may_be_charged(make_scheduler, config, guests):
+    """With `[prices] reuse = "full"` the bill is that of the run."""
+    config = msgspec.structs.replace(config, prices=PricesConfig(reuse="full"))
+    async with running(make_scheduler, config=config) as scheduler:
+        mul = await scheduler.load(guests / "mul.wat")
+        outcomes = [await scheduler.run(mul, "mul", 6, 7, reuse="result") for _ in range(3)]
+        assert counted(scheduler) == (2, 0, 1)
+        assert [outcome.value for outcome in outcomes] == [42] * 3
+        assert [(outcome.fuel_used, outcome.fuel_saved) for outcome in outcomes] == [(4, 0)] * 3
+        assert [bool(outcome.reused) for outcome in outcomes] == [False, True, True]
+        assert (await scheduler.run(mul, "mul", 6, 8, reuse="result")).value == 48
+        assert (await scheduler.run(mul, "mul", 6, 7)).reused is None
+
+
+async def test_a_tenant_may_want_it_for_all_its_jobs(make_scheduler, guests):
+    """Its own setting counts where a job says nothing, and no tenant has another's answers."""
+    tenants = {name: wasmq.Tenant(reuse="result") for name in ("acme", "other")}
+    async with running(make_scheduler, tenants=tenants) as scheduler:
+        mul = await scheduler.load(guests / "mul.wat")
+        for tenant, options, reused in (
+            ("acme", {}, False),
+            ("acme", {}, True),
+            ("acme", {"reuse": "never"}, False),
+            ("other", {}, False),
+            ("other", {}, True),
+        ):
+            outcome = await scheduler.run(mul, "mul", 6, 7, tenant=tenant, **options)
+            assert bool(outcome.reused) is reused
+        with pytest.raises(wasmq.InvalidArguments, match="reuse: 'always'"):
+            await scheduler.submit(mul, "mul", 6, 7, reuse="always")
+
+
+async def test_a_call_that_could_differ_is_always_run(make_scheduler, guests):
+    """WASI without `deterministic` is, however often it is asked for."""
+    async with running(make_scheduler) as scheduler:
+        hello = await scheduler.load(guests / "wasi" / "hello.wasm")
+        for deterministic in (False, True):
+            for _ in range(2):
+                await (await scheduler.submit(hello, deterministic=deterministic, reuse="result"))
+        assert counted(scheduler) == (1, 0, 1)
+
+
+async def test_a_cancelled_leader_takes_nobody_with_it(make_scheduler, guests):
+    """The next one runs; and of those that wait each can be cancelled by itself."""
+    async with running(make_scheduler) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"), 4, limits=ENDLESS)
+        await until_running(scheduler, handles[0].id)
+        assert await handles[2].cancel()
+        assert (await handles[2]).status == "cancelled"
+        assert await handles[0].cancel()
+        assert (await handles[0]).status == "cancelled"
+        await until_running(scheduler, handles[1].id)
+        assert not scheduler._pool.holds(handles[3].id)
+        for handle in (handles[1], handles[3]):
+            assert await handle.cancel()
+            assert (await handle).status == "cancelled"
+        assert len(scheduler._reuse) == 0
+
+
+async def test_a_dead_workers_leader_is_replaced(make_scheduler, guests):
+    """Its worker killed, all jobs end with the answer, each once."""
+    async with running(make_scheduler, store="memory://") as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"))
+        await until_running(scheduler, handles[0].id)
+        worker, _, _ = scheduler._pool.where(handles[0].id)
+        os.kill(scheduler._crew._workers[worker].child.pid, signal.SIGKILL)
+        outcomes = [await handle for handle in handles]
+        assert {outcome.status for outcome in outcomes} == {"out_of_fuel"}
+        assert sample(scheduler, 'wasmq_jobs_finished_total{tenant="default",status="out_of_fuel"}') == 5
+        assert sum(outcome.reused is None for outcome in outcomes) <= 2
+
+
+async def test_jobs_that_wait_are_there_after_a_stop(make_scheduler, tmp_path, guests):
+    """On a durable store leaders and those that wait go back uncharged, and are run once by the next scheduler."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    async with running(make_scheduler, store=url, grace=0.0) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"))
+        await until_running(scheduler, handles[0].id)
+    async with running(make_scheduler, store=url) as scheduler:
+        records = [await scheduler.wait(handle.id) for handle in handles]
+        assert {(record.outcome.status, record.attempts) for record in records} == {("out_of_fuel", 1)}
+        assert counted(scheduler) == (0, 4, 1)
+        assert {record.outcome.receipt.result for record in records} == {records[0].outcome.receipt.result}
+
+
+async def test_jobs_that_wait_end_with_a_scheduler_in_memory(make_scheduler, guests):
+    """As cancelled, as every other that has not ended."""
+    async with running(make_scheduler, grace=0.0) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"), limits=ENDLESS)
+        await until_running(scheduler, handles[0].id)
+    assert [(await handle).status for handle in handles] == ["cancelled"] * 5
+
+
+async def test_over_http_too(make_scheduler, guests):
+    """A job says `reuse`, and its outcome whose run it was and what that saved."""
+    async with running(make_scheduler) as scheduler:
+        transport = httpx.ASGITransport(app=build_app(scheduler))
+        async with wasmq.Client("http://localhost", transport=transport) as client:
+            mul = await client.load(guests / "mul.wat")
+            first, second = [await client.submit(mul, "mul", 6, 7, reuse="result") for _ in range(2)]
+            assert (await first).reused is None
+            assert ((await second).reused, (await second).fuel_saved, (await second).value) in (
+                (first.id, 4, 42),
+                (None, 0, 42),
+            )
+            third = await client.run(mul, "mul", 6, 7, reuse="result")
+            assert (third.reused, third.fuel_used, third.fuel_saved) == (first.id, 0, 4)
+            assert third.receipt == (await scheduler.jobs(limit=1))[0].outcome.receipt
+            with pytest.raises(wasmq.WasmqError, match="reuse"):
+                await client.run(mul, "mul", 6, 7, reuse="always")
+
+
+async def test_a_storm_of_cancellations_leaves_nothing_behind(make_scheduler, guests):
+    """A hundred identical jobs, all cancelled at once in any state: each has its outcome, and nobody waits."""
+    async with running(make_scheduler) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"), 100, limits=ENDLESS)
+        await until_running(scheduler, handles[0].id)
+        for handle in handles[::-1]:
+            await handle.cancel()
+        assert {(await handle).status for handle in handles} == {"cancelled"}
+        await until(lambda: not len(scheduler._reuse) and not scheduler._pool.running)
+        assert not scheduler._reuse._flights
