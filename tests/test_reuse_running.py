@@ -113,7 +113,7 @@ async def test_a_dead_workers_leader_is_replaced(make_scheduler, guests):
         os.kill(scheduler._crew._workers[worker].child.pid, signal.SIGKILL)
         outcomes = [await handle for handle in handles]
         assert {outcome.status for outcome in outcomes} == {"out_of_fuel"}
-        assert sample(scheduler, 'wasmq_jobs_finished_total{tenant="default",status="out_of_fuel"}') == 5
+        assert sample(scheduler, 'wasmq_jobs_finished_total{status="out_of_fuel",tenant="default"}') == 5
         assert sum(outcome.reused is None for outcome in outcomes) <= 2
 
 

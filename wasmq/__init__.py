@@ -16,6 +16,7 @@ from wasmq.errors import (
     KeyConflict,
     LimitTooHigh,
     Lost,
+    NotDeterministic,
     NotLost,
     OutOfFuel,
     OutOfMemory,
@@ -39,6 +40,8 @@ from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueue
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.modules import Module
+from wasmq.receipts import Receipt
+from wasmq.replay import Replay
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
@@ -76,13 +79,16 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "NotDeterministic",
     "NotLost",
     "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
     "QueueFull",
+    "Receipt",
     "Refused",
+    "Replay",
     "Request",
     "ResourceUnavailable",
     "Scheduler",

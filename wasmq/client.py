@@ -14,7 +14,8 @@ from wasmq.config import Tenant
 from wasmq.connection import Connection
 from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, error_for
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
-from wasmq.remote import job_of, jobs_of, module_of, modules_of, page_of, request_body
+from wasmq.remote import call_of, job_of, jobs_of, module_of, modules_of, page_of, request_body
+from wasmq.replay import compared
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     import httpx
 
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.job import Limits, Outcome, Reuse, State, Status
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
+    from wasmq.replay import Replay
 
 __all__ = ["Client", "RemoteHandle"]
 
@@ -37,7 +39,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "reuse")
 _EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
 _share: Final = msgspec.json.Decoder(Tenant)
 _shares: Final = msgspec.json.Decoder(dict[str, dict[str, Tenant]])
@@ -153,6 +155,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -162,7 +165,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "reuse": reuse, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -205,6 +208,7 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -215,7 +219,7 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
+                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority, "reuse": reuse}
                 waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
@@ -248,11 +252,41 @@ class Client:
         job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
 
+    async def rerun(self, id: str) -> RemoteHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/replay", patient=False), self._components)
+        return RemoteHandle(self, job.id, job.outcome)
+
+    async def replay(self, id: str) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run by the daemon, as a job of the same tenant, at its cost. Raises as `rerun` does.
+        """
+        handle = await self.rerun(id)
+        then = (await self.job(id)).outcome
+        if then is None:
+            raise Unreachable(f"job {id} has been replayed, and has no outcome, says the daemon")
+        return compared(id, handle.id, then, await handle)
+
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
         """Return what is known of a job. Raises `UnknownJob`."""
         return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"), self._components)
+
+    async def call(self, id: str) -> Request:  # noqa: A002
+        """Return what a job was asked to do, as it could be submitted. Raises `UnknownJob`.
+
+        Arguments are as JSON has them.
+        """
+        return call_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/call"))
+
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module; with a token only for who administers. Raises `UnknownModule`."""
+        return await self._ask("GET", f"/v1/modules/{_quoted(digest)}", accept="application/wasm", within=_COMPILE)
 
     async def jobs(
         self,
@@ -365,9 +399,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

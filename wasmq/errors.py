@@ -26,6 +26,7 @@ __all__ = [
     "KeyConflict",
     "LimitTooHigh",
     "Lost",
+    "NotDeterministic",
     "NotLost",
     "OutOfFuel",
     "OutOfMemory",
@@ -135,6 +136,10 @@ class StoreUnavailable(Refused):
 
 class NotLost(Refused):
     """Raised when a job is to be queued again that was not lost: it has its answer, or will have it."""
+
+
+class NotDeterministic(Refused):
+    """Raised when a job is to be replayed that need not end the same way again, or that has not ended; says why."""
 
 
 class Unauthenticated(Refused):

@@ -28,6 +28,7 @@ __all__ = [
     "Trap",
     "Value",
     "Varies",
+    "limits_again",
 ]
 
 Status: TypeAlias = Literal[
@@ -73,6 +74,18 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     output: int
     files: int = 0
     host_calls: int = 10_000
+
+
+def limits_again(caps: Caps) -> Limits:
+    """Return the limits that ask for the same again."""
+    return Limits(
+        fuel=caps.fuel,
+        memory=caps.memory,
+        timeout=caps.timeout,
+        output=caps.output,
+        files=caps.files or None,
+        host_calls=caps.host_calls or None,
+    )
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):

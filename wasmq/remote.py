@@ -13,8 +13,9 @@ import msgspec
 
 from wasmq import errors
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
-from wasmq.job import Outcome, State
+from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.programs import check_program
+from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
 from wasmq.types import (
     COMMAND,
     Extern,
@@ -102,6 +103,7 @@ class _ModuleBody(_Body, frozen=True):
 
 class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
     values: tuple[Any, ...] = ()
+    basis: Receipt | None = msgspec.field(name="receipt", default=None)
 
 
 class _JobBody(_Body, frozen=True):
@@ -122,6 +124,22 @@ class _JobPage(_Body, frozen=True):
 
 class _ModuleList(_Body, frozen=True):
     modules: tuple[_ModuleBody, ...]
+
+
+class _CallBody(_Body, frozen=True):
+    module: str
+    export: str
+    args: tuple[Any, ...]
+    link: dict[str, str]
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+    collect: tuple[str, ...]
+    dirs: dict[str, Access]
+    name: str
+    deterministic: bool
+    limits: Limits
 
 
 class _Problem(_Body, frozen=True):
@@ -159,6 +177,7 @@ _ERRORS: Final = {
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _problem: Final = msgspec.json.Decoder(_Problem)
 
@@ -200,6 +219,32 @@ def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJo
     return [_remote(job, components) for job in page.jobs], page.cursor
 
 
+def call_of(body: bytes) -> Request:
+    """Return the call that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    from wasmq.submission import Request
+
+    try:
+        call = _call.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    program = {name: getattr(call, name) for name in ("argv", "env", "stdin", "files", "collect", "dirs")}
+    if any(program.values()) or call.name != Program().name or call.deterministic:
+        program |= {"name": call.name, "deterministic": call.deterministic}
+    return Request(
+        module=call.module,
+        export=call.export,
+        args=call.args,
+        link=call.link,
+        limits=call.limits,
+        program=program,  # type: ignore[arg-type]
+    )
+
+
+def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a core function's arguments, which JSON has in a form of its own."""
+    return tuple([_core_value(value) for value in came])
+
+
 def module_of(body: bytes) -> RemoteModule:
     """Return the module that an answer tells of. Raises `Unreachable` when it is no such answer."""
     try:
@@ -233,6 +278,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
     }
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
+    if request.reuse is not None:
+        body["reuse"] = request.reuse
     if request.limits is not None:
         body["limits"] = request.limits
     if request.link is not None:

@@ -44,6 +44,7 @@ from wasmq.periodic import Periodic, entry_request
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.reload import Reloaded, reloaded
+from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
 from wasmq.reuse import Reuse
 from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
@@ -374,6 +375,11 @@ class Scheduler:
         self._check_running()
         return self._library[digest]
 
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module. Raises `UnknownModule`."""
+        self._check_running()
+        return await self._library.wasm(self._library[digest].digest)
+
     async def submit(
         self,
         module: Module | str,
@@ -545,6 +551,44 @@ class Scheduler:
         """
         (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
         return handle
+
+    async def rerun(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        return await self.repeat(record.job)
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
+        self._check_running()
+        return await self._submission.repeat(job)
+
+    async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run as a job of the same tenant, at its cost; with the other `engine`, in a worker of its own beside the
+        queue, at nobody's cost. Raises as `rerun` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        then = record.outcome
+        assert then is not None
+        assert then.receipt is not None
+        if engine not in (None, self.config.scheduler.engine):
+            wasms = [await self._library.wasm(digest) for digest in dict.fromkeys(record.job.call.modules())]
+            directory = self._modules_config().directory
+            now = await run_elsewhere(engine, then.receipt, wasms, lambda other: other.repeat(record.job), directory)
+            return compared(id, None, then, now)
+        handle = await self.rerun(id)
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                self._settler.add([CancelWish(handle.id)])
+        return compared(id, handle.id, then, now)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""

@@ -13,7 +13,7 @@ from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits, Reuse
+from wasmq.job import Access, Call, Job, Limits, Reuse, limits_again
 from wasmq.modules import Module
 from wasmq.programs import check_program
 from wasmq.supply import check_links, varies
@@ -154,6 +154,37 @@ class Submission:
             jobs = [self._prepare(request) for request in requests]
             await self._count(jobs)
         return jobs
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Accept the call of a job again, exactly as it was, as a new job that is run whatever others were told.
+
+        Raises a `Refused`: also when its limits are above what is allowed now.
+        """
+        digests = job.call.modules()
+        try:
+            with self._library.holding(digests):
+                if self._store.durable:
+                    await self._recall(digests)
+                module = self._library[job.call.module]
+                admission.check_limits(limits_again(job.caps), self.limits)
+                await self._count([job])
+                await self._gate.enter({job.tenant: 1}, wait=False)
+                now = self._clock.wall()
+                new = msgspec.structs.replace(
+                    job,
+                    id=self._ids.make(now),
+                    key=None,
+                    submitted_at=now,
+                    due=now,
+                    cost=min(self._fairness.expect(module.digest, job.call.export), float(job.caps.fuel)),
+                    attempt=0,
+                    returned=0,
+                    reuse="never",
+                )
+                return (await self._accept([new]))[0].handle
+        except Refused as error:
+            self._metrics.rejected(error.reason)
+            raise
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""

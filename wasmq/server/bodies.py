@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.job import Access, Limits, Outcome, Reference, Reuse, State, Status, Trap, Value
+from wasmq.receipts import Receipt
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_json import from_json, to_json
 
@@ -34,6 +35,7 @@ __all__ = [
     "JobBody",
     "JobPage",
     "JobRequest",
+    "JsonValue",
     "LimitsRequest",
     "MalformedBody",
     "OutcomeBody",
@@ -62,7 +64,7 @@ MAX_KEY: Final = 255
 """Characters in an idempotency key, as admission allows."""
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
-_JsonValue: TypeAlias = Annotated[
+JsonValue: TypeAlias = Annotated[
     Any,
     msgspec.Meta(
         extra_json_schema={
@@ -139,7 +141,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
-    args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    args: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
     link: Annotated[
         dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
     ] = {}
@@ -163,6 +165,13 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+    reuse: Annotated[
+        Reuse | None,
+        msgspec.Meta(
+            description="Whether the run of an identical job of the tenant may answer this one: one that is under way, "
+            "or one that has ended as well. null is the tenant's choice."
+        ),
+    ] = None
 
     def program(self) -> ProgramOptions:
         """Return what a WASI guest is to see."""
@@ -183,7 +192,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status
     value: _JsonResult
-    values: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)]
+    values: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)]
     fuel_used: int
     memory_peak: int
     stdout: bytes
@@ -200,6 +209,9 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     engine: str
     engine_version: str
+    reused: Annotated[str | None, msgspec.Meta(description="The job whose run answered this one.")]
+    fuel_saved: Annotated[int, msgspec.Meta(description="What that run had used and this job was not charged.")]
+    receipt: Receipt
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,7 +314,7 @@ def job_body(record: JobRecord) -> JobBody:
         tenant=job.tenant,
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
-        outcome=None if record.outcome is None else _outcome_body(record.outcome),
+        outcome=None if record.outcome is None else _outcome_body(record.outcome.of(job)),
     )
 
 
@@ -328,6 +340,9 @@ def _outcome_body(outcome: Outcome) -> OutcomeBody:
         worker=outcome.worker,
         engine=outcome.engine,
         engine_version=outcome.engine_version,
+        reused=outcome.reused,
+        fuel_saved=outcome.fuel_saved,
+        receipt=outcome.receipt,  # type: ignore[arg-type]
     )
 
 

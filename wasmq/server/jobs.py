@@ -208,6 +208,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        reuse=wanted.reuse,
     )
 
 
