@@ -54,11 +54,13 @@ async def test_an_unknown_module_is_not_found(client):
 
 async def test_a_tenant_is_set_and_read(client, scheduler):
     """PUT sets a tenant's share, GET reads it, and one that nobody configured has the defaults."""
-    assert (await client.get("/v1/tenants/acme")).json() == {"weight": 2.0, "max_queued": None, "grant": []}
-    assert (await client.get("/v1/tenants/new")).json() == {"weight": 1.0, "max_queued": None, "grant": []}
-    response = await client.put("/v1/tenants/new", json={"weight": 3, "max_queued": 10, "grant": ["env.f"]})
-    assert (response.status_code, response.json()) == (200, {"weight": 3.0, "max_queued": 10, "grant": ["env.f"]})
-    assert scheduler.tenants()["new"] == Tenant(weight=3.0, max_queued=10, grant=("env.f",))
+    default = {"weight": 1.0, "max_queued": None, "grant": [], "reuse": "never"}
+    assert (await client.get("/v1/tenants/acme")).json() == default | {"weight": 2.0}
+    assert (await client.get("/v1/tenants/new")).json() == default
+    share = {"weight": 3.0, "max_queued": 10, "grant": ["env.f"], "reuse": "flight"}
+    response = await client.put("/v1/tenants/new", json=share)
+    assert (response.status_code, response.json()) == (200, share)
+    assert scheduler.tenants()["new"] == Tenant(weight=3.0, max_queued=10, grant=("env.f",), reuse="flight")
 
 
 @pytest.mark.parametrize("body", [{"weight": 0}, {"wieght": 1}, {"max_queued": 0}, []])

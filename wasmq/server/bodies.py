@@ -211,7 +211,9 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str
     reused: Annotated[str | None, msgspec.Meta(description="The job whose run answered this one.")]
     fuel_saved: Annotated[int, msgspec.Meta(description="What that run had used and this job was not charged.")]
-    receipt: Receipt
+    receipt: Annotated[
+        Receipt | None, msgspec.Meta(description="Of a job that comes by itself; null in an array or a page.")
+    ]
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,9 +305,9 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     return () if returned.type is None else (to_json(returned.type, returned.natural()),)
 
 
-def job_body(record: JobRecord) -> JobBody:
-    """Return what HTTP says about a job."""
-    job = record.job
+def job_body(record: JobRecord, *, alone: bool = True) -> JobBody:
+    """Return what HTTP says about a job; one that is not `alone` comes without its receipt, which takes time."""
+    job, outcome = record.job, record.outcome
     return JobBody(
         id=job.id,
         state=record.state,
@@ -314,11 +316,11 @@ def job_body(record: JobRecord) -> JobBody:
         tenant=job.tenant,
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
-        outcome=None if record.outcome is None else _outcome_body(record.outcome.of(job)),
+        outcome=None if outcome is None else _outcome_body(outcome, outcome.of(job).receipt if alone else None),
     )
 
 
-def _outcome_body(outcome: Outcome) -> OutcomeBody:
+def _outcome_body(outcome: Outcome, receipt: Receipt | None) -> OutcomeBody:
     values = outcome_values(outcome)
     return OutcomeBody(
         status=outcome.status,
@@ -342,7 +344,7 @@ def _outcome_body(outcome: Outcome) -> OutcomeBody:
         engine_version=outcome.engine_version,
         reused=outcome.reused,
         fuel_saved=outcome.fuel_saved,
-        receipt=outcome.receipt,  # type: ignore[arg-type]
+        receipt=receipt,
     )
 
 

@@ -119,7 +119,7 @@ def _page(context: Context, records: Sequence[JobRecord]) -> list[bytes]:
     bodies: list[bytes] = []
     room = int(context.config.max_body)
     for record in records:
-        body = encode(job_body(record))
+        body = encode(job_body(record, alone=False))
         room -= len(body)
         if bodies and room < 0:
             break
@@ -181,7 +181,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
     for each in accepted:
         outcome = each.handle.outcome if seconds else None
         if outcome is not None:
-            body = encode(job_body(JobRecord(each.job, "finished", outcome.attempts, outcome)))
+            record = JobRecord(each.job, "finished", outcome.attempts, outcome)
+            body = encode(job_body(record, alone=len(accepted) == 1))
             room -= len(body)
             if room >= 0 or not bodies:
                 bodies.append(body)
@@ -190,7 +191,7 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
         if each.is_new:
             bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None))))
         else:
-            bodies.append(encode(job_body(await context.scheduler.job(each.job.id))))
+            bodies.append(encode(job_body(await context.scheduler.job(each.job.id), alone=len(accepted) == 1)))
     return bodies, finished
 
 
