@@ -162,6 +162,18 @@ async def test_programs_and_links_are_replayed(make_scheduler, daemon, guests):
                 assert found.now.prices == (777, 3)
 
 
+async def test_a_recursion_overflows_where_the_engine_says(make_scheduler):
+    """What was spent by then may differ between engines, and agrees with what the other spent all the same."""
+    async with running(make_scheduler) as scheduler:
+        module = await scheduler.load(b'(module (func $f (export "f") (result i32) (i32.add (call $f) (i32.const 1))))')
+        job = await scheduler.submit(module, "f")
+        assert (await job).trap.code == "stack_overflow"
+        assert (await scheduler.replay(job.id)).agrees
+        found = await scheduler.replay(job.id, engine="interpreter")
+        assert found.agrees
+        assert "depends on the engine" in found.notes[0]
+
+
 async def test_what_need_not_end_the_same_way_is_refused(make_scheduler, daemon, guests):
     """With the reason, by either surface, before anything is queued."""
     async with running(make_scheduler) as scheduler, daemon(scheduler) as client:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
+import anyio
 import httpx
 import msgspec
 import pytest
 from watching import ENDLESS, running, sample, until, until_running
 
 import wasmq
-from wasmq.config import PricesConfig
+from wasmq.config import Config, PricesConfig
 from wasmq.server import build_app
 
 LONG = wasmq.Limits(fuel=3 * 10**8, timeout=60.0)
@@ -167,3 +169,48 @@ async def test_a_storm_of_cancellations_leaves_nothing_behind(make_scheduler, gu
         assert {(await handle).status for handle in handles} == {"cancelled"}
         await until(lambda: not len(scheduler._reuse) and not scheduler._pool.running)
         assert not scheduler._reuse._flights
+
+
+async def test_whoever_waits_for_a_run_can_be_watched(make_scheduler, guests):
+    """It has started, and at its end its own outcome is told."""
+    async with running(make_scheduler) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"), 2)
+        await until_running(scheduler, handles[0].id)
+        events = [event async for event in handles[1].events()]
+        assert isinstance(events[0], wasmq.JobStarted | wasmq.JobQueued)
+        assert events[-1].outcome.reused == handles[0].id
+
+
+KILLED = """
+import asyncio, os, signal, sys
+import wasmq
+from wasmq.config import Config, ModulesConfig
+
+async def main():
+    async with wasmq.Scheduler(workers=1, store=sys.argv[1], config=Config()) as scheduler:
+        loop = await scheduler.load(sys.argv[2])
+        request = wasmq.Request(
+            module=loop.digest, export="spin", limits=wasmq.Limits(fuel=10**9, timeout=60.0), reuse="flight"
+        )
+        handles = await scheduler.submit_many([request] * 4)
+        while len(scheduler._reuse) < 3:
+            await asyncio.sleep(0.001)
+        print(*[handle.id for handle in handles], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_jobs_that_wait_outlive_a_killed_daemon(make_scheduler, tmp_path, guests):
+    """They were claimed as the leader was: the next daemon runs them, once for all, with the attempt counted."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    script = [sys.executable, "-c", KILLED, url, str(guests / "loop.wat")]
+    died = await anyio.run_process(script, check=False)
+    ids = died.stdout.decode().split()
+    assert (len(ids), died.returncode) == (4, -signal.SIGKILL), died.stderr
+    async with running(make_scheduler, store=url, config=Config()) as scheduler:
+        records = [await scheduler.wait(each) for each in ids]
+        assert {(record.outcome.status, record.attempts) for record in records} == {("out_of_fuel", 2)}
+        assert sum(record.outcome.reused is None for record in records) >= 1
+        assert sum(record.outcome.fuel_used for record in records) == 10**9 * counted(scheduler)[2]
