@@ -42,7 +42,7 @@ def test_what_can_change_does_and_the_rest_is_named():
         *("limits.fuel", "limits.max.timeout", "logs.level", "scheduler.grace", "scheduler.max_queued"),
         *("store.history", "store.history_age"),
         *("tenants", "tenants.acme.grant", "tenants.acme.max_queued", "tenants.acme.weight"),
-        *("tenants.acme.roles", "tenants.acme.tokens"),
+        *("tenants.acme.reuse", "tenants.acme.roles", "tenants.acme.tokens"),
     }
     assert restart == ("prices.call", "scheduler.workers", "server.port", "store.lease")
     assert config == Config(

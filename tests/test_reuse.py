@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from wasmq.config import ReuseConfig
-from wasmq.job import Call, Caps, Job, Outcome, Trap
+from wasmq.job import Call, Caps, Job, Outcome, Program, Trap
 from wasmq.reuse import Reuse, answer, is_answer
 
 CAPS = Caps(10_000, 65_536, 2.0, 40)
@@ -43,6 +43,7 @@ def test_the_first_of_identical_calls_is_run():
         {"caps": Caps(10_001, 65_536, 2.0, 40)},
         {"call": Call("f" * 64, "mul", (1.0,))},
         {"call": Call("e" * 64, "mul", (1,))},
+        {"call": Call("f" * 64, "mul", (1,), Program(stdin=bytes(2**20 + 1)))},
         {"varies": "wasi"},
         {"varies": "host"},
         {"varies": "unknown"},
@@ -50,10 +51,12 @@ def test_the_first_of_identical_calls_is_run():
     ],
 )
 def test_what_is_not_the_same_call_is_run(changes):
-    """Another tenant's, with other limits, of another type; one that could differ; one that did not ask."""
+    """Another tenant's, with other limits, of another type; one too large to be looked at; one that could differ."""
     reuse = make()
-    other = job("b", **changes)
+    other, again = job("b", **changes), job("c", **changes)
     assert reuse.admit([job("a"), other], 0.0).run == [job("a"), other]
+    alone = {"varies", "reuse"} & changes.keys() or (other.call.program is not None)
+    assert bool(reuse.admit([again], 0.0).run) is bool(alone)
 
 
 def test_an_answer_is_kept_for_those_that_ask_for_it():

@@ -107,6 +107,15 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str = "program"
     deterministic: bool = False
 
+    def weight(self) -> int:
+        """Return the characters and bytes of all that the guest is given."""
+        names: list[str] = [*self.argv, *self.env, *self.env.values(), *self.files, *self.collect]
+        return (
+            sum([len(name) for name in names])
+            + len(self.stdin)
+            + sum([len(content) for content in self.files.values()])
+        )
+
 
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
@@ -120,6 +129,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     args: tuple[Value, ...] = ()
     program: Program | None = None
     links: tuple[tuple[str, str], ...] = ()
+
+    def weight(self) -> int:
+        """Return about how many bytes its guest is given, if they are more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + sum([len(value) for value in self.args if isinstance(value, bytes)])
 
     def modules(self) -> tuple[str, ...]:
         """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
@@ -225,6 +239,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.basis is None or isinstance(self.basis, Receipt):
             return self.basis
         return receipt_of(self.basis, self)
+
+    def weight(self) -> int:
+        """Return about how many bytes the job left, if they are more than a few."""
+        size = len(self.stdout) + len(self.stderr)
+        if self.files:
+            size += sum([len(name) + len(content) for name, content in self.files.items()])
+        return size if self.returned is None else size + len(self.returned.packed)
 
     def of(self, job: Job) -> Outcome:
         """Return this as the outcome of a job, with a receipt."""

@@ -29,6 +29,7 @@ Event: TypeAlias = Literal["hit", "joined", "run"]
 _ANSWERS: Final = frozenset({"succeeded", "exited", "trapped", "out_of_fuel"})
 _ENTRY: Final = 2_000  # bytes that a kept answer takes beside its output, files and backtrace
 _FRAME: Final = 400  # bytes of one line of a backtrace
+_MOST: Final = 2**20  # bytes that a job may bring to take part: it takes milliseconds to find out what they are
 _APART: Final = 1_000  # calls without an answer that are remembered
 
 _Key: TypeAlias = tuple[str, str, Any]
@@ -105,7 +106,7 @@ class Reuse:
         run: list[Job] = []
         answered: list[Answered] = []
         for job in jobs:
-            if job.reuse == "never" or job.varies is not None:
+            if job.reuse == "never" or job.varies is not None or job.call.weight() > _MOST:
                 run.append(job)
                 continue
             key = _key(job)
@@ -233,8 +234,5 @@ def _key(job: Job) -> _Key:
 
 def _weight(outcome: Outcome) -> int:
     """Return about how many bytes an outcome takes."""
-    size = _ENTRY + len(outcome.stdout) + len(outcome.stderr)
-    size += sum([len(name) + len(content) for name, content in outcome.files.items()])
-    if outcome.returned is not None:
-        size += len(outcome.returned.packed)
+    size = _ENTRY + outcome.weight()
     return size if outcome.trap is None else size + _FRAME * len(outcome.trap.backtrace)

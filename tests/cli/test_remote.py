@@ -138,6 +138,7 @@ def test_tenants_are_set_and_shown(call):
     assert json.loads(call("tenants", "bolt", "--weight", "2.5", "--json").stdout)["bolt"]["weight"] == 2.5
     assert json.loads(call("tenants", "--json").stdout)["bolt"]["weight"] == 2.5
     assert re.search(r"^bolt +2\.5", call("tenants").stdout, re.MULTILINE)
+    assert json.loads(call("tenants", "bolt", "--reuse", "flight", "--json").stdout)["bolt"]["reuse"] == "flight"
     assert call("tenants", "--weight", "2").returncode == 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -12,6 +12,7 @@ from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.output import print_json, print_table
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
 from wasmq.config import Tenant
+from wasmq.job import Reuse
 
 __all__ = ["tenants"]
 
@@ -24,12 +25,15 @@ def tenants(
     *,
     weight: Annotated[float | None, Parameter(help="Set its share against the other tenants.")] = None,
     max_queued: Annotated[int | None, Parameter(help="Set how many of its jobs may wait.")] = None,
+    reuse: Annotated[
+        Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
 ) -> int:
     """List the tenants and their shares, or show or set one."""
-    changes = {"weight": weight, "max_queued": max_queued}
+    changes: dict[str, Any] = {"weight": weight, "max_queued": max_queued, "reuse": reuse}
     changes = {key: value for key, value in changes.items() if value is not None}
     if changes and name is None:
         raise UsageError("name the tenant whose share is to be set")
