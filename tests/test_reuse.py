@@ -112,6 +112,18 @@ def test_what_came_to_no_answer_is_run_by_everybody(status):
     assert reuse.admit([f, g], 10.0) == ([f], [])
 
 
+def test_a_leader_that_cannot_run_takes_its_flight_back_to_the_queue():
+    """At once: not each in its turn."""
+    reuse = make()
+    a, b, c, d = (job(name) for name in "abcd")
+    reuse.admit([a, b, c, d], 0.0)
+    assert reuse.ended(a, None, 0.0) == ((b,), ())
+    assert reuse.disband(b) == [c, d]
+    assert len(reuse) == 0
+    assert reuse.ended(b, None, 0.0) == ((), ())
+    assert reuse.disband(job("unknown")) == []
+
+
 def test_so_many_wait_and_no_more():
     """The others are run."""
     reuse = make(waiting=1)
@@ -164,6 +176,7 @@ class Storm(RuleBasedStateMachine):
         self.reuse = Reuse(ReuseConfig(entries=3, bytes=20_000, age=5.0, waiting=6))
         self.now = 0.0
         self.number = 0
+        self.room = True
         self.runs: dict[tuple[str, int], Job] = {}
         self.queue: list[Job] = []
         self.outcomes: dict[str, Outcome] = {}
@@ -172,6 +185,10 @@ class Storm(RuleBasedStateMachine):
     def take(self, freed) -> None:
         """Run and finish what the decision says, as the dispatcher and the settler do."""
         for each in freed.run:
+            if not self.room:
+                for back in (each, *self.reuse.disband(each)):
+                    self.back(back)
+                continue
             assert (each.id, each.attempt) not in self.runs, "run twice at once"
             assert each.id not in self.outcomes, "run after its end"
             self.runs[each.id, each.attempt] = each
@@ -207,6 +224,14 @@ class Storm(RuleBasedStateMachine):
         jobs, self.queue = self.queue, []
         self.take(self.reuse.admit(jobs, self.now))
 
+    def back(self, job_: Job) -> None:
+        """Queue a job again; its next start is another attempt."""
+        self.queue.append(job(job_.id, **{**_facts(job_), "attempt": job_.attempt + 1}))
+
+    @rule()
+    def workers_die_or_come(self) -> None:
+        self.room = not self.room
+
     @precondition(lambda self: self.runs)
     @rule(
         place=st.integers(0, 100),
@@ -216,7 +241,7 @@ class Storm(RuleBasedStateMachine):
         key = sorted(self.runs)[place % len(self.runs)]
         ended = self.runs.pop(key)
         if status is None:  # its worker died: it is started again some time later
-            self.queue.append(job(ended.id, **{**_facts(ended), "attempt": ended.attempt + 1}))
+            self.back(ended)
             self.take(self.reuse.ended(ended, None, self.now))
             return
         outcome = Outcome(status=status, values=ended.call.args, fuel_used=3)

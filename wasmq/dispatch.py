@@ -118,10 +118,13 @@ class Dispatcher:
         return [*self._absent.drop(ids), *self._reuse.drop(ids)]
 
     def take(self, jobs: Sequence[Job]) -> None:
-        """Start jobs that waited for another's run, as many as there is room for; the others are claimed again."""
+        """Start jobs that waited for another's run, as many as there is room for; the others are claimed again.
+
+        So are those that would wait for them.
+        """
         room = 0 if self._stopping else max(0, self._pool.room())
-        if jobs[room:]:
-            self._hand_back(jobs[room:])
+        for job in jobs[room:]:
+            self._hand_back([job, *self._reuse.disband(job)])
         self._send(self._absent.sort_out(jobs[:room]))
 
     async def _dispatch(self) -> None:

@@ -148,6 +148,16 @@ class Reuse:
         self._lead(key, first, waiting)
         return Freed((first,))
 
+    def disband(self, leader: Job) -> list[Job]:
+        """Return those that wait for a job which is not run after all; they go back to the queue with it."""
+        key = self._leads.pop((leader.id, leader.attempt), None)
+        if key is None:
+            return []
+        waiting = list(self._flights.pop(key).waiting.values())
+        for each in waiting:
+            del self._waits[each.id]
+        return waiting
+
     def drop(self, ids: Collection[str] | None = None) -> list[Job]:
         """Let those of the jobs that wait here, or all, wait no longer, and return them."""
         if not self._waits:

@@ -16,6 +16,7 @@ from wasmq.job import Reuse
 
 __all__ = ["tenants"]
 
+_Reuse = Annotated[Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")]
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
 
 
@@ -25,9 +26,7 @@ def tenants(
     *,
     weight: Annotated[float | None, Parameter(help="Set its share against the other tenants.")] = None,
     max_queued: Annotated[int | None, Parameter(help="Set how many of its jobs may wait.")] = None,
-    reuse: Annotated[
-        Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")
-    ] = None,
+    reuse: _Reuse = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
