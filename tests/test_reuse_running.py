@@ -214,3 +214,25 @@ async def test_jobs_that_wait_outlive_a_killed_daemon(make_scheduler, tmp_path, 
         assert {(record.outcome.status, record.attempts) for record in records} == {("out_of_fuel", 2)}
         assert sum(record.outcome.reused is None for record in records) >= 1
         assert sum(record.outcome.fuel_used for record in records) == 10**9 * counted(scheduler)[2]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store(request, tmp_path):
+    """The URL of a store, one of each kind."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/jobs.db"}[request.param]
+
+
+async def test_every_store_keeps_what_a_receipt_needs(make_scheduler, guests, store):
+    """What is read back has the receipt that the handle had, whoever's run it was; and it can be replayed."""
+    async with running(make_scheduler, store=store) as scheduler:
+        handles = await batch(scheduler, await scheduler.load(guests / "loop.wat"), 3)
+        outcomes = [await handle for handle in handles]
+        assert counted(scheduler) == (0, 2, 1)
+        for handle, outcome in zip(handles, outcomes, strict=True):
+            kept = (await scheduler.job(handle.id)).outcome
+            assert kept.receipt == outcome.receipt
+            assert (kept.reused, kept.fuel_saved) == (outcome.reused, outcome.fuel_saved)
+            assert (kept.receipt.deterministic, kept.receipt.fuel) == (True, LONG.fuel)
+        assert (await scheduler.replay(handles[-1].id)).agrees
