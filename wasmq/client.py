@@ -269,7 +269,13 @@ class Client:
         then = (await self.job(id)).outcome
         if then is None:
             raise Unreachable(f"job {id} has been replayed, and has no outcome, says the daemon")
-        return compared(id, handle.id, then, await handle)
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                with anyio.move_on_after(_FAREWELL, shield=True):
+                    await handle.cancel()
+        return compared(id, handle.id, then, now)
 
     # Ask and cancel.
 

@@ -191,10 +191,11 @@ class Metrics(Collector):
         account.finished[outcome.status] += 1
         fuel = outcome.fuel_used
         account.fuel += fuel
-        self._fuel.observe(fuel)
         self._wait.observe(outcome.queued)
-        self._run.observe(outcome.ran)
-        self._memory.observe(outcome.memory_peak)
+        if outcome.reused is None:
+            self._fuel.observe(fuel)
+            self._run.observe(outcome.ran)
+            self._memory.observe(outcome.memory_peak)
         if outcome.stdout_truncated or outcome.stderr_truncated:
             self._truncated += 1
 
