@@ -17,6 +17,7 @@ from wasmq.errors import (
     LimitTooHigh,
     Lost,
     NoAccount,
+    NotDeterministic,
     NotLost,
     NotRefuellable,
     OutOfFuel,
@@ -52,6 +53,8 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
 from wasmq.modules import Module
+from wasmq.receipts import Receipt
+from wasmq.replay import Replay
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
@@ -93,6 +96,7 @@ __all__ = [
     "Lost",
     "Module",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
     "NotRefuellable",
     "Ok",
@@ -100,7 +104,9 @@ __all__ = [
     "OutOfMemory",
     "Outcome",
     "QueueFull",
+    "Receipt",
     "Refused",
+    "Replay",
     "Request",
     "ResourceUnavailable",
     "SandboxUnavailable",

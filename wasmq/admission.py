@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
-from wasmq.job import Caps, Limits, OnExhausted, Value
+from wasmq.job import Caps, Limits, OnExhausted, Reuse, Value
 from wasmq.supply import arrange
 from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
@@ -215,6 +215,13 @@ def check_priority(priority: Any) -> int:
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1_000 <= priority <= 1_000:
         raise InvalidArguments(f"priority: {_shown(priority)} is not an int from -1000 to 1000; higher goes first")
     return priority
+
+
+def check_reuse(reuse: Any) -> Reuse:
+    """Return whether another job's run may answer this one. Raises `InvalidArguments` unless it is one of `Reuse`."""
+    if reuse not in get_args(Reuse):
+        raise InvalidArguments(f"reuse: {_shown(reuse)} is none of {', '.join(get_args(Reuse))}")
+    return cast("Reuse", reuse)
 
 
 def check_delay(delay: Any) -> float:

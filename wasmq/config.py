@@ -15,7 +15,7 @@ import msgspec
 
 from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
-from wasmq.job import Limits
+from wasmq.job import Limits, Reuse
 from wasmq.ledger import Terms
 from wasmq.units import parse_size
 
@@ -34,6 +34,7 @@ __all__ = [
     "ModulesConfig",
     "PeriodicConfig",
     "PricesConfig",
+    "ReuseConfig",
     "Role",
     "SchedulerConfig",
     "ServerConfig",
@@ -165,6 +166,21 @@ class PricesConfig(_Section, frozen=True):
     """Fuel for each byte that such a call, or one of a host function, moves: written, read, or copied into memory."""
     host: Annotated[int, msgspec.Meta(ge=0, le=10**15)] = 10_000
     """Fuel for one call of a host function that has no price of its own."""
+    reuse: Literal["none", "full"] = "none"
+    """What a job pays whose answer another's run gave: nothing, or what that run paid."""
+
+
+class ReuseConfig(_Section, frozen=True):
+    """`[reuse]`: what is kept to answer identical calls with, in memory."""
+
+    entries: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 1_000
+    """Answers kept."""
+    bytes: Size = Size(16 * 2**20)
+    """Bytes that they may take together."""
+    age: _Seconds = 300.0
+    """Seconds that an answer is given again."""
+    waiting: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 10_000
+    """Jobs that wait for the run of another; more of them are run by themselves."""
 
 
 class HostFunctionConfig(_Section, frozen=True):
@@ -284,6 +300,8 @@ class Tenant(_Section, frozen=True):
     on_empty: Literal["hold", "refuse"] = "hold"
     """What becomes of a job that the account cannot pay for now: it waits in the queue, or is refused."""
     grant: tuple[str, ...] = ()
+    reuse: Reuse = "never"
+    """Whether another job's run may answer the jobs that do not say: "never", "flight" or "result"."""
     tokens: tuple[_Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
@@ -344,6 +362,7 @@ class Config(_Section, frozen=True):
     sandbox: SandboxConfig = SandboxConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
+    reuse: ReuseConfig = ReuseConfig()
     host: HostConfig = HostConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()

@@ -27,6 +27,7 @@ __all__ = [
     "LimitTooHigh",
     "Lost",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
     "NotRefuellable",
     "OutOfFuel",
@@ -157,6 +158,10 @@ class NotLost(Refused):
 
 class NotRefuellable(Refused):
     """Raised when a job is to be refuelled that has finished, does not run yet, or ends when its fuel is spent."""
+
+
+class NotDeterministic(Refused):
+    """Raised when a job is to be replayed that need not end the same way again, or that has not ended; says why."""
 
 
 class Unauthenticated(Refused):

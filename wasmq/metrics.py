@@ -54,6 +54,8 @@ _HELP: Final = {
     "wasmq_workers": "Worker processes that are up now.",
     "wasmq_module_cache_total": "Modules that were found compiled (hit) or had to be compiled (miss).",
     "wasmq_module_compile_seconds": "Time to compile one module.",
+    "wasmq_result_reuse_total": "Jobs that another's run may answer: one that had ended did (hit), one under "
+    "way does (joined), or they were run (run).",
     "wasmq_store_commit_seconds": "Time to commit one batch of changes to the store.",
     "wasmq_store_batch_size": "Changes committed to the store at once.",
     "wasmq_rejected_total": "Submissions refused, by reason.",
@@ -173,6 +175,7 @@ class Metrics(Collector):
         self._restarts: dict[str, int] = {}
         self._truncated = 0
         self._cache = {"hit": 0, "miss": 0}
+        self._reuse = {"hit": 0, "joined": 0, "run": 0}
         self._wait = _Histogram(_JOB_SECONDS)
         self._run = _Histogram(_JOB_SECONDS)
         self._fuel = _Histogram(_JOB_FUEL)
@@ -204,10 +207,11 @@ class Metrics(Collector):
         account.finished[outcome.status] += 1
         fuel = outcome.fuel_used
         account.fuel += fuel
-        self._fuel.observe(fuel)
         self._wait.observe(outcome.queued)
-        self._run.observe(outcome.ran)
-        self._memory.observe(outcome.memory_peak)
+        if outcome.reused is None:
+            self._fuel.observe(fuel)
+            self._run.observe(outcome.ran)
+            self._memory.observe(outcome.memory_peak)
         if outcome.stdout_truncated or outcome.stderr_truncated:
             self._truncated += 1
 
@@ -226,6 +230,10 @@ class Metrics(Collector):
     def module_cached(self, result: Literal["hit", "miss"]) -> None:
         """Count a module that was loaded: found compiled, or not."""
         self._cache[result] += 1
+
+    def reused(self, result: Literal["hit", "joined", "run"]) -> None:
+        """Count a job that another's run might answer: a kept answer did, it waits for one, or it is run itself."""
+        self._reuse[result] += 1
 
     def module_compiled(self, seconds: float) -> None:
         """Count a compilation that took so long."""
@@ -291,6 +299,7 @@ class Metrics(Collector):
         yield _gauge("wasmq_workers", "", _read(now.workers))
         yield _counter("wasmq_module_cache_total", "result", self._cache.copy())
         yield _histogram("wasmq_module_compile_seconds", self._compile)
+        yield _counter("wasmq_result_reuse_total", "result", self._reuse.copy())
         yield _histogram("wasmq_store_commit_seconds", self._commit)
         yield _histogram("wasmq_store_batch_size", self._batch)
         yield _counter("wasmq_rejected_total", "reason", self._rejected.copy())

@@ -315,6 +315,15 @@ class Library:
         """Forget what is unused longest of what is loaded beyond the number that may be."""
         self._make_room(0)
 
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a module. Raises `UnknownModule` when they are nowhere."""
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+        if wasm is None or await anyio.to_thread.run_sync(_digest, wasm) != digest:
+            raise UnknownModule(f"module {printable(digest, 80)}: its bytes are gone")
+        return wasm
+
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
         digest = broken.digest

@@ -14,9 +14,10 @@ import msgspec
 from wasmq import errors
 from wasmq.config import Tenant
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
-from wasmq.job import Outcome, State
+from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
+from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
 from wasmq.types import (
     COMMAND,
     Extern,
@@ -118,6 +119,7 @@ class _ModuleBody(_Body, frozen=True):
 
 class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
     values: tuple[Any, ...] = ()
+    basis: Receipt | None = msgspec.field(name="receipt", default=None)
 
 
 class _JobBody(_Body, frozen=True):
@@ -144,6 +146,22 @@ class _ModuleList(_Body, frozen=True):
 
 class _FuelBody(_Body, frozen=True):
     fuel: int
+
+
+class _CallBody(_Body, frozen=True):
+    module: str
+    export: str
+    args: tuple[Any, ...]
+    link: dict[str, str]
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+    collect: tuple[str, ...]
+    dirs: dict[str, Access]
+    name: str
+    deterministic: bool
+    limits: Limits
 
 
 class _Problem(_Body, frozen=True):
@@ -187,6 +205,7 @@ _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
 _fuel: Final = msgspec.json.Decoder(_FuelBody)
+_call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 _tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
@@ -237,6 +256,32 @@ def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJo
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
     return [_remote(job, components) for job in page.jobs], page.cursor
+
+
+def call_of(body: bytes) -> Request:
+    """Return the call that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    from wasmq.submission import Request
+
+    try:
+        call = _call.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    program = {name: getattr(call, name) for name in ("argv", "env", "stdin", "files", "collect", "dirs")}
+    if any(program.values()) or call.name != Program().name or call.deterministic:
+        program |= {"name": call.name, "deterministic": call.deterministic}
+    return Request(
+        module=call.module,
+        export=call.export,
+        args=call.args,
+        link=call.link,
+        limits=call.limits,
+        program=program,  # type: ignore[arg-type]
+    )
+
+
+def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a core function's arguments, which JSON has in a form of its own."""
+    return tuple([_core_value(value) for value in came])
 
 
 def module_of(body: bytes) -> RemoteModule:
@@ -302,6 +347,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
     }
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
+    if request.reuse is not None:
+        body["reuse"] = request.reuse
     if request.limits is not None:
         body["limits"] = request.limits
     if request.on_exhausted != "stop":

@@ -33,6 +33,7 @@ from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
 from wasmq.periodic import Planned, plan
 from wasmq.reload import Reloaded, reloaded
+from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
 from wasmq.settle import CancelWish, Died, HandedBack
 from wasmq.store import JobRecord, SharedStore, Store, open_store
@@ -42,7 +43,7 @@ from wasmq.tasks import apart, leave
 from wasmq.tenants import Tenants
 from wasmq.version import __version__
 from wasmq.window import Window
-from wasmq.wiring import Base, Parts, Surface
+from wasmq.wiring import Base, Parts, Surface, modules_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from wasmq.config import EngineName, PeriodicConfig
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, OnExhausted, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.upkeep import Upkeep
     from wasmq_worker.protocol import Wall
@@ -279,6 +280,11 @@ class Scheduler:
         self._check_running()
         return self._library[digest]
 
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module. Raises `UnknownModule`."""
+        self._check_running()
+        return await self._library.wasm(self._library[digest].digest)
+
     async def submit(
         self,
         module: Module | str,
@@ -292,6 +298,7 @@ class Scheduler:
         delay: float = 0.0,
         grant: Sequence[str] = (),
         on_exhausted: OnExhausted = "stop",
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -301,8 +308,10 @@ class Scheduler:
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
         satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
         as "env.lookup", beside those granted to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel
-        waits to be refuelled, for `limits.suspend` seconds. What else is given says what a WASI guest sees: see
-        `wasmq.job.Program`. Raises a `Refused`.
+        waits to be refuelled, for `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the
+        same tenant that is under way may answer this one, with "result" also one that has ended; None is the tenant's
+        choice, by default "never". What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a
+        `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         self._check_running()
@@ -321,6 +330,7 @@ class Scheduler:
                     delay=delay,
                     grant=grant,
                     on_exhausted=on_exhausted,
+                    reuse=reuse,
                 ),
             ),
             wait=wait,
@@ -364,6 +374,7 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -382,6 +393,7 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                reuse=reuse,
             )
             for args in calls
         )
@@ -402,7 +414,7 @@ class Scheduler:
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
-        return record
+        return record.with_receipt()
 
     async def jobs(
         self,
@@ -419,7 +431,7 @@ class Scheduler:
         if after is not None:
             await self._record(after)
         found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
-        return [self._refuelling.known(record) for record in found]
+        return [self._refuelling.known(record).with_receipt() for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
@@ -431,7 +443,7 @@ class Scheduler:
             if handle.outcome is not None:
                 # A short history may have forgotten it already.
                 over = JobRecord(record.job, "finished", handle.outcome.attempts, handle.outcome)
-                return await self._store.get(id) or over
+                return (await self._store.get(id) or over).with_receipt()
             record = await self.job(id)
         return record
 
@@ -461,6 +473,44 @@ class Scheduler:
         """
         self._check_running()
         return await self._refuelling.refuel(id, fuel)
+
+    async def rerun(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        return await self.repeat(record.job)
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
+        self._check_running()
+        return await self._submission.repeat(job)
+
+    async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run as a job of the same tenant, at its cost; with the other `engine`, in a worker of its own beside the
+        queue, at nobody's cost. Raises as `rerun` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        then = record.outcome
+        assert then is not None
+        assert then.receipt is not None
+        if engine not in (None, self.config.scheduler.engine):
+            wasms = [await self._library.wasm(digest) for digest in dict.fromkeys(record.job.call.modules())]
+            directory = modules_config(self.config, self._base.url).directory
+            now = await run_elsewhere(engine, then.receipt, wasms, lambda other: other.repeat(record.job), directory)
+            return compared(id, None, then, now)
+        handle = await self.rerun(id)
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                self._settler.add([CancelWish(handle.id)])
+        return compared(id, handle.id, then, now)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
@@ -679,7 +729,7 @@ class Scheduler:
             self._settler.stopping = True
             self._crew.stop()
             await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._parts.reuse.drop())])
             await self._settler.stop()
             if not self._store.durable:
                 outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")

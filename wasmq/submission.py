@@ -13,10 +13,10 @@ from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits, OnExhausted
+from wasmq.job import Access, Call, Job, Limits, OnExhausted, Reuse, limits_again
 from wasmq.modules import Module
 from wasmq.programs import check_program
-from wasmq.supply import check_links
+from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -54,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
     this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
     spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
+    `reuse` is the tenant's own when it is None.
     """
 
     module: str
@@ -69,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     grant: Sequence[str] = ()
     on_exhausted: OnExhausted = "stop"
     packed: bool = False
+    reuse: Reuse | None = None
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -164,6 +166,41 @@ class Submission:
             await self._count(jobs)
         return jobs
 
+    async def repeat(self, job: Job) -> JobHandle:
+        """Accept the call of a job again, exactly as it was, as a new job that is run whatever others were told.
+
+        Raises a `Refused`: also when its limits are above what is allowed now.
+        """
+        digests = job.call.modules()
+        try:
+            with self._library.holding(digests):
+                await self._recall(digests)
+                module = self._library[job.call.module]
+                # Nobody refuels a repetition: it may spend from the start what the job could in the end.
+                caps = msgspec.structs.replace(job.caps, fuel=job.fuel, suspend=0.0)
+                admission.check_limits(limits_again(caps), self.limits)
+                await self._count([job])
+                await self._gate.enter({job.tenant: 1}, wait=False)
+                now = self._clock.wall()
+                new = msgspec.structs.replace(
+                    job,
+                    id=self._ids.make(now),
+                    caps=caps,
+                    refuelled=0,
+                    deadline=None,
+                    key=None,
+                    submitted_at=now,
+                    due=now,
+                    cost=min(self._fairness.expect(module.digest, job.call.export), float(caps.fuel)),
+                    attempt=0,
+                    returned=0,
+                    reuse="never",
+                )
+                return (await self._accept([new]))[0].handle
+        except Refused as error:
+            self._metrics.rejected(error.reason)
+            raise
+
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
         await self._recall(request.digests())
@@ -186,7 +223,7 @@ class Submission:
             return None
         if record.outcome is not None and handle.outcome is None:
             self._handles.pop(job_id, None)
-            handle.settle(record.outcome)
+            handle.settle(record.outcome.of(record.job))
         return handle
 
     def _forget(self, handle: JobHandle, error: Exception) -> None:
@@ -224,6 +261,8 @@ class Submission:
             due=now + delay,
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
+            varies=varies(module, links, program),
+            reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
         )
 
     async def _count(self, jobs: Sequence[Job]) -> None:

@@ -22,6 +22,7 @@ from wasmq.periodic import Periodic
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Pool
 from wasmq.refuelling import Refuelling
+from wasmq.reuse import Reuse
 from wasmq.settle import Beyond, Doubtful, HandedBack, Settler
 from wasmq.store.urls import modules_beside
 from wasmq.submission import Submission
@@ -84,6 +85,7 @@ class Parts:
         self._tasks = tasks
         self.library = self._library()
         self.pool = self._pool()
+        self.reuse = Reuse(base.config.reuse, base.metrics.reused)
         self.onlookers = Onlookers(self.pool, lambda sendings: self.crew.send(sendings))
         self.settler = self._settler()
         self.calls = HostCalls(base.config.host, base.metrics, base.clock, tasks, lambda frames: self.crew.send(frames))
@@ -153,7 +155,7 @@ class Parts:
     def _library(self) -> Library:
         base = self._base
         return Library(
-            _modules_config(base.config, base.url),
+            modules_config(base.config, base.url),
             base.config.scheduler.engine,
             base.metrics,
             self._tasks,
@@ -188,6 +190,9 @@ class Parts:
             max_attempts=settings.max_attempts,
             backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self.crew.engine_version),
+            prices=base.config.prices,
+            reuse=self.reuse,
+            resume=lambda jobs: self.dispatcher.take(jobs),
             cancel=lambda ids, known: self.canceller.cancel(ids, known),
             work=base.work,
             tasks=self._tasks,
@@ -221,7 +226,9 @@ class Parts:
             onlookers=self.onlookers,
             library=self.library,
             functions=base.functions,
+            reuse=self.reuse,
             tasks=self._tasks,
+            answered=lambda answers: self.settler.add(answers),
             hand_back=lambda jobs: self.settler.add([HandedBack(job) for job in jobs]),
             lose=lambda jobs, why: self.settler.add([Beyond(job, why) for job in jobs]),
         )
@@ -257,7 +264,7 @@ class Parts:
         self._base.functions.forget(digest)
 
 
-def _modules_config(config: Config, url: str) -> ModulesConfig:
+def modules_config(config: Config, url: str) -> ModulesConfig:
     """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
     beside = modules_beside(url)
     if config.modules.directory is not None or beside is None:

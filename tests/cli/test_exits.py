@@ -46,6 +46,7 @@ BY_ERROR = {
     errors.Unreachable: 69,
     errors.Unauthenticated: 77,
     errors.Forbidden: 77,
+    errors.NotDeterministic: 77,
     errors.NotLost: 77,
     errors.NotRefuellable: 77,
     errors.CursorGone: 70,

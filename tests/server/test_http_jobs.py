@@ -181,6 +181,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
     body = response.json()
     values = [-1, 2**63 - 1, "NaN", "-Infinity", "000102030405060708090a0b0c0d0e0f"]
     assert (body["state"], body["attempts"]) == ("finished", 1)
+    receipt = body["outcome"].pop("receipt")
+    assert (receipt["module"], receipt["fuel"], len(receipt["digest"])) == (digest, 2**62 + 1, 64)
     assert body["outcome"] == {
         "status": "succeeded",
         "value": values,
@@ -201,6 +203,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
         "worker": "0",
         "engine": "native",
         "engine_version": "50",
+        "reused": None,
+        "fuel_saved": 0,
     }
 
 

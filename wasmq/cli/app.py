@@ -72,6 +72,10 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         "refuel": "Let a job that runs, or is suspended, spend more fuel, and print what it may spend in all.",
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
+    "replay": """Run a finished job again, and say whether status, result and fuel agree to the unit.
+
+    The daemon runs it, as a job of the same tenant; with --engine it is run here instead, by that engine. The exit
+    status is 0 when they agree and 1 when they do not; what differs is printed, a line for each difference.""",
     "modules": "List the modules that a daemon has loaded, or bring it some.",
     "tenants": "List the tenants, their shares and accounts, or show, set or credit one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.

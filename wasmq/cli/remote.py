@@ -89,6 +89,10 @@ def print_job(job: RemoteJob) -> None:
             ("queued", f"{outcome.queued:.6f} s"),
             ("ran", f"{outcome.ran:.6f} s"),
         ]
+        if outcome.reused is not None:
+            facts.append(("reused", f"{outcome.reused}, {outcome.fuel_saved} fuel saved"))
+        if outcome.receipt is not None:
+            facts.append(("receipt", outcome.receipt.digest))
         if outcome.exit_code is not None:
             facts.append(("exit code", outcome.exit_code))
         if outcome.error is not None:

@@ -69,6 +69,12 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
         """When it was accepted, in seconds since 1970."""
         return self.job.submitted_at
 
+    def with_receipt(self) -> JobRecord:
+        """Return the same record, with an outcome that knows whose it is: stores keep the two apart."""
+        if self.outcome is None or self.outcome.basis is not None:
+            return self
+        return JobRecord(self.job, self.state, self.attempts, self.outcome.of(self.job))
+
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one attempt: counts only while this attempt is the job's latest.
