@@ -172,6 +172,15 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
     return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls)
 
 
+def check_memory(need: int, share: int) -> None:
+    """Raise `LimitTooHigh` when a job can come to more memory than one worker has; both in bytes."""
+    if need > share:
+        raise LimitTooHigh(
+            f"memory: the job can come to {format_size(need)} with its output, files and stack, which is above the "
+            f"{format_size(share)} that one worker has (scheduler.memory)"
+        )
+
+
 def check_priority(priority: Any) -> int:
     """Return a priority. Raises `InvalidArguments` unless it is an int between -1000 and 1000."""
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1_000 <= priority <= 1_000:

@@ -26,7 +26,7 @@ from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
 from wasmq.store import SharedStore
-from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, MemoryType, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Module:
     """
     fixed: int = 0
     """Bytes of a component's memories that cannot grow."""
+    record: int = 0
+    """Bytes that an instance takes at most beside its memories and its stack."""
     functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -105,6 +107,18 @@ class Module:
     def command(self) -> str | None:
         """The export that runs it as a WASI command, None when it is none."""
         return COMMAND if COMMAND in self.functions else None
+
+    def memory_within(self, cap: int) -> int:
+        """Return the bytes that its memories can come to under a job's cap."""
+        if self.counted or self.kind == "component":
+            return cap
+        if self.exported_memory < 0:
+            # What is pooled and does not show its memory has none that grows.
+            return min(self.memory, cap)
+        shown = self.exports[self.exported_memory].type
+        if isinstance(shown, MemoryType) and shown.maximum is not None:
+            return min(shown.maximum * shown.page_size, cap)
+        return cap
 
     def resolve(self, export: str) -> str:
         """Return an export's full name; one that is not there stays as it is."""
@@ -440,6 +454,7 @@ def _module(described: Described, path: Path, size: int) -> Module:
         "start": described.start,
         "memory": described.memory,
         "exported_memory": described.exported_memory,
+        "record": described.record,
     }
     if described.kind != "component":
         offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])

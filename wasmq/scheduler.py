@@ -27,6 +27,7 @@ from wasmq.fairness import Fairness
 from wasmq.gate import Gate
 from wasmq.host import HostFunctions, offer_configured
 from wasmq.job import Outcome
+from wasmq.machine import memory_given
 from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
 from wasmq.periodic import Planned, plan
@@ -74,6 +75,7 @@ class Scheduler:
         engine: EngineName | None = None,
         quantum: int | None = None,
         instances: int | None = None,
+        memory: int | str | None = None,
         max_queued: int | None = None,
         max_attempts: int | None = None,
         grace: float | None = None,
@@ -87,6 +89,7 @@ class Scheduler:
             "engine": engine,
             "quantum": quantum,
             "instances": instances,
+            "memory": memory,
             "max_queued": max_queued,
             "max_attempts": max_attempts,
             "grace": grace,
@@ -119,6 +122,7 @@ class Scheduler:
         self._base = Base(
             config=self.config,
             workers=settings.workers or len(os.sched_getaffinity(0)),
+            memory=memory_given(settings.memory),
             url=url,
             store=self._store,
             tenants=self._tenants,

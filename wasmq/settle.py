@@ -56,6 +56,12 @@ class HandedBack(msgspec.Struct, frozen=True, gc=False):
     module: Module | None = None
 
 
+class Postponed(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job goes back into the queue for a while: there is no memory for it, nor room to wait for some."""
+
+    job: Job
+
+
 class Beyond(msgspec.Struct, frozen=True, gc=False):
     """A job cannot run: its module cannot be mapped, and compiling it again did not help."""
 
@@ -75,10 +81,11 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
+News: TypeAlias = Ran | Died | HandedBack | Postponed | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_OUT_OF_THE_WAY = 1.0  # seconds until a job for which there was no memory may be claimed again
 _LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
@@ -189,13 +196,14 @@ class Settler:
         ends: list[tuple[Job, Outcome]] = []
         again: list[Job] = []
         unharmed: list[Job] = []
+        postponed: list[Job] = []
         wishes: list[str] = []
         doubtful: list[Job] = []
         for item in news:
             match item:
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
-                case Died() | HandedBack() if item.job.id in self._unwanted:
+                case Died() | HandedBack() | Postponed() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
@@ -210,6 +218,8 @@ class Settler:
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
+                case Postponed():
+                    postponed.append(item.job)
                 case Beyond():
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
@@ -220,6 +230,8 @@ class Settler:
             await self._retry(again)
         if unharmed:
             await self._hand_back(unharmed)
+        if postponed:
+            await self._put_off(postponed)
         if ends:
             await self._record(ends)
         if wishes:
@@ -286,6 +298,13 @@ class Settler:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.returned", job=job.id, attempt=job.attempt)
         await self._release(jobs, charged=False, due=self._clock.wall())
+
+    async def _put_off(self, jobs: list[Job]) -> None:
+        """Queue jobs again for which there was no memory: others are claimed before them for a while."""
+        for job in jobs:
+            self._gate.readmit(job.tenant, 1)
+            self._log.debug("job.postponed", job=job.id, attempt=job.attempt)
+        await self._release(jobs, charged=False, due=self._clock.wall() + _OUT_OF_THE_WAY)
 
     async def _release(self, jobs: list[Job], *, charged: bool, due: float) -> None:
         if jobs:

@@ -15,6 +15,7 @@ from wasmq.handles import JobHandle
 from wasmq.ids import Ids
 from wasmq.job import Access, Call, Job, Limits
 from wasmq.modules import Module
+from wasmq.pool.memory import need_of
 from wasmq.programs import check_program
 from wasmq.supply import check_links
 
@@ -84,7 +85,7 @@ class Accepted(NamedTuple):
 
 
 class Submission:
-    """Takes requests in, within `limits`, which may be replaced.
+    """Takes requests in, within `limits`, which may be replaced; `share` is the bytes of memory that one worker has.
 
     `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
     `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
@@ -94,6 +95,7 @@ class Submission:
         self,
         *,
         limits: LimitsConfig,
+        share: int,
         library: Library,
         functions: HostFunctions,
         store: Store,
@@ -109,6 +111,7 @@ class Submission:
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self.limits = limits
+        self._share = share
         self._ids = Ids()
         self._library = library
         self._functions = functions
@@ -201,7 +204,7 @@ class Submission:
         delay = admission.check_delay(request.delay)
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
         now = self._clock.wall()
-        return Job(
+        job = Job(
             id=self._ids.make(now),
             call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
             caps=caps,
@@ -213,6 +216,8 @@ class Submission:
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
         )
+        admission.check_memory(need_of(job, [module, *[linked for _, linked in links]]), self._share)
+        return job
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         """Have the modules of linked jobs compiled for the engine that can run them together."""

@@ -19,8 +19,9 @@ from wasmq.lag import LagMeter
 from wasmq.modules import Library
 from wasmq.periodic import Periodic
 from wasmq.pool.crew import Crew
+from wasmq.pool.memory import Memory
 from wasmq.pool.pool import Pool
-from wasmq.settle import Beyond, Doubtful, HandedBack, Settler
+from wasmq.settle import Beyond, Doubtful, HandedBack, Postponed, Settler
 from wasmq.store.urls import modules_beside
 from wasmq.submission import Submission
 from wasmq.upkeep import Upkeep
@@ -47,10 +48,14 @@ if TYPE_CHECKING:
 
 
 class Base(NamedTuple):
-    """What a scheduler has before it runs. `url` names the store; `work` is rung when there may be something to do."""
+    """What a scheduler has before it runs. `url` names the store; `work` is rung when there may be something to do.
+
+    `memory` is the bytes that all workers' jobs may have together.
+    """
 
     config: Config
     workers: int
+    memory: int
     url: str
     store: Store
     tenants: Tenants
@@ -144,6 +149,7 @@ class Parts:
         base, settings = self._base, self._base.config.scheduler
         return Pool(
             instances=settings.instances,
+            memory=Memory(base.memory // base.workers, base.workers),
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
             weight=lambda tenant: base.tenants(tenant).weight,
             modules=self.library.__getitem__,
@@ -199,6 +205,7 @@ class Parts:
             functions=base.functions,
             tasks=self._tasks,
             hand_back=lambda jobs: self.settler.add([HandedBack(job) for job in jobs]),
+            postpone=lambda jobs: self.settler.add([Postponed(job) for job in jobs]),
             lose=lambda jobs, why: self.settler.add([Beyond(job, why) for job in jobs]),
         )
 
@@ -206,6 +213,7 @@ class Parts:
         base = self._base
         return Submission(
             limits=base.config.limits,
+            share=self.pool.memory.size,
             library=self.library,
             functions=base.functions,
             store=base.store,
