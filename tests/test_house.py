@@ -27,6 +27,7 @@ PURE = [
         ROOT / "wasmq" / "admission.py",
         ROOT / "wasmq" / "fairness.py",
         ROOT / "wasmq" / "ledger.py",
+        ROOT / "wasmq" / "pool" / "memory.py",
         ROOT / "wasmq" / "pool" / "pool.py",
         ROOT / "workers" / "wasmq_worker" / "shares.py",
     )
