@@ -86,6 +86,19 @@ class Fairness:
         account.charged(cost / weight)
         return start
 
+    def ahead(self, tenant: str) -> float:
+        """Return the fuel that is expected to be spent before a job starts that a tenant would submit now.
+
+        By the tags: until the virtual time has come to the job's own, every tenant spends what it is tagged for up to
+        there. Costs a step for each tenant.
+        """
+        account = self._accounts.get(tenant)
+        finish = self._elsewhere.get(tenant, 0.0) if account is None else account.finish
+        ahead = 0.0
+        for other in self._accounts.values():
+            ahead += max(0.0, min(other.finish, finish) - self.virtual) * other.weight
+        return ahead
+
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
         """Go on with jobs tagged in an earlier life: tenant, weight, start tag and expected fuel of each."""
         if jobs:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName, PeriodicConfig
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
@@ -172,6 +173,7 @@ class Scheduler:
         for name, schedule in (await self._planned(self.config.periodic)).items():
             self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
         await tasks.start(self._periodic.run)
+        tasks.start_soon(self._estimator.recall)
 
     def _take_up(self, parts: Parts) -> None:
         self._parts = parts
@@ -183,6 +185,7 @@ class Scheduler:
         self._dispatcher = parts.dispatcher
         self._canceller = parts.canceller
         self._submission = parts.submission
+        self._estimator = parts.estimator
         self._periodic = parts.periodic
 
     def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
@@ -258,6 +261,22 @@ class Scheduler:
         """Return a loaded module. Raises `UnknownModule`."""
         self._check_running()
         return self._library[digest]
+
+    async def estimate(
+        self, module: Module | str, export: str | None = None, *, tenant: str = "default", of: str | None = None
+    ) -> Estimate:
+        """Return what a call of an export, or the run of a WASI command, is expected to cost, and when it would start.
+
+        The costs are those of the last calls of all tenants, or of the tenant `of`; `start` is that of a job of
+        `tenant`. Raises `UnknownModule` or `UnknownExport`.
+        """
+        self._check_running()
+        digest = module if isinstance(module, str) else module.digest
+        await self.recall([digest])
+        export = admission.check_export(self._library[digest], export)
+        self._library[digest].function(export)
+        most = self.config.limits.max.fuel
+        return self._estimator.estimate(digest, export, tenant=tenant, of=of, most=most)
 
     async def submit(
         self,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmq.backoff import Backoff
     from wasmq.clock import Clock
+    from wasmq.estimate import Estimator
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -99,6 +100,7 @@ class Settler:
         fairness: Fairness,
         gate: Gate,
         metrics: Metrics,
+        estimator: Estimator,
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
@@ -115,6 +117,7 @@ class Settler:
         self._fairness = fairness
         self._gate = gate
         self._metrics = metrics
+        self._estimator = estimator
         self._library = library
         self._clock = clock
         self._handles = handles
@@ -256,6 +259,7 @@ class Settler:
             self._tell(job, outcome)
 
     def _learn(self, job: Job, outcome: Outcome) -> None:
+        self._estimator.learn(job, outcome)
         if outcome.status in ("succeeded", "trapped"):
             self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
 

@@ -11,6 +11,7 @@ import msgspec
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
 from wasmq.dispatch import Dispatcher
+from wasmq.estimate import Estimator
 from wasmq.events import Onlookers
 from wasmq.foreman import Foreman
 from wasmq.gauges import SchedulerGauges
@@ -85,6 +86,9 @@ class Parts:
         self.library = self._library()
         self.pool = self._pool()
         self.onlookers = Onlookers(self.pool, lambda sendings: self.crew.send(sendings))
+        self.estimator = Estimator(
+            engine=base.config.scheduler.engine, workers=base.workers, fairness=base.fairness, store=base.store
+        )
         self.settler = self._settler()
         self.calls = HostCalls(base.config.host, base.metrics, base.clock, tasks, lambda frames: self.crew.send(frames))
         self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks)
@@ -164,6 +168,7 @@ class Parts:
             fairness=base.fairness,
             gate=base.gate,
             metrics=base.metrics,
+            estimator=self.estimator,
             library=self.library,
             clock=base.clock,
             handles=base.handles,
