@@ -240,3 +240,19 @@ def test_an_earlier_life_is_resumed():
     assert after.tag("new", 1.0, 10.0) == tags["a"][50]
     after.resume([])
     assert after.virtual == tags["a"][50]
+
+
+def test_what_is_ahead_is_what_goes_before():
+    """A tenant's next job waits for its own jobs, and for as much of the others' as they get meanwhile by weight."""
+    fairness = Fairness(10.0)
+    assert fairness.ahead("a") == 0.0
+    for _ in range(4):
+        fairness.tag("a", 1.0, 100.0)
+    fairness.tag("b", 2.0, 100.0)
+    # b has 100 to spend until its tag is 50; a's next job is tagged 400.
+    assert fairness.ahead("a") == 500.0
+    assert fairness.ahead("b") == 50.0 + 100.0
+    assert fairness.ahead("new") == 0.0
+    fairness.started(100.0)
+    assert fairness.ahead("a") == 300.0
+    assert fairness.ahead("b") == 0.0

@@ -26,7 +26,9 @@ PURE = [
     for path in (
         ROOT / "wasmq" / "admission.py",
         ROOT / "wasmq" / "fairness.py",
+        ROOT / "wasmq" / "history.py",
         ROOT / "wasmq" / "ledger.py",
+        ROOT / "wasmq" / "pace.py",
         ROOT / "wasmq" / "pool" / "memory.py",
         ROOT / "wasmq" / "pool" / "pool.py",
         ROOT / "workers" / "wasmq_worker" / "shares.py",

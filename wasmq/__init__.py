@@ -35,6 +35,7 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
+from wasmq.estimate import Estimate
 from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigError",
     "CursorGone",
     "Err",
+    "Estimate",
     "Exited",
     "Forbidden",
     "HostCall",

@@ -14,7 +14,7 @@ from wasmq.config import Tenant
 from wasmq.connection import Connection
 from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, error_for
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
-from wasmq.remote import job_of, jobs_of, module_of, modules_of, page_of, request_body
+from wasmq.remote import estimate_of, job_of, jobs_of, module_of, modules_of, page_of, request_body
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.job import Limits, Outcome, State, Status
     from wasmq.modules import Module
@@ -133,6 +134,17 @@ class Client:
     async def module(self, digest: str) -> RemoteModule:
         """Return a loaded module. Raises `UnknownModule`."""
         return self._known(module_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}")))
+
+    async def estimate(
+        self, module: RemoteModule | Module | str, export: str | None = None, *, tenant: str | None = None
+    ) -> Estimate:
+        """Return what a call is expected to cost, and when it would start: see `Scheduler.estimate`.
+
+        With a token that stands for a tenant, by the calls of that one.
+        """
+        digest = module if isinstance(module, str) else module.digest
+        params = {"export": export, "tenant": tenant}
+        return estimate_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}/estimate", params=params))
 
     def _known(self, module: RemoteModule) -> RemoteModule:
         if module.kind == "component":

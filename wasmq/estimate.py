@@ -28,9 +28,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is expected of a call of an export, by its last `outcomes`; what rests on none of them is None.
 
     `fuel_p50`, `fuel_p99`, `fuel_max` and the cap that is suggested, `fuel_cap`, are in fuel; the cap is the 99th
-    percentile times `margin`. `out_of_fuel` of the outcomes had a cap that was too low. `run` is the median of the seconds
-    that it ran, `start` the seconds until it would start if it were submitted now; `fuel_rate` is the fuel that one
-    core spends in a second.
+    percentile times `margin`. `out_of_fuel` of the outcomes had a cap that was too low. `run` is the median of the
+    seconds that it ran, `start` the seconds until it would start if it were submitted now; `fuel_rate` is the fuel that
+    one core spends in a second.
     """
 
     module: str
@@ -62,12 +62,12 @@ class Estimator:
         self._pace.learn(outcome.fuel_used, outcome.ran)
         self._history.learn(job, outcome)
 
-    def estimate(self, module: str, export: str, *, tenant: str, of: str | None, most: int) -> Estimate:
-        """Return what is expected of a call that `tenant` would submit, by what those of `of` have cost (None: all's).
+    def estimate(self, module: str, export: str, *, tenant: str | None, most: int) -> Estimate:
+        """Return what is expected of a call of a tenant, by what its calls have cost; None is by those of all.
 
         No cap above `most` is suggested.
         """
-        runs = self._history.runs(module, export, of)
+        runs = self._history.runs(module, export, tenant)
         fuel = [run.fuel for run in runs]
         p99 = int(percentile(fuel, 0.99)) if fuel else None
         return Estimate(
@@ -81,7 +81,7 @@ class Estimator:
             fuel_cap=None if p99 is None else min(max(1, math.ceil(p99 * MARGIN)), most),
             margin=MARGIN,
             run=percentile([run.ran for run in runs], 0.5) if runs else None,
-            start=self.start(tenant),
+            start=self.start(tenant or "default"),
             fuel_rate=self._pace.rate,
         )
 

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
-"""Fuel a second until the first outcome has come: what benchmarks/fuel.py shows on ordinary machines, in round figures."""
+"""Fuel a second until the first outcome has come: the round figures that workers reckon with too."""
 LEAST: Final = 100_000
 """Fuel below which a job's time is mostly its start."""
 _TAU: Final = 60.0  # seconds of running after which what was known counts for 1/e

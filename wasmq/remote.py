@@ -13,6 +13,7 @@ import msgspec
 
 from wasmq import errors
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
+from wasmq.estimate import Estimate
 from wasmq.job import Outcome, State
 from wasmq.programs import check_program
 from wasmq.types import (
@@ -160,6 +161,7 @@ _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
 _page: Final = msgspec.json.Decoder(_JobPage)
+_estimate: Final = msgspec.json.Decoder(Estimate)
 _problem: Final = msgspec.json.Decoder(_Problem)
 
 
@@ -198,6 +200,14 @@ def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJo
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
     return [_remote(job, components) for job in page.jobs], page.cursor
+
+
+def estimate_of(body: bytes) -> Estimate:
+    """Return the estimate that an answer gives. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _estimate.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
 
 
 def module_of(body: bytes) -> RemoteModule:

@@ -262,13 +262,11 @@ class Scheduler:
         self._check_running()
         return self._library[digest]
 
-    async def estimate(
-        self, module: Module | str, export: str | None = None, *, tenant: str = "default", of: str | None = None
-    ) -> Estimate:
+    async def estimate(self, module: Module | str, export: str | None = None, *, tenant: str | None = None) -> Estimate:
         """Return what a call of an export, or the run of a WASI command, is expected to cost, and when it would start.
 
-        The costs are those of the last calls of all tenants, or of the tenant `of`; `start` is that of a job of
-        `tenant`. Raises `UnknownModule` or `UnknownExport`.
+        By the last calls of one tenant, or of all; the start is that of a job of this tenant, or of "default". Raises
+        `UnknownModule` or `UnknownExport`.
         """
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
@@ -276,7 +274,7 @@ class Scheduler:
         export = admission.check_export(self._library[digest], export)
         self._library[digest].function(export)
         most = self.config.limits.max.fuel
-        return self._estimator.estimate(digest, export, tenant=tenant, of=of, most=most)
+        return self._estimator.estimate(digest, export, tenant=tenant, most=most)
 
     async def submit(
         self,

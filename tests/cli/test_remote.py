@@ -192,3 +192,23 @@ def test_rates_are_differences_over_time():
     assert (facts["finished_per_second"], facts["failed_per_second"]) == (20.0, 20.0)
     assert facts["tenants"]["a"]["jobs_per_second"] == 20.0
     assert summary(sample(10.0, 100), sample(12.0, 0))["finished_per_second"] == 0.0
+
+
+def test_a_cap_is_suggested_by_what_was_used(call):
+    """`estimate` says what calls have used and which cap follows, or plainly that nothing is known."""
+    name = f"{GUESTS}/divide.wat"
+    none = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (none.returncode, none.stderr) == (0, "")
+    assert none.stdout.startswith("no history: the daemon remembers no call of divide of ")
+    for _ in range(2):
+        assert call("submit", name, "divide", "6", "3", "--tenant", "estimated", "--wait").returncode == 0
+    done = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "by the last 2 outcomes" in done.stdout
+    [cap] = re.findall(r"^suggested +--fuel ([0-9]+) \(p99 times 1.5\)$", done.stdout, re.MULTILINE)
+    body = json.loads(call("estimate", name, "divide", "--tenant", "estimated", "--json").stdout)
+    assert (body["outcomes"], body["fuel_cap"]) == (2, int(cap))
+    wrong = call("estimate", name, "nothing")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no export 'nothing'" in wrong.stderr
+    assert call("estimate", "missing.wat", "f").returncode == 66

@@ -68,6 +68,9 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         "jobs": "List jobs, newest first.",
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
+    "estimate": """Suggest a fuel cap for a call, by what the last such calls of a daemon have used.
+
+    The cap is the 99th percentile of their fuel, half as much again.""",
     "modules": "List the modules that a daemon has loaded, or bring it some.",
     "tenants": "List the tenants and their shares, or show or set one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.
