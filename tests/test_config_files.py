@@ -83,6 +83,9 @@ class _Busy:
     def oldest_ready_age(self) -> float:
         return 1.0
 
+    def budgets(self) -> dict[str, int]:
+        return {"acme": 1}
+
     def instances(self) -> dict[str, int]:
         return {"running": 1, "fresh": 1}
 

@@ -274,6 +274,9 @@ class Present:
     def oldest_ready_age(self):
         return self.age
 
+    def budgets(self):
+        return {"acme": 12, "bolt": 0}
+
     def instances(self):
         return {"running": 1, "suspended": 1}
 
@@ -295,6 +298,7 @@ def test_gauges_are_read_at_the_scrape():
     families = scrape(metrics)
     assert by_label(families["wasmq_jobs"]) == {("queued",): 0}
     assert by_label(families["wasmq_oldest_ready_job_age_seconds"]) == {(): 0.25}
+    assert by_label(families["wasmq_fuel_budget_remaining"]) == {("acme",): 12, ("bolt",): 0}
     assert by_label(families["wasmq_instances"]) == {("running",): 1, ("suspended",): 1}
     assert by_label(families["wasmq_workers"]) == {(): 2}
 

@@ -16,6 +16,7 @@ from wasmq.errors import (
     KeyConflict,
     LimitTooHigh,
     Lost,
+    NoAccount,
     NotLost,
     OutOfFuel,
     OutOfMemory,
@@ -39,6 +40,7 @@ from wasmq.estimate import Estimate
 from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
+from wasmq.ledger import Account
 from wasmq.modules import Module
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
@@ -48,6 +50,7 @@ from wasmq.version import __version__
 from wasmq.wit_values import Case, Err, Ok, Some
 
 __all__ = [
+    "Account",
     "BudgetExhausted",
     "Cancelled",
     "Case",
@@ -78,6 +81,7 @@ __all__ = [
     "LimitsConfig",
     "Lost",
     "Module",
+    "NoAccount",
     "NotLost",
     "Ok",
     "OutOfFuel",

@@ -10,11 +10,23 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 import anyio
 import msgspec
 
-from wasmq.config import Tenant
+from wasmq.budgets import check_credit
+from wasmq.config import checked_tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, UnknownJob, Unreachable, error_for
+from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, error_for
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
-from wasmq.remote import estimate_of, job_of, jobs_of, module_of, modules_of, page_of, request_body
+from wasmq.remote import (
+    account_of,
+    estimate_of,
+    job_of,
+    jobs_of,
+    module_of,
+    modules_of,
+    page_of,
+    request_body,
+    tenant_of,
+    tenants_of,
+)
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -25,9 +37,11 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from wasmq.config import Tenant
     from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.ledger import Account
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
 
@@ -40,8 +54,6 @@ _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is wa
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
 _OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
 _EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
-_share: Final = msgspec.json.Decoder(Tenant)
-_shares: Final = msgspec.json.Decoder(dict[str, dict[str, Tenant]])
 
 
 class RemoteHandle:
@@ -332,17 +344,42 @@ class Client:
     # Tenants.
 
     async def set_tenant(self, name: str, tenant: Tenant) -> None:
-        """Set a tenant's share and bounds from now on; with a token only for who administers."""
+        """Set a tenant's share, bounds and account's terms from now on; with a token only for who administers.
+
+        Raises `ConfigError` for impossible ones.
+        """
+        tenant = checked_tenant(name, tenant)
         share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in ("tokens", "roles")}
-        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share))
+        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share, enc_hook=int))
 
     async def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured; with a token only for who administers."""
-        return _shares.decode(await self._ask("GET", "/v1/tenants"))["tenants"]
+        return {name: tenant for name, (tenant, _) in tenants_of(await self._ask("GET", "/v1/tenants")).items()}
+
+    async def accounts(self) -> dict[str, Account]:
+        """Return the accounts of the tenants that have one, as last known; only for who administers."""
+        found = tenants_of(await self._ask("GET", "/v1/tenants"))
+        return {name: account for name, (_, account) in found.items() if account is not None}
 
     async def tenant(self, name: str) -> Tenant:
         """Return a tenant's share, which is the default for one that nobody configured."""
-        return _share.decode(await self._ask("GET", f"/v1/tenants/{_quoted(name)}"))
+        return tenant_of(await self._ask("GET", f"/v1/tenants/{_quoted(name)}"))[0]
+
+    async def account(self, tenant: str) -> Account:
+        """Return how a tenant's fuel account stands. Raises `NoAccount` when it has none."""
+        _, account = tenant_of(await self._ask("GET", f"/v1/tenants/{_quoted(tenant)}"))
+        if account is None:
+            raise NoAccount(f"tenant {tenant!r} has no account")
+        return account
+
+    async def credit(self, tenant: str, fuel: int, *, key: str | None = None) -> Account:
+        """Grant a tenant fuel beside its budget, and return its account then; only for who administers.
+
+        Sent twice, it is granted once: under the `key`, or one of its own. Raises `NoAccount`, `KeyConflict` or
+        `InvalidArguments`.
+        """
+        content = msgspec.json.encode({"fuel": check_credit(fuel), "key": key or _own_key()})
+        return account_of(await self._ask("POST", f"/v1/tenants/{_quoted(tenant)}/credit", content=content))
 
     async def metrics(self) -> str:
         """Return the daemon's metrics in Prometheus' text format; with a token only for who administers."""

@@ -9,13 +9,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
 from wasmq.job import Limits
+from wasmq.ledger import Terms
 from wasmq.units import parse_size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "Size",
     "StoreConfig",
     "Tenant",
+    "checked_tenant",
     "configured",
     "load_config",
 ]
@@ -51,6 +53,9 @@ MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so
 
 MAX_HOST_BYTES = 16 * 2**20
 MAX_CARRIED = 60 * 2**20  # bytes of files and output that one frame between the processes has room for
+
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class Size(int):
@@ -229,19 +234,61 @@ class MetricsConfig(_Section, frozen=True):
 
 
 class Tenant(_Section, frozen=True):
-    """One tenant's share of the machine: `weight` against the other tenants, `max_queued` jobs waiting.
+    """One tenant's share of the machine, and its account.
 
-    `grant` names host functions that its jobs may import, such as "env.lookup".
+    `weight` counts against the other tenants. What is None has no bound. `grant` names host functions that its jobs
+    may import, such as "env.lookup".
     """
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
     max_queued: _Count | None = None
-    """None is the scheduler's own `max_queued`."""
+    """Jobs waiting; None is the scheduler's own `max_queued`."""
+    max_running: _Count | None = None
+    """Jobs running."""
+    memory: Size | None = None
+    """Bytes that its running jobs may use together: the sum of their caps."""
+    fuel_budget: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    """Fuel that it may use in each `fuel_period`; without a period fuel paid for in advance, to which credits add."""
+    fuel_period: Annotated[float, msgspec.Meta(ge=0.001, le=366 * 86400)] | None = None
+    """Seconds in which the budget is granted again, little by little."""
+    fuel_burst: _Fuel | None = None
+    """Fuel that the account saves up at most, and that it begins with; None is the budget."""
+    fuel_rate: _Fuel | None = None
+    """Fuel per second: nothing starts while the tenant has used more than that."""
+    on_empty: Literal["hold", "refuse"] = "hold"
+    """What becomes of a job that the account cannot pay for now: it waits in the queue, or is refused."""
     grant: tuple[str, ...] = ()
     tokens: tuple[_Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
     """What these tokens are good for."""
+
+    @property
+    def problem(self) -> str | None:
+        """What does not go together in its terms, in one line; None when all does."""
+        if self.fuel_period is None:
+            return None if self.fuel_burst is None else "fuel_burst is for a budget with a fuel_period; set that too"
+        if self.fuel_budget is None:
+            return "fuel_period is the period of a budget; set fuel_budget too"
+        if self.fuel_budget == 0:
+            return "fuel_budget: 0 in each fuel_period is nothing; without a period it can begin so, and be credited"
+        return None
+
+    @property
+    def terms(self) -> Terms | None:
+        """What its account allows; None when it needs none."""
+        if self.fuel_budget is self.fuel_rate is self.max_running is self.memory is None:
+            return None
+        period = self.fuel_period
+        return Terms(
+            budget=self.fuel_budget,
+            period=None if period is None else round(period * 1_000_000),
+            burst=self.fuel_burst or self.fuel_budget or 0,
+            rate=self.fuel_rate,
+            max_running=self.max_running,
+            memory=self.memory,
+            refuses=self.on_empty == "refuse",
+        )
 
 
 class PeriodicConfig(_Section, frozen=True):
@@ -291,6 +338,9 @@ class Config(_Section, frozen=True):
             raise ValueError("tenants: a token is there twice; it can stand for one tenant only")
         if self.server.tokens_required and not tokens:
             raise ValueError("server.tokens_required is set, but no tenant has a token; see wasmq token")
+        for name, tenant in self.tenants.items():
+            if tenant.problem is not None:
+                raise ValueError(f"tenants.{name}: {tenant.problem}")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
@@ -352,6 +402,15 @@ def configured(config: Config | str | os.PathLike[str] | None, overrides: Mappin
     return config
 
 
+def checked_tenant(name: str, tenant: Tenant) -> Tenant:
+    """Return a tenant made by a program as a file's would be. Raises `ConfigError` for an impossible value."""
+    tree = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
+    checked = _converted(tree, f"tenant {name!r}", Tenant)
+    if checked.problem is not None:
+        raise ConfigError(f"tenant {name!r}: {checked.problem}")
+    return checked
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -391,8 +450,12 @@ _PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<key>[^`]*)`)?$", re.DOTALL
 
 
 def _convert(tree: dict[str, Any], source: str) -> Config:
+    return _converted(tree, source, Config)
+
+
+def _converted(tree: dict[str, Any], source: str, wanted: type[_T]) -> _T:
     try:
-        return msgspec.convert(tree, Config, strict=False, dec_hook=_dec_hook)
+        return msgspec.convert(tree, wanted, strict=False, dec_hook=_dec_hook)
     except msgspec.ValidationError as error:
         match = _PATH.match(str(error))
         what, key = (match["what"], match["key"]) if match else (str(error), None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from wasmq.errors import ConfigError, SchedulerClosed, Unreachable
+from wasmq.errors import BudgetExhausted, ConfigError, SchedulerClosed, Unreachable
 from wasmq.remote import error_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["Connection"]
 
 _FIRST_PAUSE: Final = 0.05  # seconds, doubled each time
 _LONGEST_PAUSE: Final = 2.0
+_DIGITS: Final = 9  # of a Retry-After that are read
 _LATER: Final = (429, 503)
 
 
@@ -107,9 +108,11 @@ class Connection:
                 return response.content
             problem = error_of(response.status_code, response.content)
             after = response.headers.get("retry-after", "")
+            if isinstance(problem, BudgetExhausted) and after.isdecimal():
+                problem.after = float(after[:_DIGITS])
             if response.status_code not in _LATER or not after.isdecimal() or not patient:
                 raise problem
-            await trying.again(problem, float(after[:6]))
+            await trying.again(problem, float(after[:_DIGITS]))
 
     async def stream(self, path: str, last_id: str) -> AsyncIterator[tuple[str, str, bytes]]:
         """Yield id, name and data of each server-sent event, until the connection ends, which raises nothing.
@@ -130,7 +133,7 @@ class Connection:
                         after = response.headers.get("retry-after", "")
                         if response.status_code not in _LATER or not after.isdecimal():
                             raise problem
-                        await trying.again(problem, float(after[:6]))
+                        await trying.again(problem, float(after[:_DIGITS]))
                         continue
                     connected = True
                     async for event in _events(response):
@@ -163,7 +166,7 @@ class _Trying:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         if after is not None:
             pause += min(after, _LONGEST_PAUSE)
-        if anyio.current_time() + pause > self._until:
+        if anyio.current_time() + max(pause, after or 0.0) > self._until:
             raise problem
         await anyio.sleep(pause)
 

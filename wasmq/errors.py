@@ -26,6 +26,7 @@ __all__ = [
     "KeyConflict",
     "LimitTooHigh",
     "Lost",
+    "NoAccount",
     "NotLost",
     "OutOfFuel",
     "OutOfMemory",
@@ -114,7 +115,18 @@ class QueueFull(Refused):
 
 
 class BudgetExhausted(Refused):
-    """Raised when a tenant's fuel account cannot pay for the job."""
+    """Raised when a tenant's fuel account cannot pay for the job.
+
+    `after` is in how many seconds it can; None when time alone does not help, or it is not known.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class NoAccount(Refused):
+    """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
 
 
 class KeyConflict(Refused):

@@ -112,6 +112,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     `order` is the start tag that fairness gave it (fuel of virtual time); `due` and `submitted_at` are seconds on the
     store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
+    `refuelled` is the fuel that was added to its cap while it ran. By its `deadline`, in seconds on the store's clock,
+    it is to have ended.
     """
 
     id: str
@@ -126,6 +128,13 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     cost: float
     attempt: int = 0
     returned: int = 0
+    refuelled: int = 0
+    deadline: float | None = None
+
+    @property
+    def fuel(self) -> int:
+        """What it may spend all in all: its cap, and the fuel that was added while it ran."""
+        return self.caps.fuel + self.refuelled
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):

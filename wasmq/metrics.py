@@ -44,6 +44,7 @@ _HELP: Final = {
     "wasmq_job_run_seconds": "Time between a job's start and its end.",
     "wasmq_job_fuel": "Fuel that one job used.",
     "wasmq_fuel_consumed_total": "Fuel used by finished jobs.",
+    "wasmq_fuel_budget_remaining": "Free fuel in tenants' accounts.",
     "wasmq_job_memory_peak_bytes": "Most linear memory that one job had.",
     "wasmq_output_truncated_total": "Jobs that wrote more output than was kept.",
     "wasmq_instances": "Instances in the workers now, by state.",
@@ -90,6 +91,10 @@ class Gauges(Protocol):
         """Return how long the oldest job that could run has been waiting, in seconds; 0 when none is."""
         ...
 
+    def budgets(self) -> Mapping[str, int]:
+        """Return the free fuel of each tenant that has a budget."""
+        ...
+
     def instances(self) -> Mapping[str, int]:
         """Return the number of instances in each state."""
         ...
@@ -111,6 +116,9 @@ class _Nothing:
 
     def oldest_ready_age(self) -> float:
         return 0.0
+
+    def budgets(self) -> Mapping[str, int]:
+        return {}
 
     def instances(self) -> Mapping[str, int]:
         return {}
@@ -267,6 +275,7 @@ class Metrics(Collector):
         yield _histogram("wasmq_job_run_seconds", self._run)
         yield _histogram("wasmq_job_fuel", self._fuel)
         yield _counter("wasmq_fuel_consumed_total", "tenant", {name: a.fuel for name, a in accounts.items()})
+        yield _gauge("wasmq_fuel_budget_remaining", "tenant", _read(lambda: self._budgets(now)))
         yield _histogram("wasmq_job_memory_peak_bytes", self._memory)
         yield _gauge("wasmq_instances", "state", _read(lambda: dict(now.instances())))
         yield _gauge("wasmq_memory_bytes", "state", _read(lambda: dict(now.memory())))
@@ -285,6 +294,17 @@ class Metrics(Collector):
         yield _histogram("wasmq_host_call_seconds", self._host_seconds)
         yield _histogram("wasmq_loop_lag_seconds", self._lag)
         yield InfoMetricFamily("wasmq_build", _HELP["wasmq_build_info"], self._build)
+
+    def _budgets(self, gauges: Gauges) -> dict[str, int]:
+        """Return the free fuel by label; tenants without a label of their own are added up."""
+        budgets: dict[str, int] = {}
+        own = self._max_tenants
+        for tenant, free in gauges.budgets().items():
+            label = _label(tenant)
+            if label not in self._accounts and len(budgets) >= own:
+                label = OTHER
+            budgets[label] = budgets.get(label, 0) + free
+        return budgets
 
     def render(self) -> bytes:
         """Return this collector alone in Prometheus's text format."""

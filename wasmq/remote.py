@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from wasmq import errors
+from wasmq.config import Tenant
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
 from wasmq.estimate import Estimate
 from wasmq.job import Outcome, State
+from wasmq.ledger import Account
 from wasmq.programs import check_program
 from wasmq.types import (
     COMMAND,
@@ -34,7 +36,20 @@ if TYPE_CHECKING:
 
     from wasmq.submission import Request
 
-__all__ = ["RemoteJob", "RemoteModule", "error_of", "job_of", "jobs_of", "module_of", "modules_of", "request_body"]
+__all__ = [
+    "RemoteJob",
+    "RemoteModule",
+    "account_of",
+    "error_of",
+    "job_of",
+    "jobs_of",
+    "module_of",
+    "modules_of",
+    "page_of",
+    "request_body",
+    "tenant_of",
+    "tenants_of",
+]
 
 _DEFAULT: Final = "default"
 _ENDLESS: Final = 2**62
@@ -162,6 +177,9 @@ _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
 _page: Final = msgspec.json.Decoder(_JobPage)
 _estimate: Final = msgspec.json.Decoder(Estimate)
+_tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
+_tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
+_account: Final = msgspec.json.Decoder(Account)
 _problem: Final = msgspec.json.Decoder(_Problem)
 
 
@@ -224,6 +242,36 @@ def modules_of(body: bytes) -> list[RemoteModule]:
         return [_remote_module(each) for each in _modules.decode(body).modules]
     except (msgspec.DecodeError, LookupError) as error:
         raise _nonsense(error) from None
+
+
+def tenants_of(body: bytes) -> dict[str, tuple[Tenant, Account | None]]:
+    """Return the tenants that an answer tells of, with their accounts. Raises `Unreachable` when it is no such."""
+    try:
+        return {name: _tenant(each) for name, each in _tenants.decode(body)["tenants"].items()}
+    except (msgspec.DecodeError, LookupError) as error:
+        raise _nonsense(error) from None
+
+
+def tenant_of(body: bytes) -> tuple[Tenant, Account | None]:
+    """Return the tenant that an answer tells of, with its account. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _tenant(_tenant_view.decode(body))
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+
+
+def account_of(body: bytes) -> Account:
+    """Return the account that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _account.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+
+
+def _tenant(view: dict[str, Any]) -> tuple[Tenant, Account | None]:
+    account = msgspec.convert(view.pop("account", None), Account | None)
+    known = {name: value for name, value in view.items() if name in Tenant.__struct_fields__}
+    return msgspec.convert(known, Tenant, dec_hook=lambda wanted, value: wanted(value)), account
 
 
 def request_body(request: Request, key: str, *, component: bool = False) -> dict[str, Any]:

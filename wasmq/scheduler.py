@@ -10,8 +10,9 @@ import anyio
 
 from wasmq import admission
 from wasmq.bell import Bell
+from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
-from wasmq.config import Config, Tenant, configured
+from wasmq.config import Config, Tenant, checked_tenant, configured
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, State, Status
+    from wasmq.ledger import Account
     from wasmq.upkeep import Upkeep
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
@@ -97,10 +99,12 @@ class Scheduler:
         }
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
-        self._tenants = Tenants({**self.config.tenants, **(tenants or {})})
+        given_tenants = {name: checked_tenant(name, tenant) for name, tenant in (tenants or {}).items()}
+        self._tenants = Tenants({**self.config.tenants, **given_tenants})
         self._clock = clock or SystemClock()
         url = settings.store or MEMORY
         self._store: Store = open_store(url, self.config.store, self._clock)
+        self._budgets = Budgets(self._store, self._clock, self._tenants.all())
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(
@@ -127,6 +131,7 @@ class Scheduler:
             url=url,
             store=self._store,
             tenants=self._tenants,
+            budgets=self._budgets,
             functions=self._functions,
             fairness=self._fairness,
             gate=self._gate,
@@ -456,13 +461,38 @@ class Scheduler:
     # Tenants.
 
     async def set_tenant(self, name: str, tenant: Tenant) -> None:
-        """Set a tenant's share and bounds from now on."""
+        """Set a tenant's share, bounds and account's terms from now on. Raises `ConfigError` for impossible ones."""
+        tenant = checked_tenant(name, tenant)
         self._tenants.set(name, tenant)
+        self._budgets.set(name, tenant)
         self._gate.admit()
+        self._work.ring()
 
     def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured."""
         return self._tenants.all()
+
+    async def account(self, tenant: str) -> Account:
+        """Return how a tenant's fuel account stands. Raises `NoAccount` when it has none."""
+        self._check_running()
+        return await self._budgets.account(tenant)
+
+    def accounts(self) -> dict[str, Account]:
+        """Return the accounts of the tenants that have one, as last known here."""
+        self._check_running()
+        return self._budgets.known()
+
+    async def credit(self, tenant: str, fuel: int, *, key: str | None = None) -> Account:
+        """Grant a tenant fuel beside its budget, once for a `key`, and return its account then.
+
+        Raises `NoAccount`, `KeyConflict`, `InvalidArguments`, or `StoreUnavailable`: then it is not known whether it
+        was granted, and asking again with the key is safe.
+        """
+        self._check_running()
+        known_by = None if key is None else admission.check_name("key", key, limit=255)
+        account = await self._budgets.credit(admission.check_name("tenant", tenant), fuel, known_by)
+        self._work.ring()
+        return account
 
     async def reload(self, config: Config) -> Reloaded:
         """Take over what can change while jobs run from another configuration, and say what did and what cannot.
@@ -480,6 +510,11 @@ class Scheduler:
         for name, schedule in planned.items():
             self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
         self._tenants.reload(self.config.tenants, news.config.tenants)
+        for name in self.config.tenants.keys() - config.tenants.keys():
+            self._budgets.set(name, None)
+        for name, tenant in news.config.tenants.items():
+            if self.config.tenants.get(name) != tenant:
+                self._budgets.set(name, tenant)
         self.config = news.config
         self._submission.limits = news.config.limits
         self._store.configure(news.config.store)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from wasmq.bell import Bell
+    from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import LimitsConfig, Tenant
     from wasmq.events import JobEvent
@@ -103,6 +104,7 @@ class Submission:
         gate: Gate,
         metrics: Metrics,
         clock: Clock,
+        budgets: Budgets,
         tenant: Callable[[str], Tenant],
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
@@ -120,6 +122,7 @@ class Submission:
         self._gate = gate
         self._metrics = metrics
         self._clock = clock
+        self._budgets = budgets
         self._tenant = tenant
         self._handles = handles
         self._cancel = cancel
@@ -136,6 +139,7 @@ class Submission:
         entered: dict[str, int] = {}
         try:
             jobs = await self._prepare_all(requests)
+            await self._budgets.check(jobs)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)

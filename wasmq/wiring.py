@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.bell import Bell
+    from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import Config, ModulesConfig
     from wasmq.events import JobEvent
@@ -60,6 +61,7 @@ class Base(NamedTuple):
     url: str
     store: Store
     tenants: Tenants
+    budgets: Budgets
     functions: HostFunctions
     fairness: Fairness
     gate: Gate
@@ -103,7 +105,7 @@ class Parts:
         )
         self.submission = self._submission(surface)
         self.periodic = Periodic(store=base.store, submit=surface.submit, clock=base.clock)
-        base.metrics.watch(SchedulerGauges(base.store, self.pool, self.crew, base.clock))
+        base.metrics.watch(SchedulerGauges(base.store, self.pool, self.crew, base.clock, base.budgets))
 
     def loops(self) -> tuple[Loop, ...]:
         """Return what runs as long as the scheduler does, on any store, in the order in which it is started."""
@@ -226,6 +228,7 @@ class Parts:
             gate=base.gate,
             metrics=base.metrics,
             clock=base.clock,
+            budgets=base.budgets,
             tenant=base.tenants,
             handles=base.handles,
             cancel=surface.cancel,

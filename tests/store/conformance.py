@@ -131,14 +131,34 @@ class StoreContract:
         assert await store.claim(0, clock.now) == []
         assert names(await store.claim(10, clock.now)) == ["c", "d", "e"]
 
-    async def test_priority_then_order_then_age(self, store, clock):
-        """The higher priority first; within one, the smaller tag; between equals, the one that came earlier."""
-        await store.put([make_job("late-tag", clock, order=5.0), make_job("low", clock, priority=-1, order=0.0)])
-        await store.put([make_job("first", clock, order=1.0), make_job("second", clock, order=1.0)])
-        clock.now += 1.0
-        await store.put([make_job("third", clock, order=1.0), make_job("high", clock, priority=5, order=99.0)])
+    async def test_a_tenants_jobs_start_by_priority_then_deadline_then_age(self, store, clock):
+        """The tags say when its turns come, and not whose they are."""
+        soon, late = clock.now + 1.0, clock.now + 2.0
+        await store.put([make_job("old", clock, order=5.0), make_job("low", clock, priority=-1, order=0.0)])
+        await store.put([make_job("late", clock, order=1.0, deadline=late), make_job("new", clock, order=1.5)])
+        await store.put([make_job("soon", clock, order=2.0, deadline=soon)])
+        await store.put([make_job("high", clock, priority=5, order=99.0)])
         claimed = await store.claim(10, clock.now)
-        assert names(claimed) == ["high", "first", "second", "third", "late-tag", "low"]
+        assert names(claimed) == ["high", "soon", "late", "old", "new", "low"]
+        assert [job.order for job in claimed] == [0.0, 1.0, 1.5, 2.0, 5.0, 99.0]
+
+    async def test_between_tenants_the_smallest_tag_goes_first(self, store, clock):
+        """However high the priorities of one are, the others' turns come when they come."""
+        for place in range(3):
+            await store.put([make_job(f"a{place}", clock, tenant="a", priority=place, order=place + 0.1)])
+            await store.put([make_job(f"b{place}", clock, tenant="b", priority=-place, order=place + 0.2)])
+        assert names(await store.claim(3, clock.now)) == ["a2", "b0", "a1"]
+        assert names(await store.claim(3, clock.now)) == ["b1", "a0", "b2"]
+
+    async def test_an_exchanged_turn_is_kept_and_given_back(self, store, clock):
+        """Who was passed over has the other's later turn; a job that is queued again, the turn that it started in."""
+        await store.put([make_job("plain", clock, order=1.0), make_job("urgent", clock, priority=1, order=8.0)])
+        await store.put([make_job("other", clock, tenant="other", order=5.0)])
+        (urgent,) = await store.claim(1, clock.now)
+        assert (urgent.id, urgent.order) == ("urgent", 1.0)
+        assert (await store.get("plain")).job.order == 8.0
+        await store.release([urgent], charged=False, due=clock.now)
+        assert names(await store.claim(10, clock.now)) == ["urgent", "other", "plain"]
 
     async def test_a_delayed_job_waits_for_its_time(self, store, clock):
         """It is not claimed a moment before it is due, and then it is."""

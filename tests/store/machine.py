@@ -6,6 +6,7 @@ For a durable one also how it is opened again, after it was closed or has crashe
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +44,19 @@ class _Known:
         self.outcome: Outcome | None = None
 
 
+def _next(ready: list[_Known]) -> _Known:
+    """Take the job that starts next, in its tenant's earliest turn; whose turn that was gets its own in exchange."""
+    owner = min(ready, key=lambda known: known.job.order)
+    lane = [known for known in ready if known.job.tenant == owner.job.tenant]
+    first = min(lane, key=lambda known: (-known.job.priority, known.job.deadline or math.inf, known.job.id))
+    earlier, later = owner.job.order, first.job.order
+    owner.job = msgspec.structs.replace(owner.job, order=later)
+    first.job = msgspec.structs.replace(first.job, order=earlier)
+    ready.remove(first)
+    return first
+
+
+_NOON = VirtualClock().now
 KEPT = 4  # finished jobs that the machine's store keeps
 KEPT_FOR = 50.0  # seconds
 
@@ -107,6 +121,7 @@ def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[Ru
                         call=Call("m" * 64, data.draw(st.sampled_from(["f", "f", "f", "g"]))),
                         tenant=data.draw(st.sampled_from("xy")),
                         priority=data.draw(st.integers(-1, 1)),
+                        deadline=data.draw(st.sampled_from([None, None, _NOON + 5.0, _NOON + 9.0])),
                         key=data.draw(st.sampled_from([None, None, "k", "l"])),
                         delay=data.draw(st.sampled_from([0.0, 0.0, 5.0, 20.0])),
                         # Unique, so that the order of claims does not depend on what a store knows of age.
@@ -138,10 +153,10 @@ def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[Ru
         def claim(self, limit: int) -> None:
             now = self.clock.now
             ready = [self.model[name] for name in self.named("queued") if self.model[name].ready_at <= now]
-            ready.sort(key=lambda known: (-known.job.priority, known.job.order))
+            expected_claims = [_next(ready) for _ in range(min(limit, len(ready)))]
             claimed = self.runner.run(self.store.claim(limit, now))
-            assert names(claimed) == [known.job.id for known in ready[:limit]]
-            for job, known in zip(claimed, ready, strict=False):
+            assert names(claimed) == [known.job.id for known in expected_claims]
+            for job, known in zip(claimed, expected_claims, strict=True):
                 known.state = "running"
                 known.attempt += 1
                 expected = msgspec.structs.replace(known.job, attempt=known.attempt, returned=known.returned)

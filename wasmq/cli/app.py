@@ -72,7 +72,7 @@ _REMOTE: dict[str, str | dict[str, str]] = {
 
     The cap is the 99th percentile of their fuel, half as much again.""",
     "modules": "List the modules that a daemon has loaded, or bring it some.",
-    "tenants": "List the tenants and their shares, or show or set one.",
+    "tenants": "List the tenants, their shares and accounts, or show, set or credit one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.
 
     On a terminal until Ctrl-C; else, or with --once, once.""",

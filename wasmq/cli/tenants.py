@@ -1,8 +1,8 @@
-"""`wasmq tenants`: who shares a daemon, and how."""
+"""`wasmq tenants`: who shares a daemon, how, and how their accounts stand."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 import msgspec
@@ -11,11 +11,19 @@ from cyclopts import Parameter
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.output import print_json, print_table
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
-from wasmq.config import Tenant
+from wasmq.errors import NoAccount
+from wasmq.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from wasmq.client import Client
+    from wasmq.config import Tenant
+    from wasmq.ledger import Account
 
 __all__ = ["tenants"]
 
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
+_COLUMNS = ("weight", "max_queued", "max_running", "memory", "fuel_budget", "fuel_period", "fuel_rate", "grant")
+_FIGURES = ("free", "reserved", "spent", "running")
 
 
 def tenants(
@@ -24,40 +32,72 @@ def tenants(
     *,
     weight: Annotated[float | None, Parameter(help="Set its share against the other tenants.")] = None,
     max_queued: Annotated[int | None, Parameter(help="Set how many of its jobs may wait.")] = None,
+    max_running: Annotated[int | None, Parameter(help="Set how many of its jobs may run.")] = None,
+    memory: Annotated[str | None, Parameter(help="Set what its running jobs may use together: 1GiB.")] = None,
+    fuel_budget: Annotated[int | None, Parameter(help="Set the fuel that it may use in each period.")] = None,
+    fuel_period: Annotated[float | None, Parameter(help="Set the period of its budget, in seconds.")] = None,
+    fuel_burst: Annotated[int | None, Parameter(help="Set the fuel that it can save up.")] = None,
+    fuel_rate: Annotated[int | None, Parameter(help="Set the fuel that it may use in a second.")] = None,
+    on_empty: Annotated[
+        Literal["hold", "refuse"] | None, Parameter(help="Set what becomes of jobs that it cannot pay for now.")
+    ] = None,
+    credit: Annotated[int | None, Parameter(help="Grant it this much fuel beside its budget, once.")] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
 ) -> int:
-    """List the tenants and their shares, or show or set one."""
-    changes = {"weight": weight, "max_queued": max_queued}
+    """List the tenants, their shares and accounts, or show, set or credit one."""
+    changes = {
+        "weight": weight,
+        "max_queued": max_queued,
+        "max_running": max_running,
+        "memory": None if memory is None else parse_size(memory, "--memory"),
+        "fuel_budget": fuel_budget,
+        "fuel_period": fuel_period,
+        "fuel_burst": fuel_burst,
+        "fuel_rate": fuel_rate,
+        "on_empty": on_empty,
+    }
     changes = {key: value for key, value in changes.items() if value is not None}
-    if changes and name is None:
-        raise UsageError("name the tenant whose share is to be set")
+    if (changes or credit is not None) and name is None:
+        raise UsageError("name the tenant that is to be set or credited")
 
-    async def ask() -> dict[str, Tenant]:
+    async def ask() -> dict[str, tuple[Tenant, Account | None]]:
         async with connect(url, token) as client:
             if name is None:
-                return await client.tenants()
+                accounts = await client.accounts()
+                return {each: (tenant, accounts.get(each)) for each, tenant in (await client.tenants()).items()}
             tenant = await client.tenant(name)
             if changes:
                 tenant = msgspec.structs.replace(tenant, **changes)
                 await client.set_tenant(name, tenant)
-            return {name: tenant}
+            if credit is not None:
+                await client.credit(name, credit)
+            return {name: (tenant, await _account(client, name))}
 
-    found = {
-        each: {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in _NOT_SHOWN}
-        for each, tenant in anyio.run(ask).items()
-    }
+    found = anyio.run(ask)
     if json:
-        print_json(found)
+        print_json({each: _facts(tenant, account) for each, (tenant, account) in found.items()})
     else:
-        columns = [field for field in Tenant.__struct_fields__ if field not in _NOT_SHOWN]
-        rows = [
-            (each, *["" if share[key] is None else str(share[key]) for key in columns]) for each, share in found.items()
-        ]
-        print_table("", ("tenant", *columns), rows)
+        rows = [(each, *_row(tenant, account)) for each, (tenant, account) in found.items()]
+        print_table("", ("tenant", *_COLUMNS, *_FIGURES), rows)
     return Exit.SUCCEEDED
 
 
-def _shown(value: object) -> str:
-    return "" if value is None else str(value)
+async def _account(client: Client, name: str) -> Account | None:
+    try:
+        return await client.account(name)
+    except NoAccount:
+        return None
+
+
+def _facts(tenant: Tenant, account: Account | None) -> dict[str, Any]:
+    share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in _NOT_SHOWN}
+    return share | {"account": None if account is None else msgspec.structs.asdict(account)}
+
+
+def _row(tenant: Tenant, account: Account | None) -> list[str]:
+    cells = [getattr(tenant, name) for name in _COLUMNS]
+    cells[_COLUMNS.index("memory")] = None if tenant.memory is None else format_size(tenant.memory)
+    cells += [None if account is None else getattr(account, name) for name in _FIGURES]
+    return ["" if cell is None else str(cell) for cell in cells]

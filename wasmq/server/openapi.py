@@ -17,12 +17,15 @@ from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
 from wasmq.server.stream import MEDIA_TYPE as EVENTS
-from wasmq.server.tenants import TenantBody, TenantList
+from wasmq.server.tenants import AccountBody, CreditRequest, TenantBody, TenantList, TenantView
 from wasmq.version import __version__
 
 __all__ = ["document", "route"]
 
-_BODIES: Final = (JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Estimate, TenantBody, TenantList, Problem)
+_BODIES: Final = (
+    *(JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Estimate),
+    *(TenantBody, TenantView, TenantList, AccountBody, CreditRequest, Problem),
+)
 _JSON: Final = "application/json"
 
 
@@ -115,16 +118,27 @@ def document(config: ServerConfig) -> dict[str, Any]:
                 "parameters": [_path("name", "The tenant's name.")],
                 "get": _operation(
                     "get_tenant",
-                    "Look at a tenant's share",
-                    {200: ("Its share, or the defaults.", "Tenant")},
+                    "Look at a tenant's share and account",
+                    {200: ("Its share, or the defaults.", "TenantView")},
                     (400, 422),
                 ),
                 "put": _operation(
                     "put_tenant",
-                    "Set a tenant's share",
-                    {200: ("The share that it has now.", "Tenant")},
+                    "Set a tenant's share, and the terms of its account",
+                    {200: ("What it has now.", "TenantView")},
                     (400, 413, 422, 503),
                     body={_JSON: {"schema": _ref("Tenant")}},
+                ),
+            },
+            "/v1/tenants/{name}/credit": {
+                "parameters": [_path("name", "The tenant's name.")],
+                "post": _operation(
+                    "credit_tenant",
+                    "Grant a tenant fuel beside its budget",
+                    {200: ("Its account then.", "AccountBody")},
+                    (400, 409, 413, 422, 503),
+                    parameters=[_idempotency_key()],
+                    body={_JSON: {"schema": _ref("CreditRequest")}},
                 ),
             },
             "/livez": {"get": _probe("livez", "live", "Whether the loops run and claim jobs")},
@@ -189,13 +203,7 @@ def _submit(config: ServerConfig) -> dict[str, Any]:
         (400, 404, 409, 413, 422, 429, 503),
         parameters=[
             _wait(config),
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "description": "The same as the body's key; for one job, not for an array.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
-            },
+            _idempotency_key("; for one job, not for an array"),
         ],
         body={_JSON: {"schema": one_or_many("JobRequest")}},
     )
@@ -272,6 +280,16 @@ _PROBLEMS: Final = {
     500: "The daemon failed.",
     503: "The daemon is stopping, or answers as many requests as it may.",
 }
+
+
+def _idempotency_key(more: str = "") -> dict[str, Any]:
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": f"The same as the body's key{more}.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+    }
 
 
 def _probe(name: str, field: str, summary: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +78,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.UnsatisfiedImport: 422,
     errors.QueueFull: 429,
     errors.BudgetExhausted: 429,
+    errors.NoAccount: 422,
     errors.KeyConflict: 409,
     errors.SchedulerClosed: 503,
     errors.StoreUnavailable: 503,
@@ -84,6 +86,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
 
 # What may be possible in a moment.
 _SOON: Final = (errors.QueueFull, errors.SchedulerClosed, errors.StoreUnavailable, TooManyStreams)
+_LATEST: Final = 366 * 86_400  # seconds: as far ahead as a Retry-After says
 
 
 def problem_of(error: Exception) -> Problem:
@@ -94,7 +97,10 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    return _response(problem_of(error), {"Retry-After": "1"} if isinstance(error, _SOON) else None)
+    after = 1 if isinstance(error, _SOON) else None
+    if isinstance(error, errors.BudgetExhausted) and error.after is not None:
+        after = min(max(1, math.ceil(error.after)), _LATEST)
+    return _response(problem_of(error), None if after is None else {"Retry-After": str(after)})
 
 
 def _from_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -14,17 +14,33 @@ import msgspec
 
 from wasmq.errors import KeyConflict, StoreUnavailable
 from wasmq.job import Job, State
-from wasmq.store.operations import Cancel, Claim, Finish, NextDue, NoteFired, Operation, Put, Release
+from wasmq.ledger import Wait
+from wasmq.store.accounts import Accounts
+from wasmq.store.operations import (
+    AskBalance,
+    Cancel,
+    Claim,
+    Credit,
+    Finish,
+    NextDue,
+    NoteFired,
+    Operation,
+    Put,
+    Refuel,
+    Release,
+)
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Entry, Queue
-from wasmq.store.records import LARGE, decode_job, without_input
+from wasmq.store.records import LARGE, decode_job, encode_job, without_input
+from wasmq.store.sqlite_accounts import read_accounts, write_accounts, write_credits
 from wasmq.store.statements import BY_ID, BY_KEY, END, INPUTS, INSERT, LIVE, UPDATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
+    from wasmq.ledger import Terms
 
 _STEP = 500  # finished jobs that go out of the history in one transaction
 _SLACK = 16  # in a busy store the history may be too long by one part in so many, and by _STEP jobs at most
@@ -61,13 +77,18 @@ class _Before(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     returned: int
     ready_at: float
+    refuelled: int
+    order: float
 
 
 class Books:
-    """The jobs of one file. `queue` may be read from other threads."""
+    """The jobs and accounts of one file. `queue` and the accounts' balances may be read from other threads."""
 
-    def __init__(self, connection: sqlite3.Connection, config: StoreConfig, clock: Clock) -> None:
-        self.queue: Queue[_Live] = Queue()
+    def __init__(
+        self, connection: sqlite3.Connection, config: StoreConfig, clock: Clock, terms: Mapping[str, Terms]
+    ) -> None:
+        self.accounts = Accounts(terms)
+        self.queue: Queue[_Live] = Queue(self.accounts.start, self._touch)
         self._connection = connection
         self._config = config
         self._clock = clock
@@ -82,6 +103,7 @@ class Books:
         self._new: list[_Live] = []
         self._changed: dict[int, _Before] = {}
         self._ends: list[_End] = []
+        self._refuelled: dict[int, tuple[_Live, bytes]] = {}
         self._fired: list[tuple[str, float]] = []
         self._pruned = False
 
@@ -92,11 +114,12 @@ class Books:
     def recover(self) -> tuple[list[Job], list[Job]]:
         """Read what is unfinished, and return the queued jobs and those that somebody left running."""
         now = self._clock.wall()
+        read_accounts(self._connection, self.accounts)
         queued: list[Job] = []
         running: list[Job] = []
         for *job, status, seq, ready_at in self._connection.execute(LIVE):
             entry = _Live(_job(*job), seq, ready_at, None)
-            if len(job[-1]) > LARGE:
+            if len(job[-2]) > LARGE:
                 entry.lighten()
             if status == "running":
                 entry.state = "running"
@@ -143,7 +166,8 @@ class Books:
             ended_at = max([op.now for op in operations if isinstance(op, Finish | Cancel)], default=None)
             slack = min(self._config.history // _SLACK, _STEP)
             self._pruned = ended_at is not None and self._overdue(ended_at, slack=slack)
-            if self._new or self._changed or self._fired or self._pruned:
+            changed = self._new or self._changed or self._refuelled or self.accounts.ledger.changed
+            if changed or self._fired or self._pruned:
                 self._write(ended_at)
         except BaseException:
             self._roll_back()
@@ -159,8 +183,12 @@ class Books:
             if _small(entry.body) is None:
                 entry.lighten()
             entry.body = None
+        for entry, body in self._refuelled.values():
+            if _small(body) is None:
+                entry.lighten()
         for end in self._ends:
             self._drop(end.entry)
+        self.accounts.keep()
         if self._pruned or (was_empty and self._ends):
             self._look_at_history()
         self._clear()
@@ -178,13 +206,23 @@ class Books:
                 continue
             if entry.state != "finished":
                 self.queue.leave(entry)
-            entry.job = msgspec.structs.replace(entry.job, attempt=before.attempt, returned=before.returned)
+            entry.job = msgspec.structs.replace(
+                entry.job,
+                attempt=before.attempt,
+                returned=before.returned,
+                refuelled=before.refuelled,
+                order=before.order,
+            )
             entry.state, entry.ready_at = before.state, before.ready_at
             self.queue.enter(entry, now)
+        for tenant in self.accounts.ledger.changed:
+            self.queue.free(tenant)
+        self.accounts.undo()
         self._clear()
 
     def _clear(self) -> None:
         self._new, self._changed, self._ends, self._fired, self._pruned = [], {}, [], [], False
+        self._refuelled = {}
 
     def _enter(self, entry: _Live, now: float) -> None:
         job = entry.job
@@ -202,7 +240,9 @@ class Books:
     def _touch(self, entry: _Live) -> None:
         job = entry.job
         if entry.age not in self._changed:
-            self._changed[entry.age] = _Before(entry, entry.state, job.attempt, job.returned, entry.ready_at)
+            self._changed[entry.age] = _Before(
+                entry, entry.state, job.attempt, job.returned, entry.ready_at, job.refuelled, job.order
+            )
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -228,6 +268,12 @@ class Books:
                 return None
             case Cancel():
                 return self._cancel(operation)
+            case Refuel():
+                return self._refuel(operation)
+            case Credit():
+                return self._credit(operation)
+            case AskBalance():
+                return self.accounts.balance(operation.tenant)
             case NextDue():
                 return self.queue.next_due(operation.now)
             case NoteFired():
@@ -256,27 +302,62 @@ class Books:
 
     def _claim(self, claim: Claim) -> list[Job]:
         claimed = self.queue.claim(claim.limit, claim.now)
-        for entry in claimed:
-            job = entry.job
-            if entry.age not in self._changed:
-                self._changed[entry.age] = _Before(entry, "queued", job.attempt - 1, job.returned, entry.ready_at)
         # Only now: should the file not be read, all that was claimed goes back.
         bodies = dict(INPUTS.run(self._connection, [(entry.age,) for entry in claimed if entry.light]))
         return [_whole(entry.job, bodies[entry.age]) if entry.light else entry.job for entry in claimed]
 
-    def _finish(self, end: tuple[str, int, str, bytes], now: float) -> bool:
-        job_id, attempt, status, outcome = end
-        entry = self._live.get(job_id)
-        if entry is None or entry.state != "running" or entry.job.attempt != attempt:
+    def _finish(self, end: tuple[str, int, str, bytes, int], now: float) -> bool:
+        job_id, attempt, status, outcome, used = end
+        entry = self._running(job_id, attempt)
+        if entry is None:
             return False
+        self._settle(entry.job, used)
         self._end(entry, status, outcome, now)
         return True
 
     def _release(self, job: Job, release: Release) -> None:
-        entry = self._live.get(job.id)
-        if entry is not None and entry.state == "running" and entry.job.attempt == job.attempt:
+        entry = self._running(job.id, job.attempt)
+        if entry is not None:
             self._touch(entry)
+            self._settle(entry.job, 0)
             self.queue.release(entry, charged=release.charged, due=release.due, now=release.now)
+
+    def _refuel(self, refuel: Refuel) -> Job | Wait | None:
+        entry = self._running(refuel.id, refuel.attempt)
+        if entry is None:
+            return None
+        job = self.accounts.refuel(entry.job, refuel.fuel, refuel.now)
+        if not isinstance(job, Wait):
+            self._touch(entry)
+            entry.job = job
+            if entry.body is not None:
+                entry.body = encode_job(job)
+            else:
+                self._refuelled[entry.age] = entry, encode_job(self._with_input(entry))
+        return job
+
+    def _with_input(self, entry: _Live) -> Job:
+        """Return a job with what its guest is given, wherever that is."""
+        if not entry.light:
+            return entry.job
+        ((_, body),) = INPUTS.run(self._connection, [(entry.age,)])
+        return msgspec.structs.replace(_whole(entry.job, body), refuelled=entry.job.refuelled)
+
+    def _credit(self, credit: Credit) -> bool | KeyConflict:
+        try:
+            credited = self.accounts.credit(credit.tenant, credit.fuel, credit.now, credit.key)
+        except KeyConflict as conflict:
+            return conflict
+        self.queue.free(credit.tenant)
+        return credited
+
+    def _settle(self, job: Job, used: int) -> None:
+        if self.accounts.end(job, used):
+            self.queue.free(job.tenant)
+
+    def _running(self, job_id: str, attempt: int) -> _Live | None:
+        entry = self._live.get(job_id)
+        return entry if entry is not None and entry.state == "running" and entry.job.attempt == attempt else None
 
     def _cancel(self, cancel: Cancel) -> list[Cancellation]:
         missing = [(job_id,) for job_id in cancel.ids if job_id not in self._live]
@@ -335,6 +416,7 @@ class Books:
                         job.attempt,
                         job.returned,
                         entry.ready_at,
+                        job.order,
                         _small(entry.body),
                     )
                     for entry in new
@@ -350,12 +432,20 @@ class Books:
             UPDATE.run(
                 connection,
                 [
-                    (entry.age, entry.state, entry.job.attempt, entry.job.returned, entry.ready_at)
+                    (entry.age, entry.state, job.attempt, job.returned, entry.ready_at, job.order)
                     for entry in unfinished
+                    for job in (entry.job,)
                 ],
             )
+        if self._refuelled:
+            self._write_refuelled()
         if self._ends:
             self._write_ends()
+        if self.accounts.ledger.changed:
+            numbers = {job_id: self._live[job_id].age for job_id in self.accounts.changed}
+            write_accounts(connection, self.accounts, numbers)
+            if self.accounts.credited:
+                write_credits(connection, self.accounts, self._clock.wall() - self._config.history_age)
         if self._fired:
             connection.executemany(
                 "INSERT INTO periodic (name, fired) VALUES (?, ?) "
@@ -365,6 +455,15 @@ class Books:
         if self._pruned and now is not None:
             self._prune(now, _STEP + 2 * len(self._ends))
         connection.execute("COMMIT")
+
+    def _write_refuelled(self) -> None:
+        """Write the records of jobs whose caps have been raised, each where one of its size belongs."""
+        connection = self._connection
+        for entry, body in self._refuelled.values():
+            connection.execute("UPDATE jobs SET body = ? WHERE seq = ?", (_small(body), entry.age))
+            connection.execute("DELETE FROM inputs WHERE seq = ?", (entry.age,))
+            if _small(body) is None:
+                connection.execute("INSERT INTO inputs (seq, body) VALUES (?, ?)", (entry.age, body))
 
     def _write_ends(self) -> None:
         ends = self._ends
@@ -415,8 +514,10 @@ def _small(record: bytes | None) -> bytes | None:
 
 
 def _whole(job: Job, body: bytes) -> Job:
-    return _job(job.id, job.tenant, job.key, job.attempt, job.returned, body)
+    return _job(job.id, job.tenant, job.key, job.attempt, job.returned, body, job.order)
 
 
-def _job(job_id: str, tenant: str, key: str | None, attempt: int, returned: int, body: bytes) -> Job:
-    return decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned)
+def _job(
+    job_id: str, tenant: str, key: str | None, attempt: int, returned: int, body: bytes, order: float | None = None
+) -> Job:
+    return decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)

@@ -10,7 +10,7 @@ from wasmq.errors import StoreUnavailable
 from wasmq.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -25,11 +25,19 @@ class Lease:
     """Renews the lease of the daemon `owner`, by the clock of the database: daemons' own clocks may differ.
 
     `lost_claims` are the numbers of claims that were not answered, each with when that was. What they took
-    belongs to this daemon without its knowing, so it is queued again.
+    belongs to this daemon without its knowing, so `unclaim` queues it again.
     """
 
     def __init__(
-        self, database: Database, sql: Mapping[str, str], *, owner: int, name: str, seconds: float, patience: float
+        self,
+        database: Database,
+        sql: Mapping[str, str],
+        *,
+        owner: int,
+        name: str,
+        seconds: float,
+        patience: float,
+        unclaim: Callable[[Sequence[int]], Awaitable[None]],
     ) -> None:
         self.others = 0
         """Other daemons that share the store, as of the last renewal."""
@@ -40,6 +48,7 @@ class Lease:
         self._name = name
         self._seconds = seconds
         self._patience = patience
+        self._unclaim = unclaim
         self._held = False
         self._closed = anyio.Event()
         self._log = get_logger()
@@ -77,7 +86,7 @@ class Lease:
         if not self.lost_claims:
             return
         numbers = list(self.lost_claims)
-        await self._database.execute(self._sql["unclaim"], self._owner, numbers)
+        await self._unclaim(numbers)
         long_ago = anyio.current_time() - _FORGET_CLAIM * self._patience
         for number in numbers:
             if self.lost_claims[number] < long_ago:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from wasmq.ledger import Wait
+from wasmq.store.accounts import Accounts
 from wasmq.store.protocol import JobRecord, check_same
 from wasmq.store.queue import Entry, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
     from wasmq.job import Job, Outcome, State, Status
+    from wasmq.ledger import Balance, Terms
     from wasmq.store.protocol import Cancellation, Finished
 
 
@@ -39,6 +42,7 @@ class MemoryStore:
         self._clock = clock
         self._jobs: dict[str, _Known] = {}
         self._keys: dict[tuple[str, str], str] = {}
+        self._accounts = Accounts({})
         self._queue: Queue[_Known] = Queue()
         self._history: OrderedDict[str, _Known] = OrderedDict()
         self._sequence = 0
@@ -54,6 +58,11 @@ class MemoryStore:
     def configure(self, config: StoreConfig) -> None:
         """See `Store.configure`."""
         self._config = config
+
+    def keep_accounts(self, terms: Mapping[str, Terms]) -> None:
+        """See `Store.keep_accounts`."""
+        self._accounts = Accounts(terms)
+        self._queue = Queue(self._accounts.start)
 
     async def orphans(self, now: float) -> list[Job]:
         """Nobody else can have left anything here."""
@@ -84,7 +93,9 @@ class MemoryStore:
 
     async def claim(self, limit: int, now: float) -> list[Job]:
         """See `Store.claim`."""
-        return [entry.job for entry in self._queue.claim(limit, now)]
+        claimed = [entry.job for entry in self._queue.claim(limit, now)]
+        self._accounts.keep()
+        return claimed
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`."""
@@ -94,6 +105,7 @@ class MemoryStore:
             entry = self._jobs.get(end.id)
             current = entry is not None and entry.state == "running" and entry.job.attempt == end.attempt
             if entry is not None and current:
+                self._settle(entry.job, end.outcome.fuel_used)
                 self._end(entry, end.outcome, now)
             recorded.append(current)
         self._prune(now)
@@ -105,6 +117,7 @@ class MemoryStore:
         for job in jobs:
             entry = self._jobs.get(job.id)
             if entry is not None and entry.state == "running" and entry.job.attempt == job.attempt:
+                self._settle(entry.job, 0)
                 self._queue.release(entry, charged=charged, due=due, now=now)
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
@@ -122,6 +135,33 @@ class MemoryStore:
                 found.append("running" if entry.state == "running" else "finished")
         self._prune(now)
         return found
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
+        """See `Store.refuel`."""
+        entry = self._jobs.get(id)
+        if entry is None or entry.state != "running" or entry.job.attempt != attempt:
+            return None
+        job = self._accounts.refuel(entry.job, fuel, now)
+        self._accounts.keep()
+        if not isinstance(job, Wait):
+            entry.job = job
+        return job
+
+    async def balance(self, tenant: str) -> Balance:
+        """See `Store.balance`."""
+        return self._accounts.balance(tenant)
+
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
+        """See `Store.credit`."""
+        self._accounts.forget_credits(now - self._config.history_age)
+        credited = self._accounts.credit(tenant, fuel, now, key)
+        self._accounts.keep()
+        self._queue.free(tenant)
+        return credited
+
+    def balances(self) -> Mapping[str, Balance]:
+        """See `Store.balances`."""
+        return self._accounts.ledger.balances
 
     async def get(self, id: str) -> JobRecord | None:  # noqa: A002
         """See `Store.get`."""
@@ -171,6 +211,11 @@ class MemoryStore:
     def oldest_ready(self, now: float) -> float:
         """See `Store.oldest_ready`."""
         return self._queue.longest_wait(now)
+
+    def _settle(self, job: Job, used: int) -> None:
+        if self._accounts.end(job, used):
+            self._accounts.keep()
+            self._queue.free(job.tenant)
 
     def _end(self, entry: _Known, outcome: Outcome, now: float) -> None:
         self._queue.leave(entry)

@@ -36,9 +36,9 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """Ends of attempts: id, attempt, status, outcome as bytes."""
+    """Ends of attempts: id, attempt, status, outcome as bytes, and the fuel that was used."""
 
-    ends: Sequence[tuple[str, int, str, bytes]]
+    ends: Sequence[tuple[str, int, str, bytes, int]]
     now: float
 
     @property
@@ -75,6 +75,33 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
         return len(self.ids)
 
 
+class Refuel(msgspec.Struct, frozen=True, gc=False):
+    """A running job whose cap is to be raised."""
+
+    id: str
+    attempt: int
+    fuel: int
+    now: float
+    rows: int = 2
+
+
+class Credit(msgspec.Struct, frozen=True, gc=False):
+    """Fuel to grant to a tenant."""
+
+    tenant: str
+    fuel: int
+    now: float
+    key: str | None
+    rows: int = 1
+
+
+class AskBalance(msgspec.Struct, frozen=True, gc=False):
+    """A question: the figures of a tenant's account."""
+
+    tenant: str
+    rows: int = 0
+
+
 class NextDue(msgspec.Struct, frozen=True, gc=False):
     """A question: when the next delayed job becomes due."""
 
@@ -90,4 +117,4 @@ class NoteFired(msgspec.Struct, frozen=True, gc=False):
     rows: int = 1
 
 
-Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | NextDue | NoteFired
+Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | Refuel | Credit | AskBalance | NextDue | NoteFired

@@ -24,6 +24,7 @@ from wasmq.store.gather import Gather
 from wasmq.store.hints import Hints, Listener
 from wasmq.store.keys import settle_keys
 from wasmq.store.leases import Lease
+from wasmq.store.postgres_accounts import SharedAccounts
 from wasmq.store.protocol import Fate, Glance, JobRecord
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
 from wasmq.store.scripts import statements
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from wasmq.config import StoreConfig
     from wasmq.fairness import Charge
     from wasmq.job import Job, Outcome, State, Status
+    from wasmq.ledger import Balance, Terms, Wait
     from wasmq.store.database import Connection
     from wasmq.store.protocol import Cancellation, Finished, Loop
 
@@ -73,7 +75,9 @@ class PostgresStore:
             name=f"{socket.gethostname()}:{os.getpid()}",
             seconds=config.lease,
             patience=config.timeout,
+            unclaim=self._unclaim,
         )
+        self._accounts = SharedAccounts(self._database, self._sql, {})
         self._hints = Hints(self._database, self._owner)
         self._listener = Listener(self._database, self._owner, self.changed)
         self._putting: Gather[Job] = Gather(self._put_plain, most=_MOST_PUT)
@@ -117,6 +121,10 @@ class PostgresStore:
     def configure(self, config: StoreConfig) -> None:
         """See `Store.configure`."""
         self._config = config
+
+    def keep_accounts(self, terms: Mapping[str, Terms]) -> None:
+        """See `Store.keep_accounts`. Time is the database's, for the accounts are all daemons'."""
+        self._accounts.terms = terms
 
     def loops(self) -> Sequence[Loop]:
         """See `Store.loops`."""
@@ -162,54 +170,133 @@ class PostgresStore:
     async def claim(self, limit: int, now: float) -> list[Job]:
         """See `Store.claim`. What a claim took whose answer was lost is queued again, and its start does not count."""
         await self._wake(now)
-        rows = await self._database.run(lambda connection, _: self._claim(connection, limit))
-        return [_job(row) for row in sorted(rows, key=_turn)]
+        claimed: list[Job] = []
+        held = True
+        while held and len(claimed) < limit:
+            # Behind a tenant that has to wait there may be others who need not.
+            room = limit - len(claimed)
+            jobs, held = await self._database.run(lambda connection, _: self._claim(connection, room, now))  # noqa: B023
+            claimed += jobs
+        return claimed
 
-    async def _claim(self, connection: Connection, limit: int) -> list[Record]:
+    async def _claim(self, connection: Connection, limit: int, now: float) -> tuple[list[Job], bool]:
+        """Start jobs, and say whether others were found that have to wait for their accounts."""
         self._claims += 1
         number = self._claims
+        values = (limit, self._owner, number, now)
+        waiting: list[str] = []
+        holding: set[str] = set()
         try:
-            rows: list[Record] = await connection.fetch(self._sql["claim"], limit, self._owner, number)
+            if not self._accounts.terms:
+                rows = await connection.fetch(self._sql["claim"], *values)
+                return [_job(row) for row in sorted(rows, key=_turn)], False
+            async with connection.transaction():
+                rows = await connection.fetch(self._sql["claim"], *values)
+                jobs = [_job(row) for row in sorted(rows, key=_turn)]
+                waiting, holding = await self._accounts.reserve(connection, jobs, now)
+                if waiting:
+                    await connection.execute(self._sql["unstart"], waiting)
         except BaseException:
             self._lease.lost_claims[number] = anyio.current_time()
             raise
-        return rows
+        self._accounts.hold(holding)
+        passed = set(waiting)
+        return [job for job in jobs if job.id not in passed], bool(waiting)
+
+    async def _unclaim(self, numbers: Sequence[int]) -> None:
+        """Queue again what claims took whose answers were lost."""
+
+        async def work(connection: Connection, _: int) -> None:
+            async with connection.transaction():
+                rows = await connection.fetch(self._sql["unclaim"], self._owner, numbers)
+                if rows:
+                    await self._accounts.settle(connection, dict.fromkeys([row["id"] for row in rows], 0))
+
+        await self._database.run(work)
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`. Counts only what this daemon still owns."""
         first: dict[tuple[str, int], Finished] = {}
         for end in ends:
             first.setdefault((end.id, end.attempt), end)
-        values = [
-            [end.id for end in first.values()],
+        ids = [end.id for end in first.values()]
+        values = (
+            ids,
             [end.attempt for end in first.values()],
             [end.outcome.status for end in first.values()],
             [encode_outcome(end.outcome) for end in first.values()],
-        ]
+            self._owner,
+            self._clock.wall(),
+        )
+        used = {key: end.outcome.fuel_used for key, end in first.items()}
 
         async def work(connection: Connection, tries: int) -> set[tuple[str, int]]:
-            rows = await connection.fetch(self._sql["finish"], *values, self._owner, self._clock.wall())
+            rows = await self._end(connection, values, used)
             if tries:
-                rows += await connection.fetch(self._sql["recorded"], values[0], values[1], self._owner)
+                rows += await connection.fetch(self._sql["recorded"], ids, values[1], self._owner)
             return {(row["id"], row["attempt"]) for row in rows}
 
         recorded = await self._database.run(work)
+        self._accounts.let_go(ids)
         self._hint()
         return [(end.id, end.attempt) in recorded and first[end.id, end.attempt] is end for end in ends]
 
+    async def _end(
+        self, connection: Connection, values: Sequence[Any], used: Mapping[tuple[str, int], int]
+    ) -> list[Record]:
+        """Record outcomes and settle accounts in one transaction; `used` is fuel by job and attempt."""
+        rows: list[Record]
+        if not self._accounts.any_holds(job_id for job_id, _ in used):
+            rows = await connection.fetch(self._sql["finish"], *values)
+            return rows
+        async with connection.transaction():
+            rows = await connection.fetch(self._sql["finish"], *values)
+            ended = {row["id"]: used[row["id"], row["attempt"]] for row in rows}
+            await self._accounts.settle(connection, ended)
+        return rows
+
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """See `Store.release`."""
-        await self._database.execute(
-            self._sql["release"],
-            [job.id for job in jobs],
+        ids = [job.id for job in jobs]
+        values = (
+            ids,
             [job.attempt for job in jobs],
             self._owner,
             "ready" if due <= self._clock.wall() else "delayed",
             due,
             0 if charged else 1,
         )
+
+        async def work(connection: Connection, _: int) -> None:
+            if not self._accounts.any_holds(ids):
+                await connection.execute(self._sql["release"], *values)
+                return
+            async with connection.transaction():
+                rows = await connection.fetch(self._sql["release"], *values)
+                await self._accounts.settle(connection, dict.fromkeys([row["id"] for row in rows], 0))
+
+        await self._database.run(work)
+        self._accounts.let_go(ids)
         self._delays([due])
         self._hint()
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
+        """See `Store.refuel`."""
+        return await self._accounts.refuel(id, attempt, self._owner, fuel) if _is_id(id) else None
+
+    async def balance(self, tenant: str) -> Balance:
+        """See `Store.balance`."""
+        return await self._accounts.balance(tenant)
+
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
+        """See `Store.credit`."""
+        credited = await self._accounts.credit(tenant, fuel, key)
+        self._hint()
+        return credited
+
+    def balances(self) -> Mapping[str, Balance]:
+        """See `Store.balances`; as of the last `tend`."""
+        return self._accounts.balances
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
         """See `Store.cancel`. A job that runs is marked, for its daemon to see, should it not be this one."""
@@ -266,7 +353,8 @@ class PostgresStore:
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`. What others delay is noticed by the next `tend`."""
         await self._wake(now)
-        return self._first_due
+        dues = (self._first_due, self._accounts.next_due(now))
+        return min((due for due in dues if due is not None), default=None)
 
     async def fired(self, name: str) -> float | None:
         """See `Store.fired`."""
@@ -321,6 +409,7 @@ class PostgresStore:
         buried, rows = await self._database.run(work)
         for row in buried:
             self._log.warning("store.daemon_lost", store=self._database.place, daemon=row["name"])
+        self._accounts.hold([row["id"] for row in rows])
         return [_job(row) for row in rows]
 
     async def tend(self) -> None:
@@ -339,6 +428,7 @@ class PostgresStore:
                 waiting[row["tenant"]] = waiting.get(row["tenant"], 0) + row["jobs"]
                 oldest = min(oldest, row["oldest"])
         self._waiting, self._running, self._oldest = waiting, running, oldest
+        await self._accounts.look(self._config.history_age)
 
     async def _forget(self, connection: Connection, _: int) -> int:
         """Delete some finished jobs, and return how many; none while another daemon does."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wasmq.bell import Bell
     from wasmq.config import StoreConfig
     from wasmq.fairness import Charge
+    from wasmq.ledger import Balance, Terms, Wait
 
 Cancellation: TypeAlias = Literal["cancelled", "running", "elsewhere", "finished", "unknown"]
 """What `cancel` found: a queued job, which is finished now; one that runs here; one that runs in another daemon, which
@@ -152,6 +153,40 @@ class Store(Protocol):
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """Queue running jobs again, to start at `due` or later; uncharged, the start just made does not count."""
+        ...
+
+    def keep_accounts(self, terms: Mapping[str, Terms]) -> None:
+        """Keep the accounts of the tenants that are in `terms`, as it stands whenever one is looked up.
+
+        Called at most once, before `open`. `claim` then reserves what a job may use (its `fuel`, its memory cap, one
+        job running) and passes over tenants whose account does not allow it; `finish` spends what the outcome says was
+        used and frees the rest, in the same transaction; `release` frees it all.
+        """
+        ...
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
+        """Add to the cap of a running job, and reserve as much of its tenant's account.
+
+        Returns the job with its new `refuelled`; why and until when the account lacks the fuel; or None when this
+        attempt does not run here any more. That the raised cap is one which a job may have is up to the caller.
+        """
+        ...
+
+    async def balance(self, tenant: str) -> Balance:
+        """Return the figures of a tenant's account, all 0 where there is none yet."""
+        ...
+
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
+        """Grant fuel to a tenant beside its budget; False, and nothing granted, when its account cannot hold so much.
+
+        With a `key` that was used before, for as long as the history goes back, nothing more is granted. Raises
+        `KeyConflict` when that was for another amount, and `StoreUnavailable`: nobody knows then whether it was
+        granted, so try again with the key.
+        """
+        ...
+
+    def balances(self) -> Mapping[str, Balance]:
+        """Return the figures of all accounts, as last known here. Not to be changed."""
         ...
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:

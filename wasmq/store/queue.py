@@ -1,5 +1,10 @@
 """Who starts next: the ready jobs, those that wait for their time, and how many there are. In memory, without I/O.
 
+Each tenant has a lane. Between lanes the smallest start tag goes first; within one, the job with the highest priority,
+then the earliest deadline, then the oldest. A lane's tags say only when its turns come, not whose they are: a job that
+starts before another of its lane takes the earlier tag and leaves the other its own, and `order` says which tag a job
+has now. So priorities and deadlines change nobody's share, but order what each tenant has of it.
+
 Stores that have one owner decide here and record what was decided. One thread at a time may change a queue; `queued`,
 `running`, `earliest` and `due` may be read by any.
 """
@@ -7,20 +12,26 @@ Stores that have one owner decide here and record what was decided. One thread a
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Generic, TypeVar
+import math
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wasmq.job import Job, State
 
-_COMPACT_ABOVE = 1_000  # items that a heap may hold beyond twice the queued jobs before the stale ones are swept out
+_COMPACT_ABOVE: Final = (
+    1_000  # items that a heap may hold beyond twice the jobs it is for before stale ones are swept out
+)
+_LANE_COMPACT_ABOVE: Final = 64  # the same for the heaps of one lane, of which there may be many
 
 
 class Entry:
     """One unfinished job. `age` orders jobs by when they were put; `ready_at` is when it may start."""
 
-    __slots__ = ("age", "job", "ready_at", "state", "ticket")
+    __slots__ = ("age", "job", "ready_at", "state", "tag_ticket", "ticket")
 
     def __init__(self, job: Job, age: int, ready_at: float) -> None:
         self.job = job
@@ -28,27 +39,90 @@ class Entry:
         self.ready_at = ready_at
         self.state: State = "queued"
         self.ticket = 0
+        self.tag_ticket = 0
 
 
 EntryT = TypeVar("EntryT", bound=Entry)
+_Rank: TypeAlias = tuple[int, float, int]
+_Tag: TypeAlias = tuple[float, int]  # between equal ones, whose job is older
+
+
+def rank(job: Job, age: int) -> _Rank:
+    """Return what a tenant's jobs are sorted by: who starts first is smaller."""
+    return -job.priority, math.inf if job.deadline is None else job.deadline, age
+
+
+def _always(_job: Job, _now: float) -> None:
+    """Let every job start."""
+
+
+def _unnoted(_entry: Entry) -> None:
+    """Note nothing."""
+
+
+class _Lane(Generic[EntryT]):
+    """A tenant's ready jobs, and the tags that they have between them."""
+
+    __slots__ = ("count", "held_until", "jobs", "tags", "tenant", "ticket")
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.count = 0
+        self.jobs: list[tuple[_Rank, int, EntryT]] = []
+        self.tags: list[tuple[_Tag, int, EntryT]] = []
+        self.ticket = 0
+        self.held_until: float | None = None
+
+    def first(self) -> EntryT:
+        """Return the job that starts next."""
+        jobs = self.jobs
+        while jobs[0][2].ticket != jobs[0][1]:
+            heapq.heappop(jobs)
+        return jobs[0][2]
+
+    def tag(self) -> _Tag:
+        """Return the smallest tag."""
+        tags = self.tags
+        while tags[0][2].tag_ticket != tags[0][1]:
+            heapq.heappop(tags)
+        return tags[0][0]
+
+    def compact(self) -> None:
+        """Sweep out stale items when they are many."""
+        most = 2 * self.count + _LANE_COMPACT_ABOVE
+        if len(self.jobs) > most:
+            self.jobs = [item for item in self.jobs if item[2].ticket == item[1]]
+            heapq.heapify(self.jobs)
+        if len(self.tags) > most:
+            self.tags = [item for item in self.tags if item[2].tag_ticket == item[1]]
+            heapq.heapify(self.tags)
 
 
 class Queue(Generic[EntryT]):
-    """Two heaps of jobs, by what goes first and by when they are due, and a third for the longest wait.
+    """The lanes, a heap of them by their smallest tags, and heaps of what waits for its time and of the longest wait.
 
-    Heaps are not searched: an item counts only while it has its entry's ticket, and the others are dropped when they
-    come up.
+    Heaps are not searched: an item counts only while its entry or lane has its ticket, and the others are dropped when
+    they come up. `start` is asked before a job starts: None lets it, else its whole lane is held until that time, or
+    until it is freed. `changing` is told of each entry that a claim is about to change.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        start: Callable[[Job, float], float | None] = _always,
+        changing: Callable[[EntryT], None] = _unnoted,
+    ) -> None:
         self.queued = 0
         self.running = 0
         self.earliest: float | None = None
         """When the job that waits longest could start, or will be able to."""
         self.due: float | None = None
         """When the next of those becomes due that waited for their time when last looked at."""
+        self._start = start
+        self._changing = changing
         self._ticket = 0
-        self._ready: list[tuple[int, float, int, int, EntryT]] = []
+        self._lanes: dict[str, _Lane[EntryT]] = {}
+        self._turns: list[tuple[_Tag, int, _Lane[EntryT]]] = []
+        self._held: list[tuple[float, int, _Lane[EntryT]]] = []
         self._delayed: list[tuple[float, int, EntryT]] = []
         self._waits: list[tuple[float, int, EntryT]] = []
 
@@ -70,20 +144,39 @@ class Queue(Generic[EntryT]):
             return
         self.queued -= 1
         entry.ticket = 0
+        if entry.tag_ticket:
+            entry.tag_ticket = 0
+            lane = self._lanes[entry.job.tenant]
+            self._take(lane)
+            lane.compact()
         self._tidy()
 
     def claim(self, limit: int, now: float) -> list[EntryT]:
-        """Take up to `limit` jobs that are due, by priority, then order, then age; each is running its next attempt."""
+        """Take up to `limit` jobs that are due, the lanes by their tags; each is running its next attempt."""
         self._wake(now)
         claimed: list[EntryT] = []
-        ready = self._ready
-        while ready and len(claimed) < limit:
-            *_, ticket, entry = heapq.heappop(ready)
-            if entry.ticket == ticket:
-                entry.ticket = 0
-                entry.state = "running"
-                entry.job = msgspec.structs.replace(entry.job, attempt=entry.job.attempt + 1)
-                claimed.append(entry)
+        turns = self._turns
+        while turns and len(claimed) < limit:
+            tag, ticket, lane = turns[0]
+            if lane.ticket != ticket:
+                heapq.heappop(turns)
+                continue
+            if (smallest := lane.tag()) > tag:
+                # Whose turn this was has left.
+                heapq.heapreplace(turns, (smallest, ticket, lane))
+                continue
+            entry = lane.first()
+            until = self._start(entry.job, now)
+            if until is not None:
+                heapq.heappop(turns)
+                self._hold(lane, until)
+                continue
+            self._begin(lane, entry, tag[0])
+            claimed.append(entry)
+            if lane.count:
+                heapq.heapreplace(turns, (lane.tag(), ticket, lane))
+            else:
+                heapq.heappop(turns)
         self.queued -= len(claimed)
         self.running += len(claimed)
         self._tidy()
@@ -98,8 +191,15 @@ class Queue(Generic[EntryT]):
         entry.ready_at = due
         self.enter(entry, now)
 
+    def free(self, tenant: str) -> None:
+        """Look again at a tenant's jobs that have been held."""
+        lane = self._lanes.get(tenant)
+        if lane is not None and lane.held_until is not None:
+            lane.held_until = None
+            self._queue_up(lane)
+
     def next_due(self, now: float) -> float | None:
-        """Return when the next job that waits for its time becomes due, or None."""
+        """Return when the next job or lane that waits for its time may go on, or None."""
         self._wake(now)
         self._tidy()
         return self.due
@@ -110,34 +210,87 @@ class Queue(Generic[EntryT]):
         return 0.0 if earliest is None else max(0.0, now - earliest)
 
     def _line_up(self, entry: EntryT, now: float) -> None:
+        job = entry.job
         if entry.ready_at > now:
             heapq.heappush(self._delayed, (entry.ready_at, entry.ticket, entry))
-        else:
-            job = entry.job
-            heapq.heappush(self._ready, (-job.priority, job.order, entry.age, entry.ticket, entry))
+            return
+        lane = self._lanes.get(job.tenant)
+        if lane is None:
+            lane = self._lanes[job.tenant] = _Lane(job.tenant)
+        entry.tag_ticket = entry.ticket
+        heapq.heappush(lane.jobs, (rank(job, entry.age), entry.ticket, entry))
+        heapq.heappush(lane.tags, ((job.order, entry.age), entry.ticket, entry))
+        lane.count += 1
+        # Otherwise the lane stands where its smallest tag has it.
+        if lane.tags[0][2] is entry and lane.held_until is None:
+            self._queue_up(lane)
+
+    def _begin(self, lane: _Lane[EntryT], entry: EntryT, tag: float) -> None:
+        """Start a job with its lane's smallest tag, and leave its own to the one whose tag that was."""
+        _, _, owner = heapq.heappop(lane.tags)
+        self._changing(entry)
+        if owner is not entry:
+            self._changing(owner)
+            self._ticket = owner.tag_ticket = self._ticket + 1
+            owner.job = msgspec.structs.replace(owner.job, order=entry.job.order)
+            heapq.heappush(lane.tags, ((owner.job.order, owner.age), owner.tag_ticket, owner))
+        entry.ticket = entry.tag_ticket = 0
+        entry.state = "running"
+        entry.job = msgspec.structs.replace(entry.job, attempt=entry.job.attempt + 1, order=tag)
+        heapq.heappop(lane.jobs)
+        self._take(lane)
+
+    def _take(self, lane: _Lane[EntryT]) -> None:
+        """Note that a job has left its lane; one that is empty is forgotten."""
+        lane.count -= 1
+        if not lane.count:
+            lane.ticket = 0
+            lane.held_until = None
+            del self._lanes[lane.tenant]
+
+    def _queue_up(self, lane: _Lane[EntryT]) -> None:
+        self._ticket = lane.ticket = self._ticket + 1
+        heapq.heappush(self._turns, (lane.tag(), lane.ticket, lane))
+
+    def _hold(self, lane: _Lane[EntryT], until: float) -> None:
+        self._ticket = lane.ticket = self._ticket + 1
+        lane.held_until = until
+        if until < math.inf:
+            heapq.heappush(self._held, (until, lane.ticket, lane))
 
     def _wake(self, now: float) -> None:
-        """Move the jobs whose time has come to the ready ones."""
+        """Move the jobs whose time has come to the ready ones, and look again at lanes held until now."""
         while self._delayed and self._delayed[0][0] <= now:
             _, ticket, entry = heapq.heappop(self._delayed)
             if entry.ticket == ticket:
                 self._line_up(entry, now)
+        while self._held and self._held[0][0] <= now:
+            _, ticket, lane = heapq.heappop(self._held)
+            if lane.ticket == ticket:
+                self.free(lane.tenant)
 
     def _tidy(self) -> None:
         """Let no stale item stand first, nor many anywhere."""
         for heap in (self._waits, self._delayed):
             while heap and heap[0][2].ticket != heap[0][1]:
                 heapq.heappop(heap)
+        while self._held and self._held[0][2].ticket != self._held[0][1]:
+            heapq.heappop(self._held)
         self.earliest = self._waits[0][0] if self._waits else None
         self.due = self._delayed[0][0] if self._delayed else None
+        if self._held:
+            self.due = self._held[0][0] if self.due is None else min(self.due, self._held[0][0])
         most = 2 * self.queued + _COMPACT_ABOVE
         if len(self._waits) > most:
             self._waits = _live(self._waits)
         if len(self._delayed) > most:
             self._delayed = _live(self._delayed)
-        if len(self._ready) > most:
-            self._ready = [item for item in self._ready if item[4].ticket == item[3]]
-            heapq.heapify(self._ready)
+        if len(self._turns) > 2 * len(self._lanes) + _COMPACT_ABOVE:
+            self._turns = [item for item in self._turns if item[2].ticket == item[1]]
+            heapq.heapify(self._turns)
+        if len(self._held) > 2 * len(self._lanes) + _COMPACT_ABOVE:
+            self._held = [item for item in self._held if item[2].ticket == item[1]]
+            heapq.heapify(self._held)
 
 
 def _live(heap: list[tuple[float, int, EntryT]]) -> list[tuple[float, int, EntryT]]:

@@ -11,7 +11,7 @@ LARGE = 4096
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What does not change while a job lives. New fields go to the end and have a default."""
+    """What hardly changes while a job lives. New fields go to the end and have a default."""
 
     call: Call
     caps: Caps
@@ -20,6 +20,8 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: float
     submitted_at: float
     due: float
+    refuelled: int = 0
+    deadline: float | None = None
 
 
 # An outcome has many fields, and most have their default: only the others are written, by name.
@@ -46,11 +48,32 @@ _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 
 def encode_job(job: Job) -> bytes:
     """Return a job without its id, tenant, key and attempts, which have columns of their own."""
-    return _encode(_Body(job.call, job.caps, job.priority, job.order, job.cost, job.submitted_at, job.due))
+    return _encode(
+        _Body(
+            job.call,
+            job.caps,
+            job.priority,
+            job.order,
+            job.cost,
+            job.submitted_at,
+            job.due,
+            job.refuelled,
+            job.deadline,
+        )
+    )
 
 
-def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: int, returned: int) -> Job:  # noqa: A002
-    """Return the job of which `encode_job` made `body`."""
+def decode_job(
+    body: bytes,
+    *,
+    id: str,  # noqa: A002
+    tenant: str,
+    key: str | None,
+    attempt: int,
+    returned: int,
+    order: float | None = None,
+) -> Job:
+    """Return the job of which `encode_job` made `body`; `order` is the tag that it has now, if it is not that one."""
     known = _decode_body(body)
     return Job(
         id=id,
@@ -61,10 +84,12 @@ def decode_job(body: bytes, *, id: str, tenant: str, key: str | None, attempt: i
         key=key,
         submitted_at=known.submitted_at,
         due=known.due,
-        order=known.order,
+        order=known.order if order is None else order,
         cost=known.cost,
         attempt=attempt,
         returned=returned,
+        refuelled=known.refuelled,
+        deadline=known.deadline,
     )
 
 

@@ -17,7 +17,7 @@ import anyio.to_thread
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.store.books import Books
 from wasmq.store.lock import OwnerLock
-from wasmq.store.operations import Cancel, Claim, Finish, NextDue, NoteFired, Put, Release
+from wasmq.store.operations import AskBalance, Cancel, Claim, Credit, Finish, NextDue, NoteFired, Put, Refuel, Release
 from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
@@ -27,11 +27,12 @@ from wasmq.store.writer import Writer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
     from wasmq.job import Job, Outcome, State, Status
+    from wasmq.ledger import Balance, Terms, Wait
     from wasmq.store.operations import Operation
     from wasmq.store.protocol import Cancellation, Finished
 
@@ -49,6 +50,7 @@ class SQLiteStore:
         self._clock = clock
         self._queue: Queue[Any] = Queue()
         self._orphans: list[Job] = []
+        self._terms: Mapping[str, Terms] = {}
         self._writer: Writer | None = None
         self._opened = False
 
@@ -74,6 +76,10 @@ class SQLiteStore:
         if self._opened:
             self._books.configure(config)
 
+    def keep_accounts(self, terms: Mapping[str, Terms]) -> None:
+        """See `Store.keep_accounts`."""
+        self._terms = terms
+
     async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`."""
         orphans, self._orphans = self._orphans, []
@@ -91,13 +97,35 @@ class SQLiteStore:
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`."""
-        records = [(end.id, end.attempt, end.outcome.status, encode_outcome(end.outcome)) for end in ends]
+        records = [
+            (end.id, end.attempt, end.outcome.status, encode_outcome(end.outcome), end.outcome.fuel_used)
+            for end in ends
+        ]
         recorded: list[bool] = await self._do(Finish(records, self._clock.wall()))
         return recorded
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
         """See `Store.release`."""
         await self._do(Release(jobs, charged, due, self._clock.wall()))
+
+    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
+        """See `Store.refuel`."""
+        refuelled: Job | Wait | None = await self._do(Refuel(id, attempt, fuel, now))
+        return refuelled
+
+    async def balance(self, tenant: str) -> Balance:
+        """See `Store.balance`."""
+        balance: Balance = await self._do(AskBalance(tenant))
+        return balance
+
+    async def credit(self, tenant: str, fuel: int, now: float, key: str | None = None) -> bool:
+        """See `Store.credit`."""
+        credited: bool = await self._do(Credit(tenant, fuel, now, key))
+        return credited
+
+    def balances(self) -> Mapping[str, Balance]:
+        """See `Store.balances`."""
+        return self._books.accounts.ledger.balances if self._opened else {}
 
     async def cancel(self, ids: Sequence[str], outcome: Outcome) -> list[Cancellation]:
         """See `Store.cancel`."""
@@ -153,7 +181,7 @@ class SQLiteStore:
         try:
             self._connection = connect(path)
             try:
-                self._books = Books(self._connection, self._config, self._clock)
+                self._books = Books(self._connection, self._config, self._clock, self._terms)
                 queued, self._orphans = self._books.recover()
                 self._reader = connect_to_read(path)
             except BaseException:
@@ -197,11 +225,12 @@ def _record(
     attempt: int,
     returned: int,
     body: bytes,
+    order: float | None,
     status: State,
     ended: int | None,
     outcome: bytes | None,
 ) -> JobRecord:
-    job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned)
+    job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)
     return JobRecord(
         job,
         status if ended is None else "finished",

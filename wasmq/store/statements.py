@@ -45,15 +45,16 @@ def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Sequence[Sequence[An
 
 
 INSERT = ManyRows(
-    9,
+    10,
     # A row is as long from the beginning as most outcomes will make it: growing, it would not fit its full page.
-    "INSERT INTO jobs (seq, id, tenant, key, status, attempt, returned, ready_at, body, outcome) "
+    "INSERT INTO jobs (seq, id, tenant, key, status, attempt, returned, ready_at, ord, body, outcome) "
     "SELECT *, zeroblob(200) FROM ({rows}) WHERE column1 IS NOT NULL",
 )
 UPDATE = ManyRows(
-    5,
-    "WITH rows (seq, status, attempt, returned, ready_at) AS ({rows}) "
-    "UPDATE jobs SET status = rows.status, attempt = rows.attempt, returned = rows.returned, ready_at = rows.ready_at "
+    6,
+    "WITH rows (seq, status, attempt, returned, ready_at, ord) AS ({rows}) "
+    "UPDATE jobs SET status = rows.status, attempt = rows.attempt, returned = rows.returned, "
+    "ready_at = rows.ready_at, ord = rows.ord "
     "FROM rows WHERE jobs.seq = rows.seq",
 )
 END = ManyRows(
@@ -81,14 +82,15 @@ BY_ID = ManyRows(
 
 _RECORD = (
     "SELECT jobs.id, jobs.tenant, jobs.key, jobs.attempt, jobs.returned, coalesce(jobs.body, inputs.body), "
-    "jobs.status, jobs.ended, CASE WHEN jobs.ended IS NOT NULL THEN coalesce(jobs.outcome, outputs.outcome) END "
+    "jobs.ord, jobs.status, jobs.ended, "
+    "CASE WHEN jobs.ended IS NOT NULL THEN coalesce(jobs.outcome, outputs.outcome) END "
     "FROM jobs LEFT JOIN inputs ON inputs.seq = jobs.seq LEFT JOIN outputs ON outputs.seq = jobs.seq "
 )
 RECORD = _RECORD + "WHERE jobs.id = ?"
 LAST_BELOW = "SELECT max(seq) FROM jobs WHERE seq < ?"
 LIVE = (
     "SELECT jobs.id, jobs.tenant, jobs.key, jobs.attempt, jobs.returned, coalesce(jobs.body, inputs.body), "
-    "jobs.status, jobs.seq, jobs.ready_at "
+    "jobs.ord, jobs.status, jobs.seq, jobs.ready_at "
     "FROM jobs LEFT JOIN inputs ON inputs.seq = jobs.seq WHERE jobs.ended IS NULL ORDER BY jobs.seq"
 )
 

@@ -1,0 +1,218 @@
+"""Accounts in a PostgreSQL database that daemons share: locked, decided by the ledger, written, in one transaction.
+
+Locks are taken in one order everywhere: jobs, then what they hold, then accounts by tenant. Time is the database's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from wasmq.errors import KeyConflict
+from wasmq.ledger import Balance, Hold, Ledger, Wait
+from wasmq.store.records import decode_job, encode_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from asyncpg import Record
+
+    from wasmq.job import Job
+    from wasmq.ledger import Terms
+    from wasmq.store.database import Connection, Database
+
+_FIGURES: Final = Balance.__struct_fields__
+_LOOK_AGAIN: Final = 10.0  # seconds after which held jobs are looked at again: another may stand first by then
+
+
+class SharedAccounts:
+    """One daemon's hand in the accounts. `terms` are those of the tenants that have one here."""
+
+    def __init__(self, database: Database, sql: Mapping[str, str], terms: Mapping[str, Terms]) -> None:
+        self.terms = terms
+        self.balances: dict[str, Balance] = {}
+        """All accounts, as of the last look."""
+        self.held: dict[str, float] = {}
+        """Tenants that this daemon's claims found held, and until when."""
+        self._database = database
+        self._sql = sql
+        self._holding: set[str] = set()
+        self._refuelling = anyio.Lock()
+
+    def hold(self, ids: Iterable[str]) -> None:
+        """Note that running jobs may hold something: jobs taken over from others."""
+        self._holding.update(ids)
+
+    def let_go(self, ids: Iterable[str]) -> None:
+        """Note that jobs have nothing to do with this daemon any more."""
+        self._holding.difference_update(ids)
+
+    def any_holds(self, ids: Iterable[str]) -> bool:
+        """Return whether any of the jobs may hold something."""
+        return not self._holding.isdisjoint(ids)
+
+    def next_due(self, now: float) -> float | None:
+        """Return when the first held tenant is to be looked at again, or None."""
+        self.held = {tenant: until for tenant, until in self.held.items() if until > now}
+        return min(self.held.values(), default=None)
+
+    # Inside the transaction of a claim, a finish or a release.
+
+    async def reserve(self, connection: Connection, jobs: Sequence[Job], now: float) -> tuple[list[str], set[str]]:
+        """Reserve for jobs that were claimed, in their order; `now` is by this daemon's clock.
+
+        Returns the ids of those that have to wait, and of those that hold something now. When one has to wait, so do
+        all later ones of its tenant.
+        """
+        tenants = sorted({job.tenant for job in jobs if job.tenant in self.terms})
+        if not tenants:
+            return [], set()
+        ledger, times = await self._lock(connection, tenants)
+        waiting: list[str] = []
+        holds: dict[str, tuple[str, Hold]] = {}
+        look_again: dict[str, float] = {}
+        for job in jobs:
+            if job.tenant in look_again:
+                waiting.append(job.id)
+                continue
+            decision = ledger.reserve(job, times.get(job.tenant, now))
+            if isinstance(decision, Wait):
+                waiting.append(job.id)
+                after = decision.until - times[job.tenant]
+                ledger.balances[job.tenant].held_until = now + after
+                look_again[job.tenant] = now + min(_LOOK_AGAIN, after)
+            elif decision is not None:
+                holds[job.id] = job.tenant, decision
+        self.held |= look_again
+        await self._write(connection, ledger, look_again)
+        await self._note(connection, holds)
+        return waiting, set(holds)
+
+    async def settle(self, connection: Connection, used: Mapping[str, int]) -> None:
+        """Settle for jobs that have ended, or start again with nothing used: fuel by job."""
+        rows = await connection.fetch(self._sql["let_go"], list(used)) if used else []
+        if not rows:
+            return
+        ledger, _ = await self._lock(connection, sorted({row["tenant"] for row in rows}))
+        for row in rows:
+            ledger.settle(row["tenant"], _hold(row), used[row["id"]])
+            self.held.pop(row["tenant"], None)
+        await self._write(connection, ledger, {})
+
+    # In transactions of their own.
+
+    async def refuel(self, id: str, attempt: int, owner: int, fuel: int) -> Job | Wait | None:  # noqa: A002
+        """See `Store.refuel`."""
+        target: int | None = None
+
+        async def work(connection: Connection, _: int) -> Job | Wait | None:
+            nonlocal target
+            async with connection.transaction():
+                rows = await connection.fetch(self._sql["lock_running"], id, attempt, owner)
+                if not rows:
+                    return None
+                job = decode_job(**dict(rows[0]))
+                # What an earlier try has done whose answer was lost is not done again.
+                target = job.refuelled + fuel if target is None else target
+                if job.refuelled >= target:
+                    return job
+                job = msgspec.structs.replace(job, refuelled=target)
+                wait = await self._raise(connection, job, fuel)
+                if wait is not None:
+                    return wait
+                await connection.execute(self._sql["set_body"], id, encode_job(job))
+                return job
+
+        async with self._refuelling:
+            return await self._database.run(work)
+
+    async def _raise(self, connection: Connection, job: Job, fuel: int) -> Wait | None:
+        held = await connection.fetch(self._sql["get_hold"], job.id)
+        if not held:
+            return None
+        ledger, times = await self._lock(connection, [job.tenant])
+        hold = ledger.raise_cap(job.tenant, _hold(held[0]), fuel, times[job.tenant])
+        if isinstance(hold, Wait):
+            return hold
+        await self._write(connection, ledger, {})
+        await self._note(connection, {job.id: (job.tenant, hold)})
+        return None
+
+    async def credit(self, tenant: str, fuel: int, key: str | None) -> bool:
+        """See `Store.credit`."""
+        known_by = key or f"credit {secrets.token_hex(16)}"
+
+        async def work(connection: Connection, _: int) -> bool:
+            async with connection.transaction():
+                if not await connection.fetch(self._sql["take_credit"], tenant, known_by, fuel):
+                    before = await connection.fetchval(self._sql["get_credit"], tenant, known_by)
+                    if before != fuel:
+                        raise KeyConflict(f"key {key!r} of tenant {tenant!r} was used for a credit of {before} fuel")
+                    return True
+                ledger, times = await self._lock(connection, [tenant])
+                if not ledger.credit(tenant, fuel, times[tenant]):
+                    raise _TooMuch
+                await self._write(connection, ledger, {})
+                return True
+
+        try:
+            credited = await self._database.run(work)
+        except _TooMuch:
+            return False
+        self.held.pop(tenant, None)
+        return credited
+
+    async def balance(self, tenant: str) -> Balance:
+        """See `Store.balance`."""
+        rows = await self._database.fetch(self._sql["accounts"], tenant)
+        return _balance(rows[0]) if rows else Balance()
+
+    async def look(self, credit_age: float) -> None:
+        """Look at all accounts, and forget the keys of credits that are older."""
+        if self.terms:
+            rows = await self._database.fetch(self._sql["accounts"], None)
+            self.balances = {row["tenant"]: _balance(row) for row in rows}
+            await self._database.execute(self._sql["forget_credits"], credit_age)
+
+    async def _lock(self, connection: Connection, tenants: Sequence[str]) -> tuple[Ledger, dict[str, float]]:
+        """Return a ledger of these accounts alone, locked, and by tenant the database's time."""
+        rows = await connection.fetch(self._sql["lock_accounts"], tenants)
+        if len(rows) < len(tenants):
+            await connection.execute(self._sql["open_accounts"], tenants)
+            rows = await connection.fetch(self._sql["lock_accounts"], tenants)
+        balances = {row["tenant"]: _balance(row) for row in rows}
+        return Ledger(self.terms, balances), {row["tenant"]: row["now"] for row in rows}
+
+    async def _write(self, connection: Connection, ledger: Ledger, look_again: Mapping[str, float]) -> None:
+        """Write what has changed, and when the tenants that have to wait are to be looked at again."""
+        changed = sorted({*ledger.changed, *look_again})
+        if changed:
+            figures = [[getattr(ledger.balances[tenant], name) for tenant in changed] for name in _FIGURES]
+            looks = [look_again.get(tenant) for tenant in changed]
+            await connection.execute(self._sql["write_accounts"], changed, *figures, looks)
+
+    async def _note(self, connection: Connection, holds: Mapping[str, tuple[str, Hold]]) -> None:
+        if holds:
+            values = [
+                list(holds),
+                [tenant for tenant, _ in holds.values()],
+                [hold.fuel for _, hold in holds.values()],
+                [hold.memory for _, hold in holds.values()],
+                [hold.pace for _, hold in holds.values()],
+            ]
+            await connection.execute(self._sql["hold"], *values)
+
+
+class _TooMuch(Exception):
+    """Raised to roll a credit back that the account cannot hold."""
+
+
+def _balance(row: Record) -> Balance:
+    return Balance(*[row[name] for name in _FIGURES])
+
+
+def _hold(row: Record) -> Hold:
+    return Hold(row["fuel"], row["memory"], row["pace"])

@@ -1,0 +1,1 @@
+SELECT fuel FROM wasmq_credits WHERE tenant = $1 AND key = $2

@@ -1,0 +1,1 @@
+SELECT fuel, memory, pace FROM wasmq_holds WHERE id = $1
