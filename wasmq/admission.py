@@ -195,6 +195,22 @@ def check_delay(delay: Any) -> float:
     return float(delay)
 
 
+def check_deadline(deadline: Any, delay: float) -> float | None:
+    """Return a deadline in seconds from now, None for none. Raises `InvalidArguments` for one in the past.
+
+    Nor can it be above a year, or over before a job's `delay` is.
+    """
+    if deadline is None:
+        return None
+    if not isinstance(deadline, (int, float)) or isinstance(deadline, bool) or not 0 < deadline <= 366 * 86_400:
+        raise InvalidArguments(
+            f"deadline: {_shown(deadline)} is not a number of seconds from now, above 0 and up to a year"
+        )
+    if deadline <= delay:
+        raise InvalidArguments(f"deadline: {deadline:g} s from now is not after the delay of {delay:g} s")
+    return float(deadline)
+
+
 def check_name(what: str, name: Any, limit: int = 200) -> str:
     """Return a tenant's name or a key. Raises `InvalidArguments` unless it is printable text of a sane length."""
     if not isinstance(name, str) or not 0 < len(name) <= limit or not name.isprintable():

@@ -59,10 +59,12 @@ _EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobPro
 class RemoteHandle:
     """A job that a daemon has accepted. `await` it, as often as you like, for its outcome."""
 
-    __slots__ = ("_client", "_outcome", "id")
+    __slots__ = ("_client", "_outcome", "at_risk", "id")
 
-    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None) -> None:
+    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None, *, at_risk: bool = False) -> None:
         self.id = job_id
+        self.at_risk = at_risk
+        """Whether the daemon expected, when it accepted the job, that it will not be done by its deadline."""
         self._client = client
         self._outcome = outcome
 
@@ -177,6 +179,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -186,7 +189,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "deadline": deadline, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -196,7 +199,7 @@ class Client:
             return []
         bodies = [self._body(request) for request in requests]
         jobs = await self._post(bodies if len(bodies) > 1 else bodies[0], patient=wait)
-        return [RemoteHandle(self, job.id, job.outcome) for job in jobs]
+        return [RemoteHandle(self, job.id, job.outcome, at_risk=job.at_risk) for job in jobs]
 
     async def run(
         self, module: RemoteModule | Module | str, export: str | None = None, *args: Any, **options: Any
@@ -415,7 +418,9 @@ def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
     known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
+        name: options.pop(name)
+        for name in ("link", "limits", "tenant", "priority", "key", "delay", "deadline")
+        if name in options
     }
     return Request(
         module=module if isinstance(module, str) else module.digest,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
+    from wasmq.deadlines import Deadlines
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -54,6 +55,8 @@ class Dispatcher:
         tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
         postpone: Callable[[Sequence[Job]], None],
+        expire: Callable[[Sequence[Job]], None],
+        deadlines: Deadlines,
         lose: Callable[[Sequence[Job], str], None],
     ) -> None:
         self.problem: str | None = "no job has been claimed yet"
@@ -69,6 +72,8 @@ class Dispatcher:
         self._onlookers = onlookers
         self._hand_back = hand_back
         self._postpone = postpone
+        self._expire = expire
+        self._deadlines = deadlines
         self._lose = lose
         self._absent = Absent(library, tasks, Offers(library, functions).obstacle, self._send, lose)
         self.done = anyio.Event()
@@ -133,9 +138,17 @@ class Dispatcher:
                 return
 
     def _assign(self, jobs: Sequence[Job]) -> None:
+        late = []
         for job in jobs:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order)
+            if job.deadline is not None:
+                self._deadlines.started(job)
+                if job.deadline <= self._claimed_at:
+                    late.append(job)
+        if late:
+            self._expire(late)
+            jobs = [job for job in jobs if job not in late]
         self._send(self._absent.sort_out(jobs))
 
     def _send(self, jobs: Sequence[Job]) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "ConfigError",
     "CursorGone",
+    "DeadlineUnmeetable",
     "Exited",
     "Forbidden",
     "InvalidArguments",
@@ -127,6 +128,10 @@ class BudgetExhausted(Refused):
 
 class NoAccount(Refused):
     """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
+
+
+class DeadlineUnmeetable(Refused):
+    """Raised when a job would not be done by its deadline, as far as can be estimated from the queue and its history."""
 
 
 class KeyConflict(Refused):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from wasmq.deadlines import Deadlines
 from wasmq.errors import StoreUnavailable
 from wasmq.history import History, percentile
 from wasmq.pace import Pace
@@ -50,12 +51,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Estimator:
     """Knows the pace of this scheduler's workers, the history of calls, and the queue."""
 
-    def __init__(self, *, engine: str, workers: int, fairness: Fairness, store: Store) -> None:
+    def __init__(
+        self, *, engine: str, workers: int, fairness: Fairness, store: Store, deadlines: Deadlines | None = None
+    ) -> None:
         self._pace = Pace(engine)
         self._history = History()
         self._workers = workers
         self._fairness = fairness
         self._store = store
+        self._deadlines = deadlines or Deadlines()
 
     def learn(self, job: Job, outcome: Outcome) -> None:
         """Take in how a job ended."""
@@ -89,7 +93,18 @@ class Estimator:
         """Return the seconds until a job would start that a tenant submits now."""
         return self._pace.seconds(self._fairness.ahead(tenant), self._workers)
 
-    def run(self, job: Job) -> float:
+    def done_in(self, job: Job, before: float) -> tuple[float, float]:
+        """Return in how many seconds a job with a deadline is expected to start, and for how many to run then.
+
+        Of its tenant's jobs those go first whose deadlines are no later, and jobs that are submitted together with it
+        and are expected to use `before` fuel.
+        """
+        assert job.deadline is not None
+        own = before + self._deadlines.before(job.tenant, job.deadline)
+        ahead = self._fairness.ahead(job.tenant, own) + before
+        return max(self._pace.seconds(ahead, self._workers), job.due - job.submitted_at), self._run(job)
+
+    def _run(self, job: Job) -> float:
         """Return the seconds that a job is expected to run: as its tenant's last ones did, or by its expected fuel."""
         runs = self._history.runs(job.call.module, job.call.export, job.tenant)
         return percentile([run.ran for run in runs], 0.5) if runs else self._pace.seconds(job.cost)

@@ -86,17 +86,20 @@ class Fairness:
         account.charged(cost / weight)
         return start
 
-    def ahead(self, tenant: str) -> float:
+    def ahead(self, tenant: str, own: float = math.inf) -> float:
         """Return the fuel that is expected to be spent before a job starts that a tenant would submit now.
 
         By the tags: until the virtual time has come to the job's own, every tenant spends what it is tagged for up to
-        there. Costs a step for each tenant.
+        there. Of the tenant's own jobs, those go before it that are expected to use `own` fuel, by default all. Costs
+        a step for each tenant.
         """
         account = self._accounts.get(tenant)
-        finish = self._elsewhere.get(tenant, 0.0) if account is None else account.finish
+        if account is None:
+            return 0.0
+        start = min(account.finish, self.virtual + own / account.weight)
         ahead = 0.0
         for other in self._accounts.values():
-            ahead += max(0.0, min(other.finish, finish) - self.virtual) * other.weight
+            ahead += max(0.0, min(other.finish, start) - self.virtual) * other.weight
         return ahead
 
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wasmq.config import Config
 
 _STORE = ("history", "history_age")
-_SCHEDULER = ("grace", "max_queued")
+_SCHEDULER = ("deadlines", "grace", "max_queued")
 
 
 class Reloaded(NamedTuple):
@@ -31,7 +31,8 @@ class Reloaded(NamedTuple):
 def reloaded(running: Config, wanted: Config) -> Reloaded:
     """Return what becomes of a configuration that is running when another one is wanted.
 
-    Tenants, limits, logs and periodic jobs change, the history's length and age, the grace and how many jobs may wait.
+    Tenants, limits, logs and periodic jobs change, the history's length and age, the grace, how many jobs may
+    wait and what becomes of those that would be late.
     Tokens and their roles stay, and the rest is what processes, connections and tables were made with; prices are what
     the workers were told.
     """

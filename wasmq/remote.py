@@ -129,6 +129,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    deadline: str | None = None
+    at_risk: bool = False
 
 
 class _JobPage(_Body, frozen=True):
@@ -146,7 +148,11 @@ class _Problem(_Body, frozen=True):
 
 
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
-    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970."""
+    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
+
+    So is `deadline`, None without one; `at_risk` is whether the daemon expected, when it accepted the job, that it will
+    not be done by then.
+    """
 
     id: str
     state: State
@@ -156,6 +162,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    deadline: float | None = None
+    at_risk: bool = False
 
 
 def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
@@ -289,6 +297,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         "key": key,
         "delay": request.delay,
     }
+    if request.deadline is not None:
+        body["deadline"] = request.deadline
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
     if request.limits is not None:
@@ -326,7 +336,19 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
-    return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
+    deadline = None if body.deadline is None else datetime.datetime.fromisoformat(body.deadline).timestamp()
+    return RemoteJob(
+        body.id,
+        body.state,
+        body.module,
+        body.export,
+        body.tenant,
+        body.attempts,
+        submitted,
+        outcome,
+        deadline,
+        body.at_risk,
+    )
 
 
 def _core_value(came: Any) -> Any:

@@ -200,6 +200,7 @@ class Scheduler:
         )
         for job in queued:
             self._gate.readmit(job.tenant, 1)
+        self._parts.expiry.watch(queued)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
     # Offer, load and submit.
@@ -292,13 +293,16 @@ class Scheduler:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
-        `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
+        `delay` is in seconds, and so is `deadline`, from now: by then it is to have ended, or it is ended as timed out;
+        where it is not expected to make it, it is refused, or flagged by the handle's `at_risk` (`[scheduler]
+        deadlines`). Of a tenant's jobs of one priority the one with the earliest deadline starts first. A higher `priority` goes first; a `key` used before by the same tenant gives the earlier
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
         satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
         as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
@@ -318,6 +322,7 @@ class Scheduler:
                     priority=priority,
                     key=key,
                     delay=delay,
+                    deadline=deadline,
                     grant=grant,
                 ),
             ),
@@ -517,6 +522,7 @@ class Scheduler:
                 self._budgets.set(name, tenant)
         self.config = news.config
         self._submission.limits = news.config.limits
+        self._submission.refuses_late = news.config.scheduler.deadlines == "refuse"
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()

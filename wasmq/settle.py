@@ -8,6 +8,7 @@ import anyio
 import msgspec
 
 from wasmq.bell import Bell
+from wasmq.deadlines import LATE, time_left
 from wasmq.errors import StoreUnavailable, WasmqError
 from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from wasmq.backoff import Backoff
     from wasmq.clock import Clock
+    from wasmq.deadlines import Deadlines
     from wasmq.estimate import Estimator
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
@@ -63,6 +65,12 @@ class Postponed(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
+class Late(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job's deadline passed before it was sent to a worker."""
+
+    job: Job
+
+
 class Beyond(msgspec.Struct, frozen=True, gc=False):
     """A job cannot run: its module cannot be mapped, and compiling it again did not help."""
 
@@ -82,7 +90,7 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-News: TypeAlias = Ran | Died | HandedBack | Postponed | Beyond | CancelWish | Doubtful
+News: TypeAlias = Ran | Died | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
@@ -101,6 +109,7 @@ class Settler:
         gate: Gate,
         metrics: Metrics,
         estimator: Estimator,
+        deadlines: Deadlines,
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
@@ -118,6 +127,7 @@ class Settler:
         self._gate = gate
         self._metrics = metrics
         self._estimator = estimator
+        self._deadlines = deadlines
         self._library = library
         self._clock = clock
         self._handles = handles
@@ -189,6 +199,7 @@ class Settler:
     def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
         """Hand over the outcome of a job that another daemon has finished, and counted."""
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             self._fairness.settled_elsewhere(job.tenant)
@@ -223,6 +234,8 @@ class Settler:
                     unharmed.append(item.job)
                 case Postponed():
                     postponed.append(item.job)
+                case Late():
+                    ends.append((item.job, self._unstarted(item.job)))
                 case Beyond():
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
@@ -265,6 +278,7 @@ class Settler:
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
@@ -373,14 +387,21 @@ class Settler:
     def _outcome(self, ran: Ran) -> Outcome:
         job = ran.job
         engine, version = self._engine()
+        outcome = outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export))
         return msgspec.structs.replace(
-            outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export)),
+            outcome,
+            error=_timeout_line(job, ran.assigned, outcome) if outcome.status == "timed_out" else outcome.error,
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
             attempts=self._attempts(job),
             worker=ran.worker,
             engine=engine,
             engine_version=version,
         )
+
+    def _unstarted(self, job: Job) -> Outcome:
+        """Return the outcome of a job that was claimed too late: the start does not count."""
+        outcome = self._without_run(job, "timed_out", LATE)
+        return msgspec.structs.replace(outcome, attempts=outcome.attempts - 1)
 
     def _without_run(self, job: Job, status: Status, error: str) -> Outcome:
         engine, version = self._engine()
@@ -389,3 +410,12 @@ class Settler:
     def _epitaph(self, died: Died) -> str:
         attempts = self._attempts(died.job)
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
+
+
+def _timeout_line(job: Job, assigned: float, outcome: Outcome) -> str | None:
+    """Return what is said of a job that had no more time: whether that was for its deadline."""
+    if time_left(job, assigned) >= job.caps.timeout:
+        return outcome.error
+    if not outcome.fuel_used:
+        return LATE
+    return f"timed out: its deadline passed when it had run for {outcome.ran:.3g} s"

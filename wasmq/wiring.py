@@ -10,9 +10,11 @@ import msgspec
 
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
+from wasmq.deadlines import Deadlines
 from wasmq.dispatch import Dispatcher
 from wasmq.estimate import Estimator
 from wasmq.events import Onlookers
+from wasmq.expiry import Expiry
 from wasmq.foreman import Foreman
 from wasmq.gauges import SchedulerGauges
 from wasmq.host_calls import HostCalls
@@ -22,7 +24,7 @@ from wasmq.periodic import Periodic
 from wasmq.pool.crew import Crew
 from wasmq.pool.memory import Memory
 from wasmq.pool.pool import Pool
-from wasmq.settle import Beyond, Doubtful, HandedBack, Postponed, Settler
+from wasmq.settle import Beyond, Doubtful, HandedBack, Late, Postponed, Settler
 from wasmq.store.urls import modules_beside
 from wasmq.submission import Submission
 from wasmq.upkeep import Upkeep
@@ -88,8 +90,13 @@ class Parts:
         self.library = self._library()
         self.pool = self._pool()
         self.onlookers = Onlookers(self.pool, lambda sendings: self.crew.send(sendings))
+        self.deadlines = Deadlines()
         self.estimator = Estimator(
-            engine=base.config.scheduler.engine, workers=base.workers, fairness=base.fairness, store=base.store
+            engine=base.config.scheduler.engine,
+            workers=base.workers,
+            fairness=base.fairness,
+            store=base.store,
+            deadlines=self.deadlines,
         )
         self.settler = self._settler()
         self.calls = HostCalls(base.config.host, base.metrics, base.clock, tasks, lambda frames: self.crew.send(frames))
@@ -103,13 +110,14 @@ class Parts:
             dispatcher=self.dispatcher,
             engine=base.config.scheduler.engine,
         )
+        self.expiry = self._expiry()
         self.submission = self._submission(surface)
         self.periodic = Periodic(store=base.store, submit=surface.submit, clock=base.clock)
         base.metrics.watch(SchedulerGauges(base.store, self.pool, self.crew, base.clock, base.budgets))
 
     def loops(self) -> tuple[Loop, ...]:
         """Return what runs as long as the scheduler does, on any store, in the order in which it is started."""
-        return self.settler, self.calls, self.dispatcher, LagMeter(self._base.metrics, self._base.clock)
+        return self.settler, self.calls, self.dispatcher, self.expiry, LagMeter(self._base.metrics, self._base.clock)
 
     def upkeep(self, store: SharedStore) -> Upkeep:
         """Return the loop that keeps a store in order that other daemons share."""
@@ -171,6 +179,7 @@ class Parts:
             gate=base.gate,
             metrics=base.metrics,
             estimator=self.estimator,
+            deadlines=self.deadlines,
             library=self.library,
             clock=base.clock,
             handles=base.handles,
@@ -212,8 +221,23 @@ class Parts:
             functions=base.functions,
             tasks=self._tasks,
             hand_back=lambda jobs: self.settler.add([HandedBack(job) for job in jobs]),
+            expire=lambda jobs: self.settler.add([Late(job) for job in jobs]),
+            deadlines=self.deadlines,
             postpone=lambda jobs: self.settler.add([Postponed(job) for job in jobs]),
             lose=lambda jobs, why: self.settler.add([Beyond(job, why) for job in jobs]),
+        )
+
+    def _expiry(self) -> Expiry:
+        base = self._base
+        return Expiry(
+            store=base.store,
+            pool=self.pool,
+            dispatcher=self.dispatcher,
+            settler=self.settler,
+            canceller=self.canceller,
+            deadlines=self.deadlines,
+            clock=base.clock,
+            engine=base.config.scheduler.engine,
         )
 
     def _submission(self, surface: Surface) -> Submission:
@@ -221,6 +245,9 @@ class Parts:
         return Submission(
             limits=base.config.limits,
             share=self.pool.memory.size,
+            refuses_late=base.config.scheduler.deadlines == "refuse",
+            estimator=self.estimator,
+            watch=self.expiry.watch,
             library=self.library,
             functions=base.functions,
             store=base.store,

@@ -65,6 +65,7 @@ def submit(
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
     delay: Annotated[float, Parameter(help="Seconds before it may start.")] = 0.0,
+    deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -91,7 +92,9 @@ def submit(
             with unreadable(file):
                 module = await (client.load(file) if digest is None else client.module(digest))
             request, before = await request_of(Config(), module, wanted)
-            request = msgspec.structs.replace(request, tenant=tenant, priority=priority, key=key, delay=delay)
+            request = msgspec.structs.replace(
+                request, tenant=tenant, priority=priority, key=key, delay=delay, deadline=deadline
+            )
             (handle,) = await client.submit_many([request], wait=wait)
             if wait:
                 write_back(mounted, before, (await handle).files)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wasmq.deadlines import time_left
 from wasmq.pool.memory import Memory, need_of
 from wasmq.pool.programs import Programs
 from wasmq_worker import protocol
@@ -335,7 +336,7 @@ class Pool:
             call.args,
             caps.fuel,
             caps.memory,
-            caps.timeout,
+            time_left(job, now),
             caps.output,
             hash(job.tenant),
             self._weight(job.tenant),

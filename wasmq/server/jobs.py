@@ -188,7 +188,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
                 continue
         finished = False
         if each.is_new:
-            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None))))
+            at_risk = msgspec.UNSET if each.job.deadline is None else each.handle.at_risk
+            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None), at_risk=at_risk)))
         else:
             bodies.append(encode(job_body(await context.scheduler.job(each.job.id))))
     return bodies, finished
@@ -208,6 +209,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        deadline=wanted.deadline,
     )
 
 
