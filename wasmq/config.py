@@ -96,7 +96,7 @@ class SchedulerConfig(_Section, frozen=True):
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
     deadlines: Literal["refuse", "flag"] = "refuse"
-    """What becomes of a job that would not be done by its deadline, by the estimate: refused, or accepted and flagged."""
+    """What becomes of a job that is not expected to be done by its deadline: refused, or accepted and flagged."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Times that a job is started when its worker keeps dying."""
     retry_backoff: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.1

@@ -131,7 +131,7 @@ class NoAccount(Refused):
 
 
 class DeadlineUnmeetable(Refused):
-    """Raised when a job would not be done by its deadline, as far as can be estimated from the queue and its history."""
+    """Raised when a job would not be done by its deadline, by an estimate from the queue and from its history."""
 
 
 class KeyConflict(Refused):

@@ -302,11 +302,11 @@ class Scheduler:
 
         `delay` is in seconds, and so is `deadline`, from now: by then it is to have ended, or it is ended as timed out;
         where it is not expected to make it, it is refused, or flagged by the handle's `at_risk` (`[scheduler]
-        deadlines`). Of a tenant's jobs of one priority the one with the earliest deadline starts first. A higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
-        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
-        `wasmq.job.Program`. Raises a `Refused`.
+        deadlines`). Of a tenant's jobs of one priority the one with the earliest deadline starts first. A higher
+        `priority` goes first; a `key` used before by the same tenant gives the earlier job. A full queue is waited for,
+        or refused with `QueueFull` when `wait` is false. `link` names modules that satisfy imports, by the name that is
+        imported from; `grant` names host functions that this job may import, such as "env.lookup", beside those granted
+        to its tenant. What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         handles = await self.submit_many(

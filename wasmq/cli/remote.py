@@ -51,13 +51,18 @@ def job_report(job: RemoteJob) -> dict[str, Any]:
         "tenant": job.tenant,
         "attempts": job.attempts,
         "submitted_at": when(job),
+        "deadline": None if job.deadline is None else _shown(job.deadline),
         "outcome": None if job.outcome is None else report(job.outcome),
     }
 
 
 def when(job: RemoteJob) -> str:
     """Return when a job was submitted."""
-    return datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC).isoformat(timespec="milliseconds")
+    return _shown(job.submitted_at)
+
+
+def _shown(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def state_of(job: RemoteJob) -> str:
@@ -76,6 +81,8 @@ def print_job(job: RemoteJob) -> None:
         ("attempts", job.attempts),
         ("submitted", when(job)),
     ]
+    if job.deadline is not None:
+        facts.append(("deadline", _shown(job.deadline)))
     if (outcome := job.outcome) is not None:
         facts += [
             ("fuel", outcome.fuel_used),

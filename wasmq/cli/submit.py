@@ -14,7 +14,7 @@ from wasmq.cli.directories import parse_directory, write_back
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
-from wasmq.cli.output import print_json, print_line, spin
+from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
@@ -96,6 +96,8 @@ def submit(
                 request, tenant=tenant, priority=priority, key=key, delay=delay, deadline=deadline
             )
             (handle,) = await client.submit_many([request], wait=wait)
+            if handle.at_risk:
+                complain(f"job {handle.id} is not expected to be done by its deadline")
             if wait:
                 write_back(mounted, before, (await handle).files)
             job = await client.job(handle.id)
