@@ -248,7 +248,7 @@ class Submission:
                 continue
             start, run = self._estimator.done_in(job, before.get(job.tenant, 0.0))
             before[job.tenant] = before.get(job.tenant, 0.0) + job.cost
-            within = job.deadline - job.submitted_at
+            within = round(job.deadline - job.submitted_at, 6)  # seconds since 1970 have no more digits to give
             if start + run <= within:
                 continue
             if self.refuses_late:
