@@ -81,13 +81,13 @@ async def test_the_earliest_deadline_goes_first(make_scheduler, guests):
         assert ended == [100.0, 200.0, 300.0, None]
 
 
-@pytest.mark.parametrize("deadline", [0, 0.0, -1.0, float("nan"), float("inf"), 1e9, "soon", True])
-async def test_a_deadline_that_cannot_be_is_refused(make_scheduler, guests, deadline):
+async def test_a_deadline_that_cannot_be_is_refused(make_scheduler, guests):
     """One in the past, too far away, or none at all, says what would be one; nothing is queued."""
     async with running(make_scheduler) as scheduler:
         mul = await scheduler.load(guests / "mul.wat")
-        with pytest.raises(wasmq.InvalidArguments, match=r"deadline: .* seconds from now"):
-            await scheduler.submit(mul, "mul", 2, 4, deadline=deadline)
+        for deadline in (0, 0.0, -1.0, float("nan"), float("inf"), 1e9, "soon", True):
+            with pytest.raises(wasmq.InvalidArguments, match=r"deadline: .* seconds from now"):
+                await scheduler.submit(mul, "mul", 2, 4, deadline=deadline)
         with pytest.raises(wasmq.InvalidArguments, match=r"deadline: 2 s from now is not after the delay of 2 s"):
             await scheduler.submit(mul, "mul", 2, 4, deadline=2.0, delay=2.0)
         assert await scheduler.jobs() == []

@@ -25,6 +25,7 @@ PURE = [
     path
     for path in (
         ROOT / "wasmq" / "admission.py",
+        ROOT / "wasmq" / "deadlines.py",
         ROOT / "wasmq" / "fairness.py",
         ROOT / "wasmq" / "history.py",
         ROOT / "wasmq" / "ledger.py",
