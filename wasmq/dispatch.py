@@ -158,13 +158,13 @@ class Dispatcher:
             # The workers have died while the store was claiming.
             self._hand_back(jobs)
             return
-        possible = [job for job in jobs if self._pool.fits_ever(job)]
-        if len(possible) < len(jobs):
+        self._give(self._pool.assign(jobs, self._clock.wall()))
+        if impossible := self._pool.impossible():
             # They were accepted where workers have more.
             most = format_size(self._pool.memory.size)
-            why = f"lost: it can come to more memory than a worker has here, {most} (scheduler.memory)"
-            self._lose([job for job in jobs if not self._pool.fits_ever(job)], why)
-        self._give(self._pool.assign(possible, self._clock.wall()))
+            self._lose(
+                impossible, f"lost: it can come to more memory than a worker has here, {most} (scheduler.memory)"
+            )
         if over := self._pool.overflow():
             self._postpone(over)
 

@@ -108,6 +108,11 @@ class Module:
         """The export that runs it as a WASI command, None when it is none."""
         return COMMAND if COMMAND in self.functions else None
 
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it may be given a world to write into: output and files."""
+        return bool(self.wasi) or self.kind == "component"
+
     def memory_within(self, cap: int) -> int:
         """Return the bytes that its memories can come to under a job's cap."""
         if self.counted or self.kind == "component":

@@ -212,3 +212,16 @@ def test_a_cap_is_suggested_by_what_was_used(call):
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "no export 'nothing'" in wrong.stderr
     assert call("estimate", "missing.wat", "f").returncode == 66
+
+
+def test_a_deadline_is_shown_with_the_job(call):
+    """`submit` takes it in seconds, `status` shows the time; a job that is not expected to make it is refused."""
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = done.stdout.strip()
+    assert call("wait", job).returncode == 0
+    assert re.search(r"^deadline +20", call("status", job).stdout, re.MULTILINE)
+    assert json.loads(call("status", job, "--json").stdout)["deadline"].startswith("20")
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "0.00001")
+    assert (done.returncode, done.stdout) == (77, "")
+    assert "is too soon" in done.stderr

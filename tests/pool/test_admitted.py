@@ -323,3 +323,13 @@ def test_a_big_job_is_not_starved(big, small):
     turn_over()
     turn_over()
     assert pool.where("big") is not None
+
+
+def test_a_job_that_fits_no_share_is_told_of():
+    """It waits for nothing that will not come, and is in nobody's way."""
+    pool = pool_of(workers=2)
+    sendings = pool.assign([job_of("huge", SHARE + 1), job_of("small", 10 * MIB)], 0.0)
+    assert len(started(sendings)) == 1
+    assert [job.id for job in pool.impossible()] == ["huge"]
+    assert pool.impossible() == []
+    assert (pool.running, pool.memory.reserved) == (1, None)

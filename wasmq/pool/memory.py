@@ -28,17 +28,19 @@ def need_of(job: Job, modules: Sequence[Module]) -> int:
     brings, and what its instances take.
     """
     caps, call = job.caps, job.call
-    memory = modules[0].memory_within(caps.memory) if len(modules) == 1 else caps.memory
-    need = INSTANCE + memory
-    for module in modules:
-        need += module.record
+    if len(modules) == 1:
+        module = modules[0]
+        need = INSTANCE + module.memory_within(caps.memory) + module.record
+        can_write = module.is_hosted
+    else:
+        need = INSTANCE + caps.memory + sum([module.record for module in modules])
+        can_write = any(module.is_hosted for module in modules)
     if call.program is not None:
         need += caps.output + caps.files + _brought(call.program)
-    elif any(module.wasi or module.kind == "component" for module in modules):
+    elif can_write:
         need += caps.output
-    for arg in call.args:
-        if isinstance(arg, bytes):
-            need += len(arg)
+    if call.args and isinstance(call.args[0], bytes):
+        need += len(call.args[0])  # a component's arguments are one piece
     return need
 
 

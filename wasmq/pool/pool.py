@@ -84,6 +84,7 @@ class Pool:
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
         self._line: list[Job] = []
+        self._impossible: list[Job] = []
 
     @property
     def running(self) -> int:
@@ -128,21 +129,23 @@ class Pool:
             return slots
         return min(slots, PROBE if self.is_crowded else LINE - len(self._line))
 
-    def fits_ever(self, job: Job) -> bool:
-        """Return whether a worker that has nothing else to do has the memory for a job."""
-        return self._need(job) <= self.memory.size
-
     def assign(self, jobs: Iterable[Job], now: float) -> list[Sending]:
         """Give each job to the worker with the least to do that has the memory; those that fit nowhere wait in line.
 
-        `now` is what `ended` will say of when they started.
+        `now` is what `ended` will say of when they started. Ask for the `impossible` ones and the `overflow` then.
         """
         round_ = _Round(now)
-        late = [job for job in jobs if not self._place(job, round_)]
-        if late:
-            self._line = sorted([*self._line, *late], key=_turn)
+        rest = [job for job in jobs if not self._place(job, round_)]
+        if rest:
+            self._impossible += [job for job in rest if self._need(job) > self.memory.size]
+            self._line = sorted([*self._line, *[job for job in rest if self._need(job) <= self.memory.size]], key=_turn)
             self._reserve()
         return round_.sendings()
+
+    def impossible(self) -> list[Job]:
+        """Return the jobs that were to be assigned and that no worker has the memory for, each once."""
+        jobs, self._impossible = self._impossible, []
+        return jobs
 
     def resume(self, now: float) -> list[Sending]:
         """Give out the jobs in line for which there is room now."""
