@@ -165,7 +165,9 @@ async def test_a_deadline_outlives_the_scheduler(make_scheduler, guests, tmp_pat
 
 async def test_a_job_that_waits_for_memory_can_be_late(make_scheduler):
     """It was claimed, and never sent: it ends as one that was never started."""
-    spin = '(module (memory (export "memory") 1) (func (export "spin") (loop $again (br $again))))'
+    spin = (
+        '(module (memory 1) (func (export "spin") (loop $again (br $again))) (func (drop (memory.grow (i32.const 1)))))'
+    )
     limits = wasmq.Limits(fuel=10**12, timeout=600.0, memory="40MiB")
     async with running(make_scheduler, memory="60MiB") as scheduler:
         module = await scheduler.load(spin.encode())

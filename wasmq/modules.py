@@ -69,6 +69,8 @@ class Module:
     """Bytes of a component's memories that cannot grow."""
     record: int = 0
     """Bytes that an instance takes at most beside its memories and its stack."""
+    growing: bool = True
+    """Whether its memories may become larger than `memory` says, when it runs alone."""
     functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -115,12 +117,9 @@ class Module:
 
     def memory_within(self, cap: int) -> int:
         """Return the bytes that its memories can come to under a job's cap."""
-        if self.counted or self.kind == "component":
-            return cap
-        if self.exported_memory < 0:
-            # What is pooled and does not show its memory has none that grows.
+        if not self.growing:
             return min(self.memory, cap)
-        shown = self.exports[self.exported_memory].type
+        shown = self.exports[self.exported_memory].type if self.exported_memory >= 0 else None
         if isinstance(shown, MemoryType) and shown.maximum is not None:
             return min(shown.maximum * shown.page_size, cap)
         return cap
@@ -460,6 +459,7 @@ def _module(described: Described, path: Path, size: int) -> Module:
         "memory": described.memory,
         "exported_memory": described.exported_memory,
         "record": described.record,
+        "growing": described.growing,
     }
     if described.kind != "component":
         offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])

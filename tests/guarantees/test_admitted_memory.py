@@ -44,7 +44,7 @@ HUNGRY = """
       (br_if $again (local.get $n))))
 )
 """
-SPIN = '(module (memory (export "memory") 1) (func (export "spin") (loop $again (br $again))))'
+SPIN = '(module (memory 1) (func (export "spin") (loop $again (br $again))) (func (drop (memory.grow (i32.const 1)))))'
 
 
 def most_resident(pid):

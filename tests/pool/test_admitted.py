@@ -70,10 +70,11 @@ def end(pool, job_id):
     ("changes", "caps", "memory"),
     [
         ({"counted": True, "memory": 65_536}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
-        ({"counted": False, "exported_memory": -1, "memory": 65_536}, Caps(1, 10 * MIB, 1.0, 1), 65_536),
-        ({"counted": False, "exported_memory": -1, "memory": 0}, Caps(1, 10 * MIB, 1.0, 1), 0),
-        ({"counted": False, "exported_memory": -1, "memory": 20 * MIB}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
-        ({"counted": False, "exported_memory": 0}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
+        ({"growing": False, "memory": 65_536}, Caps(1, 10 * MIB, 1.0, 1), 65_536),
+        ({"growing": False, "exported_memory": -1, "memory": 0}, Caps(1, 10 * MIB, 1.0, 1), 0),
+        ({"growing": False, "exported_memory": -1, "memory": 20 * MIB}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
+        ({"exported_memory": 0}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
+        ({"exported_memory": -1}, Caps(1, 10 * MIB, 1.0, 1), 10 * MIB),
         (
             {"exports": (Extern("memory", MemoryType(1, 3, False, False, 65_536)),), "exported_memory": 0},
             Caps(1, 10 * MIB, 1.0, 1),
@@ -92,7 +93,7 @@ def test_output_files_and_what_is_brought_are_booked():
     """They lie in the worker's memory too: for a guest that can write any, and no other."""
     wasi = FunctionType((), ())
     module = changed(make_module("m"), memory=0, imports=(Import("wasi_snapshot_preview1", "f", wasi),), offers=(wasi,))
-    module = changed(module, exported_memory=-1)
+    module = changed(module, growing=False)
     job = msgspec.structs.replace(make_job("a", export="g"), caps=Caps(1, MIB, 1.0, 1_000, 20_000))
     assert need_of(job, [module]) == INSTANCE + 1_000
     program = Program(argv=("abc",), env={"k": "vw"}, stdin=b"12345", files={"f": b"1" * 999})
@@ -102,7 +103,7 @@ def test_output_files_and_what_is_brought_are_booked():
 
 def test_linked_modules_share_one_cap():
     """A linked job is booked with its cap, which is the sum over all its memories, and each part's record."""
-    parts = [changed(make_module(name), record=10, memory=0, exported_memory=-1) for name in "ab"]
+    parts = [changed(make_module(name), record=10, memory=0, growing=False) for name in "ab"]
     job = msgspec.structs.replace(make_job("a"), call=Call("a", "f", (1,), None, (("b", "b"),)))
     assert need_of(job, parts) == INSTANCE + job.caps.memory + 20
 

@@ -568,3 +568,20 @@ def test_what_an_instance_takes_beside_its_memories_is_known(text: str, record: 
     """Tables as large as they can become, functions and globals: the most that an instance's record comes to."""
     wasm = bytes(wasmtime.wat2wasm(text))
     assert (needs(wasm) if text.startswith("(component") else describe(wasm)).record == record
+
+
+@pytest.mark.parametrize(
+    ("text", "growing"),
+    [
+        ("(module)", False),
+        ('(module (memory (export "m") 1))', False),
+        ('(module (memory (export "m") 1 1) (func (drop (memory.grow (i32.const 1)))))', False),
+        ('(module (memory (export "m") 1 2) (func (drop (memory.grow (i32.const 1)))))', True),
+        ("(module (memory 1) (func (drop (memory.grow (i32.const 1)))))", True),
+        # More than one memory is counted, and what is counted may grow.
+        ("(module (memory 1) (memory 1))", True),
+    ],
+)
+def test_whether_a_memory_can_grow_is_known(text: str, growing: bool) -> None:
+    """By its type, or because no code of the module could make it."""
+    assert of(text).growing is growing

@@ -119,15 +119,17 @@ class _Module:
         alone = len(self._memories) == 1 and not self._imported_memories
         exported_memory = self._memory_place if alone else -1
         defined = self._memories[self._imported_memories :]
+        counted = not self._poolable(exported_memory >= 0)
         return Described(
             hashlib.sha256(self._wasm).hexdigest(),
             exports,
             imports,
             [_offer(module, name) for module, name, _ in imports],
-            not self._poolable(exported_memory >= 0),
+            counted,
             _START in self._sections,
             min(sum([memory[1] * memory[5] for memory in defined]), _MEMORY_MAX),
             exported_memory,
+            growing=counted or (any(memory[1] != memory[2] for memory in defined) and self._may_grow()),
             record=table_bytes(self._tables) + ITEM * (len(self._functions) + len(self._globals)),
         )
 

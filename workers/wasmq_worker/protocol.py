@@ -426,7 +426,8 @@ class Described(_Frame, frozen=True):
     `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
     "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
     bytes of its memories that cannot grow. `record` is what an instance takes at most beside its memories and its
-    stack, in bytes: tables, functions, globals.
+    stack, in bytes: tables, functions, globals. Unless it is `growing`, its memories stay as large as `memory` says, as
+    long as nobody is linked with it.
     """
 
     digest: str
@@ -440,6 +441,7 @@ class Described(_Frame, frozen=True):
     kind: str = "module"
     fixed: int = 0
     record: int = 0
+    growing: bool = True
 
 
 class Compiled(_Frame, frozen=True):
