@@ -138,18 +138,18 @@ class Dispatcher:
                 return
 
     def _assign(self, jobs: Sequence[Job]) -> None:
-        late = []
+        in_time: list[Job] = []
+        late: list[Job] = []
         for job in jobs:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order)
             if job.deadline is not None:
                 self._deadlines.started(job)
-                if job.deadline <= self._claimed_at:
-                    late.append(job)
+            is_late = job.deadline is not None and job.deadline <= self._claimed_at
+            (late if is_late else in_time).append(job)
         if late:
             self._expire(late)
-            jobs = [job for job in jobs if job not in late]
-        self._send(self._absent.sort_out(jobs))
+        self._send(self._absent.sort_out(in_time))
 
     def _send(self, jobs: Sequence[Job]) -> None:
         if not jobs:
