@@ -1,10 +1,17 @@
 """Estimates of a running scheduler, in this process and over HTTP: from history, from the queue, or honestly none."""
 
 import pytest
+from clocks import NOON, VirtualClock
 from watching import ENDLESS, running, until_running
 
 import wasmq
-from wasmq.estimate import MARGIN
+from wasmq.config import StoreConfig, configured
+from wasmq.deadlines import Deadlines
+from wasmq.estimate import MARGIN, Estimator
+from wasmq.fairness import Fairness
+from wasmq.job import Call, Caps, Job, Outcome
+from wasmq.pace import NOMINAL
+from wasmq.store import open_store
 
 
 async def test_a_cap_follows_from_what_calls_have_used(make_scheduler, guests):
@@ -30,8 +37,6 @@ async def test_a_cap_follows_from_what_calls_have_used(make_scheduler, guests):
 async def test_jobs_that_ran_out_of_fuel_are_told_of(make_scheduler, config, guests):
     """A cap that follows from them may be too low, and none above the ceiling is suggested."""
     overrides = {"limits.fuel": 1_000, "limits.max.fuel": 1_000}
-    from wasmq.config import configured
-
     async with running(make_scheduler, config=configured(config, overrides)) as scheduler:
         loop = await scheduler.load(guests / "loop.wat")
         with pytest.raises(wasmq.OutOfFuel):
@@ -76,3 +81,36 @@ async def test_history_survives_a_restart(make_scheduler, guests, tmp_path):
         while (found := await scheduler.estimate(mul.digest, "mul")).outcomes == 0:
             await scheduler.jobs()
         assert (found.outcomes, found.fuel_max) == (1, fuel)
+
+
+SECOND = NOMINAL["native"]
+
+
+def a_job(name, after, seconds=1.0, tenant="acme"):
+    """A job of one second's fuel, to be done so many seconds after noon."""
+    call, caps = Call("m", "f"), Caps(10**12, 1, 60.0, 1)
+    return Job(name, call, caps, tenant, 0, None, NOON, NOON, 0.0, seconds * SECOND, deadline=NOON + after)
+
+
+def test_a_deadline_waits_for_earlier_ones_alone():
+    """Its tenant's other jobs do not go before it; of the other tenants' what they get meanwhile by their weights."""
+    fairness, deadlines = Fairness(1.0), Deadlines()
+    store = open_store("memory://", StoreConfig(), VirtualClock())
+    estimator = Estimator(engine="native", workers=2, fairness=fairness, store=store, deadlines=deadlines)
+    for _ in range(10):
+        fairness.tag("acme", 1.0, SECOND)
+    assert estimator.done_in(a_job("a", 100), 0.0) == (0.0, 1.0)
+    assert estimator.start("acme") == 5.0
+    for name, after in (("b", 10), ("c", 20), ("d", 300)):
+        job = a_job(name, after, seconds=2.0)
+        fairness.tag("acme", 1.0, job.cost)
+        deadlines.watch(job, now=0.0, wall=NOON)
+    assert estimator.done_in(a_job("a", 100), 0.0)[0] == 2.0
+    assert estimator.done_in(a_job("a", 5), 0.0)[0] == 0.0
+    fairness.tag("other", 1.0, 100 * SECOND)
+    assert estimator.done_in(a_job("a", 100), 0.0)[0] == 4.0
+    assert estimator.done_in(a_job("x", 100, tenant="third"), 0.0)[0] == 0.0
+    # What comes in the same batch goes before it too, and it runs as long as such calls have run.
+    estimator.learn(a_job("z", 1), Outcome(status="succeeded", fuel_used=1, ran=7.0))
+    assert estimator.done_in(a_job("x", 100, tenant="third"), 4 * SECOND) == (2.0, 1.0)
+    assert estimator.done_in(a_job("a", 5), 0.0) == (0.0, 7.0)
