@@ -1,11 +1,13 @@
 """Virtual time in fuel: who goes next, worked out without a scheduler."""
 
 import heapq
+from weakref import WeakKeyDictionary
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wasmq.config import Config, SchedulerConfig, Tenant
 from wasmq.fairness import Fairness
 
 
@@ -58,7 +60,7 @@ def test_fuel_is_shared_by_weight_whatever_the_jobs_cost(weights, data):
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from(["tag", "settle", "look", "fail"]),
+        st.sampled_from(["tag", "settle", "look", "fail", "deaf"]),
         st.sampled_from("ab"),
         st.integers(0, 1_000),
     ),
@@ -66,12 +68,23 @@ STEPS = st.lists(
 )
 
 
+def charge_once(daemon, finishes, virtual):
+    """Carry out what a daemon says, unless it says again what has been carried out; returns what it said."""
+    charges = daemon.charges()
+    if HEARD.get(daemon) is not charges:
+        HEARD[daemon] = charges
+        for tenant, charge in charges.items():
+            finish = finishes.get(tenant, virtual)
+            finishes[tenant] = max(finish + charge.charge, charge.floor)
+    return charges
+
+
+HEARD = WeakKeyDictionary()
+
+
 def look(daemon, finishes, virtual):
     """What the upkeep loop does, with a dictionary for the store."""
-    charges = daemon.charges()
-    for tenant, charge in charges.items():
-        finish = finishes.get(tenant, virtual)
-        finishes[tenant] = max(finish + charge.charge, charge.floor)
+    charges = charge_once(daemon, finishes, virtual)
     daemon.shared({tenant: finish for tenant, finish in finishes.items() if finish > virtual or tenant in charges})
 
 
@@ -119,9 +132,12 @@ def test_what_daemons_charge_adds_up(steps):
             owed[tenant] += (amount - 100.0) / 2.0
         elif step == "fail":
             daemon.charges()
+        elif step == "deaf":
+            charge_once(daemon, finishes, 0.0)
         else:
             look(daemon, finishes, 0.0)
-    for daemon in (*daemons, *daemons):
+    # Some have to say again what they said before they come to the rest, and all have to see what the last one did.
+    for daemon in 3 * daemons:
         look(daemon, finishes, 0.0)
     for daemon in daemons:
         assert {tenant: daemon.tag(tenant, 2.0, 0.0) for tenant in owed} == owed
@@ -256,3 +272,41 @@ def test_what_is_ahead_is_what_goes_before():
     fairness.started(100.0)
     assert fairness.ahead("a") == 300.0
     assert fairness.ahead("b") == 0.0
+
+
+def test_a_head_start_moves_turns_and_not_shares():
+    """A tenant of a class goes before others that came with it; in the long run both get what their weights say."""
+    fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant == "express" else 0.0)
+    queued: list[tuple[float, int, str]] = []
+    used = dict.fromkeys(("plain", "express"), 0.0)
+    for number in range(50):
+        heapq.heappush(queued, (fairness.tag("plain", 1.0, 100.0), number, "plain"))
+    for number in range(50):
+        heapq.heappush(queued, (fairness.tag("express", 1.0, 100.0), 50 + number, "express"))
+    begun = []
+    for number in range(1_000):
+        order, _, tenant = heapq.heappop(queued)
+        fairness.started(order, tenant)
+        begun.append(tenant)
+        used[tenant] += 100.0
+        heapq.heappush(queued, (fairness.tag(tenant, 1.0, 100.0), 100 + number, tenant))
+    assert begun[:10] == ["express"] * 10
+    assert abs(used["express"] - used["plain"]) <= 1_000.0 + 100.0
+
+
+def test_a_head_start_is_nothing_to_a_job_that_came_long_ago():
+    """Nobody starves: who has waited while more was run than the head start goes first."""
+    fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant.startswith("express") else 0.0)
+    waiting = fairness.tag("plain", 1.0, 100.0)
+    for number in range(11):
+        fairness.started(fairness.tag(f"express{number // 2}", 1.0, 600.0), f"express{number // 2}")
+        fairness.started(fairness.virtual + 100.0)
+    assert fairness.tag("express-new", 1.0, 100.0) > waiting
+
+
+def test_classes_are_configured():
+    """A tenant names its class; one that there is none of is an error that names both."""
+    config = Config(scheduler=SchedulerConfig(classes={"express": 1e9}), tenants={"a": Tenant(class_="express")})
+    assert config.tenants["a"].class_ == "express"
+    with pytest.raises(ValueError, match=r"tenants\.a\.class: 'slow' is none of scheduler\.classes"):
+        Config(tenants={"a": Tenant(class_="slow")})

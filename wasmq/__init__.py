@@ -19,11 +19,13 @@ from wasmq.errors import (
     Lost,
     NoAccount,
     NotLost,
+    NotRefuellable,
     OutOfFuel,
     OutOfMemory,
     QueueFull,
     Refused,
     ResourceUnavailable,
+    SandboxUnavailable,
     SchedulerClosed,
     StoreUnavailable,
     TimedOut,
@@ -38,7 +40,16 @@ from wasmq.errors import (
     WorkerUnavailable,
 )
 from wasmq.estimate import Estimate
-from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.events import (
+    JobEvent,
+    JobFinished,
+    JobOutput,
+    JobProgress,
+    JobQueued,
+    JobRefuelled,
+    JobStarted,
+    JobSuspended,
+)
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
@@ -76,7 +87,9 @@ __all__ = [
     "JobProgress",
     "JobQueued",
     "JobRecord",
+    "JobRefuelled",
     "JobStarted",
+    "JobSuspended",
     "KeyConflict",
     "LimitTooHigh",
     "Limits",
@@ -85,6 +98,7 @@ __all__ = [
     "Module",
     "NoAccount",
     "NotLost",
+    "NotRefuellable",
     "Ok",
     "OutOfFuel",
     "OutOfMemory",
@@ -93,6 +107,7 @@ __all__ = [
     "Refused",
     "Request",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "Scheduler",
     "SchedulerClosed",
     "Some",

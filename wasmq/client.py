@@ -13,11 +13,12 @@ import msgspec
 from wasmq.budgets import check_credit
 from wasmq.config import checked_tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, error_for
-from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, WasmqError, error_for
+from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
     estimate_of,
+    fuel_of,
     job_of,
     jobs_of,
     module_of,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from wasmq.config import Tenant
     from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.job import Limits, OnExhausted, Outcome, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
@@ -52,8 +53,15 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
-_EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant")
+_EVENTS: Final = {
+    "queued": JobQueued,
+    "started": JobStarted,
+    "progress": JobProgress,
+    "output": JobOutput,
+    "suspended": JobSuspended,
+    "refuelled": JobRefuelled,
+}
 
 
 class RemoteHandle:
@@ -88,6 +96,13 @@ class RemoteHandle:
     async def cancel(self) -> bool:
         """Cancel the job, waiting or running; False when it had finished already."""
         return await self._client.cancel(self.id)
+
+    async def refuel(self, fuel: int) -> int:
+        """Let the job, which runs or is suspended, spend so much more; returns what it may spend in all.
+
+        Raises what `Client.refuel` raises.
+        """
+        return await self._client.refuel(self.id, fuel)
 
     def events(self) -> AsyncGenerator[JobEvent]:
         """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`."""
@@ -180,6 +195,8 @@ class Client:
         key: str | None = None,
         delay: float = 0.0,
         deadline: float | None = None,
+        on_exhausted: OnExhausted = "stop",
+        grant: Sequence[str] = (),
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -189,7 +206,8 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, "deadline": deadline, **program}
+        options |= {"key": key, "delay": delay, "deadline": deadline, "on_exhausted": on_exhausted}
+        options |= {"grant": grant, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -232,6 +250,7 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -242,8 +261,8 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
+                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority, "grant": grant}
+                waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
                     waiting.popleft()
@@ -274,6 +293,15 @@ class Client:
         """
         job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
+
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Raises what `Scheduler.refuel` raises. It is sent once: after an `Unreachable`, nobody knows whether it came.
+        """
+        content = msgspec.json.encode({"fuel": fuel})
+        path = f"/v1/jobs/{_quoted(id)}/refuel"
+        return fuel_of(await self._ask("POST", path, content=content, patient=False, repeatable=False))
 
     # Ask and cancel.
 
@@ -333,7 +361,7 @@ class Client:
                 event = _event(name, data)
                 if event is None or event == told:
                     continue  # a state that was told before the connection broke, or news of a later version
-                if isinstance(event, (JobQueued, JobStarted)):
+                if isinstance(event, (JobQueued, JobStarted, JobSuspended, JobRefuelled)):
                     told = event
                 yield event
 
@@ -399,8 +427,8 @@ class Client:
             try:
                 (job,) = await self._post(body, patient=False)
                 await self.cancel(job.id)
-            except Exception:
-                pass
+            except WasmqError:
+                pass  # it is the first error that the caller is to see
 
 
 def _event(name: str, data: bytes) -> JobEvent | None:
@@ -417,11 +445,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name)
-        for name in ("link", "limits", "tenant", "priority", "key", "delay", "deadline")
-        if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

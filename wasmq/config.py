@@ -69,6 +69,10 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 
 
 _Token: TypeAlias = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+WallName: TypeAlias = Literal[
+    "code", "limits", "root", "bounds", "user", "capabilities", "landlock", "memory", "seccomp"
+]
+"""The walls that can be left out."""
 Role: TypeAlias = Literal["submit", "observe", "administer"]
 """submit: queue and cancel; observe: look and wait; administer: both for every tenant, the tenants and the metrics."""
 
@@ -107,6 +111,26 @@ class SchedulerConfig(_Section, frozen=True):
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0
     """Seconds of silence after which a worker is killed and replaced."""
+    classes: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e18)]] = {}
+    """Classes that tenants may be in, and the head start in fuel that each gives: a job goes before others as if that
+    much had been run since it came. Shares stay by weight, and nobody starves."""
+    suspended: Annotated[int, msgspec.Meta(ge=0, le=14_000)] = 100
+    """Jobs of one worker that wait to be refuelled, at most; each keeps its instance and memory. Others end at once."""
+    require_sandbox: bool = False
+    """Whether to refuse to start unless every wall stands around the workers that this machine can need."""
+
+
+class SandboxConfig(_Section, frozen=True):
+    """`[sandbox]`: the walls around workers and compile processes."""
+
+    user: str | None = None
+    """Name or number of the user that workers become where the daemon is root; None is one of nobody for each."""
+    memory: Size | None = None
+    """Bytes that one worker may take, where it can have a cgroup; None is its part of three quarters of the machine."""
+    cgroup: str | None = None
+    """A cgroup (version 2) in which workers may have their own; None is the daemon's, if that is delegated to it."""
+    without: tuple[WallName, ...] = ()
+    """Walls that are left out: to find out which one is in the way."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -120,6 +144,7 @@ class LimitCeilings(_Section, frozen=True):
     input: Size = Size(16 * 2**20)
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
     host_calls: _Count = 1_000_000
+    suspend: _Seconds = 3600.0
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -131,6 +156,8 @@ class LimitsConfig(_Section, frozen=True):
     output: Size = Size(2**20)
     files: Size = Size(16 * 2**20)
     host_calls: _Count = 10_000
+    suspend: _Seconds = 60.0
+    """Seconds that a job which is suspended when its fuel is spent waits for more, before it is given up."""
     max: LimitCeilings = LimitCeilings()
 
 
@@ -243,6 +270,8 @@ class Tenant(_Section, frozen=True):
     """
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    class_: str | None = msgspec.field(default=None, name="class")
+    """One of the scheduler's `classes`."""
     max_queued: _Count | None = None
     """Jobs waiting; None is the scheduler's own `max_queued`."""
     max_running: _Count | None = None
@@ -317,6 +346,7 @@ class Config(_Section, frozen=True):
     """Everything that can be set."""
 
     scheduler: SchedulerConfig = SchedulerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
     host: HostConfig = HostConfig()
@@ -343,6 +373,8 @@ class Config(_Section, frozen=True):
         for name, tenant in self.tenants.items():
             if tenant.problem is not None:
                 raise ValueError(f"tenants.{name}: {tenant.problem}")
+            if tenant.class_ is not None and tenant.class_ not in self.scheduler.classes:
+                raise ValueError(f"tenants.{name}.class: {tenant.class_!r} is none of scheduler.classes")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:
@@ -362,7 +394,7 @@ class Config(_Section, frozen=True):
                 )
         if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
             raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
-        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls"):
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

@@ -80,8 +80,9 @@ class Connection:
         wait: float = 0.0,
         within: float | None = None,
         patient: bool = True,
+        repeatable: bool = True,
     ) -> bytes:
-        """Return the body of the answer to a request that may be sent more than once.
+        """Return the body of the answer to a request that may be sent more than once, unless it is not `repeatable`.
 
         `wait` is how many seconds the daemon is asked to take on purpose, `within` how many seconds an answer that is
         known to be slow may take; unless `patient`, what it refuses for now is refused.
@@ -102,6 +103,8 @@ class Connection:
                     method, path, params=query, content=content, headers=headers, timeout=timeout
                 )
             except httpx.TransportError as error:
+                if not repeatable and not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    raise self._unreachable(error) from None
                 await trying.again(self._unreachable(error), None)
                 continue
             if response.is_success:

@@ -142,7 +142,7 @@ class Dispatcher:
         late: list[Job] = []
         for job in jobs:
             self._gate.leave(job.tenant, 1)
-            self._fairness.started(job.order)
+            self._fairness.started(job.order, job.tenant)
             if job.deadline is not None:
                 self._deadlines.started(job)
             is_late = job.deadline is not None and job.deadline <= self._claimed_at

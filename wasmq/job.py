@@ -17,6 +17,7 @@ __all__ = [
     "Frame",
     "Job",
     "Limits",
+    "OnExhausted",
     "Outcome",
     "Program",
     "Reference",
@@ -31,6 +32,8 @@ Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
 ]
 State: TypeAlias = Literal["queued", "running", "finished"]
+OnExhausted: TypeAlias = Literal["stop", "suspend"]
+"""What becomes of a job that has spent its fuel: it ends as `out_of_fuel`, or waits to be refuelled."""
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
 Value: TypeAlias = int | float | bytes | Reference | None
@@ -46,7 +49,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
     of stdout and stderr together, `files` the bytes that the job's files may have together, `host_calls` how often it
-    may call host functions.
+    may call host functions. `suspend` is the seconds that a job submitted with `on_exhausted="suspend"` waits for more
+    fuel, each time that it has spent what it had.
     """
 
     fuel: int | None = None
@@ -55,10 +59,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     output: int | str | None = None
     files: int | str | None = None
     host_calls: int | None = None
+    suspend: float | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls."""
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls, seconds.
+
+    `suspend` is 0 for a job that ends when its fuel is spent.
+    """
 
     fuel: int
     memory: int
@@ -66,6 +74,7 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     output: int
     files: int = 0
     host_calls: int = 10_000
+    suspend: float = 0.0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -92,7 +101,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
     `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
-    linked with, each as the name by which it is imported from and its digest, sorted by name.
+    linked with, each as the name by which it is imported from and its digest, sorted by name. `grant` names the host
+    functions that were granted to this call alone, sorted.
     """
 
     module: str
@@ -100,6 +110,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     args: tuple[Value, ...] = ()
     program: Program | None = None
     links: tuple[tuple[str, str], ...] = ()
+    grant: tuple[str, ...] = ()
 
     def modules(self) -> tuple[str, ...]:
         """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
@@ -135,6 +146,11 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     def fuel(self) -> int:
         """What it may spend all in all: its cap, and the fuel that was added while it ran."""
         return self.caps.fuel + self.refuelled
+
+    @property
+    def refuellable(self) -> bool:
+        """Whether it waits for more when its fuel is spent."""
+        return self.caps.suspend > 0.0
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):

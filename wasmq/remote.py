@@ -41,6 +41,7 @@ __all__ = [
     "RemoteModule",
     "account_of",
     "error_of",
+    "fuel_of",
     "job_of",
     "jobs_of",
     "module_of",
@@ -131,6 +132,8 @@ class _JobBody(_Body, frozen=True):
     outcome: _OutcomeBody | None
     deadline: str | None = None
     at_risk: bool = False
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 class _JobPage(_Body, frozen=True):
@@ -140,6 +143,10 @@ class _JobPage(_Body, frozen=True):
 
 class _ModuleList(_Body, frozen=True):
     modules: tuple[_ModuleBody, ...]
+
+
+class _FuelBody(_Body, frozen=True):
+    fuel: int
 
 
 class _Problem(_Body, frozen=True):
@@ -152,6 +159,7 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
 
     So is `deadline`, None without one; `at_risk` is whether the daemon expected, when it accepted the job, that it will
     not be done by then.
+    Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
     """
 
     id: str
@@ -164,6 +172,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome | None
     deadline: float | None = None
     at_risk: bool = False
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
@@ -183,6 +193,7 @@ _ERRORS: Final = {
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_fuel: Final = msgspec.json.Decoder(_FuelBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _estimate: Final = msgspec.json.Decoder(Estimate)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
@@ -217,6 +228,14 @@ def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
     """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
     (job,) = jobs_of(body, components)
     return job
+
+
+def fuel_of(body: bytes) -> int:
+    """Return what a refuelled job may spend in all, as an answer tells. Raises `Unreachable` when it is no such one."""
+    try:
+        return _fuel.decode(body).fuel
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
 
 
 def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
@@ -303,6 +322,10 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         body["tenant"] = request.tenant
     if request.limits is not None:
         body["limits"] = request.limits
+    if request.on_exhausted != "stop":
+        body["on_exhausted"] = request.on_exhausted
+    if request.grant:
+        body["grant"] = (request.grant,) if isinstance(request.grant, str) else tuple(request.grant)
     if request.link is not None:
         body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
@@ -348,6 +371,8 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
         outcome,
         deadline,
         body.at_risk,
+        body.suspended,
+        body.fuel_spent,
     )
 
 

@@ -34,8 +34,12 @@ def again(record: JobRecord) -> Request:
             output=caps.output,
             files=caps.files or None,
             host_calls=caps.host_calls or None,
+            suspend=caps.suspend or None,
         ),
+        on_exhausted="suspend" if job.refuellable else "stop",
         tenant=job.tenant,
         priority=job.priority,
         key=f"requeue {job.id}",
+        grant=job.call.grant,
+        packed=True,
     )

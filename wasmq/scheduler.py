@@ -13,6 +13,7 @@ from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
+from wasmq.confinement import announce
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
@@ -55,9 +56,10 @@ if TYPE_CHECKING:
     from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, State, Status
     from wasmq.ledger import Account
     from wasmq.upkeep import Upkeep
+    from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
@@ -100,7 +102,7 @@ class Scheduler:
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
         given_tenants = {name: checked_tenant(name, tenant) for name, tenant in (tenants or {}).items()}
-        self._tenants = Tenants({**self.config.tenants, **given_tenants})
+        self._tenants = Tenants({**self.config.tenants, **given_tenants}, settings.classes)
         self._clock = clock or SystemClock()
         url = settings.store or MEMORY
         self._store: Store = open_store(url, self.config.store, self._clock)
@@ -110,6 +112,7 @@ class Scheduler:
         self._fairness = Fairness(
             unknown_cost=settings.quantum,
             weight=(lambda tenant: self._tenants(tenant).weight) if isinstance(self._store, SharedStore) else None,
+            ahead=self._tenants.ahead,
         )
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenants(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
@@ -163,11 +166,18 @@ class Scheduler:
 
     async def _start(self, tasks: TaskGroup) -> None:
         queued = await self._store.open()
-        surface = Surface(lambda requests: self.submit_many(requests, wait=False), self.cancel, self.events)
+        surface = Surface(
+            submit=lambda requests: self.submit_many(requests, wait=False),
+            cancel=self.cancel,
+            refuel=self.refuel,
+            events=self.events,
+        )
         self._take_up(Parts(self._base, surface, tasks))
         if self._store.durable:
             await self._library.open()
-        await self._crew.start()
+        await self._crew.start(await self._library.place())
+        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
+        announce(self.sandbox)
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in self._parts.loops():
             await tasks.start(loop.run)
@@ -191,6 +201,7 @@ class Scheduler:
         self._canceller = parts.canceller
         self._submission = parts.submission
         self._estimator = parts.estimator
+        self._refuelling = parts.refuelling
         self._periodic = parts.periodic
 
     def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
@@ -202,6 +213,14 @@ class Scheduler:
             self._gate.readmit(job.tenant, 1)
         self._parts.expiry.watch(queued)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    @property
+    def sandbox(self) -> tuple[Wall, ...]:
+        """The walls around the workers: name, "up", "down" or "moot" (nothing to hold back here), and why.
+
+        As the first worker has told; none before the scheduler runs.
+        """
+        return () if self._tasks is None else self._crew.walls
 
     # Offer, load and submit.
 
@@ -295,6 +314,7 @@ class Scheduler:
         delay: float = 0.0,
         deadline: float | None = None,
         grant: Sequence[str] = (),
+        on_exhausted: OnExhausted = "stop",
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -306,10 +326,13 @@ class Scheduler:
         `priority` goes first; a `key` used before by the same tenant gives the earlier job. A full queue is waited for,
         or refused with `QueueFull` when `wait` is false. `link` names modules that satisfy imports, by the name that is
         imported from; `grant` names host functions that this job may import, such as "env.lookup", beside those granted
-        to its tenant. What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
+        to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel waits to be refuelled, for
+        `limits.suspend` seconds. What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a
+        `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
-        handles = await self.submit_many(
+        self._check_running()
+        handles = await self._submission.submit(
             (
                 Request(
                     module=digest,
@@ -324,6 +347,7 @@ class Scheduler:
                     delay=delay,
                     deadline=deadline,
                     grant=grant,
+                    on_exhausted=on_exhausted,
                 ),
             ),
             wait=wait,
@@ -398,7 +422,10 @@ class Scheduler:
     # Ask and cancel.
 
     async def job(self, id: str) -> JobRecord:  # noqa: A002
-        """Return what is known of a job. Raises `UnknownJob`."""
+        """Return what is known of a job, with what it has spent by now if it runs here. Raises `UnknownJob`."""
+        return await self._refuelling.seen(await self._record(id))
+
+    async def _record(self, id: str) -> JobRecord:  # noqa: A002
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
@@ -417,12 +444,13 @@ class Scheduler:
         Raises `UnknownJob` when that one has left the history, so that nobody takes it for the end.
         """
         if after is not None:
-            await self.job(after)
-        return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+            await self._record(after)
+        found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        return [self._refuelling.known(record) for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
-        record = await self.job(id)
+        record = await self._record(id)
         handle = await self._submission.handle(id) if record.outcome is None else None
         if handle is not None:
             with anyio.move_on_after(timeout):
@@ -441,15 +469,25 @@ class Scheduler:
         told. The iteration raises `UnknownJob`.
         """
         self._check_started()
-        return follow(id, after or Position(), self._onlookers, self.job)
+        return follow(id, after or Position(), self._onlookers, self._record)
 
     async def requeue(self, id: str) -> JobHandle:  # noqa: A002
         """Queue the call of a job that was lost again, as a new job; a second time, that same one.
 
         Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
         """
-        (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
+        (handle,) = await self.submit_many([again(await self._record(id))], wait=False)
         return handle
+
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
+        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
+        `BudgetExhausted` when its tenant's account lacks the fuel.
+        """
+        self._check_running()
+        return await self._refuelling.refuel(id, fuel)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
@@ -514,14 +552,10 @@ class Scheduler:
             self._periodic.remove(name)
         for name, schedule in planned.items():
             self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
-        self._tenants.reload(self.config.tenants, news.config.tenants)
-        for name in self.config.tenants.keys() - config.tenants.keys():
-            self._budgets.set(name, None)
-        for name, tenant in news.config.tenants.items():
-            if self.config.tenants.get(name) != tenant:
-                self._budgets.set(name, tenant)
+        for name, tenant in self._tenants.reload(self.config.tenants, news.config.tenants).items():
+            self._budgets.set(name, tenant)
         self.config = news.config
-        self._submission.limits = news.config.limits
+        self._submission.limits = self._refuelling.limits = news.config.limits
         self._submission.refuses_late = news.config.scheduler.deadlines == "refuse"
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
@@ -655,7 +689,8 @@ class Scheduler:
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):
-                while self._pool.running:
+                # Nobody can refuel a job any more, so those that are suspended are not waited for.
+                while self._pool.running > self._pool.suspended:
                     await self._settler.idle.wait()
         finally:
             # Who gives up waiting for a stop ends the grace period, not the stop.

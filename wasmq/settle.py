@@ -45,10 +45,11 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
 
 
 class Died(msgspec.Struct, frozen=True, gc=False):
-    """A job's worker died; `reason` says how."""
+    """A job's worker died; `reason` says how. An `innocent` job had not begun while another one had."""
 
     job: Job
     reason: str
+    innocent: bool = False
 
 
 class HandedBack(msgspec.Struct, frozen=True, gc=False):
@@ -93,6 +94,7 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
 News: TypeAlias = Ran | Died | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
+_MOST_RETURNS = 16  # uncharged, after which a death counts all the same: what a worker says of who began is its word
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
 _OUT_OF_THE_WAY = 1.0  # seconds until a job for which there was no memory may be claimed again
 _LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
@@ -219,6 +221,8 @@ class Settler:
                     ends.append((item.job, self._outcome(item)))
                 case Died() | HandedBack() | Postponed() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
+                case Died(innocent=True) if item.job.returned < _MOST_RETURNS:
+                    unharmed.append(item.job)
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
                         again.append(item.job)
@@ -259,7 +263,10 @@ class Settler:
 
     async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:
         started = self._clock.monotonic()
-        finished = [Finished(job.id, job.attempt, outcome) for job, outcome in ends]
+        finished = [
+            Finished(job.id, job.attempt, outcome, self._fairness.shift(job.tenant, job.cost, outcome.fuel_used))
+            for job, outcome in ends
+        ]
         recorded = await self._insist(lambda: self._store.finish(finished))
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):

@@ -13,7 +13,7 @@ from wasmq import admission
 from wasmq.errors import DeadlineUnmeetable, Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits
+from wasmq.job import Access, Call, Job, Limits, OnExhausted
 from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.pool.memory import need_of
@@ -55,7 +55,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
-    this job may import, beside those granted to its tenant.
+    this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
+    spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
     """
 
     module: str
@@ -70,6 +71,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delay: float = 0.0
     deadline: float | None = None
     grant: Sequence[str] = ()
+    on_exhausted: OnExhausted = "stop"
+    packed: bool = False
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -118,6 +121,7 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -139,6 +143,7 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._events = events
+        self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
         self._log = get_logger()
@@ -164,9 +169,10 @@ class Submission:
 
     async def _prepare_all(self, requests: Sequence[Request]) -> list[Job]:
         """Check everything that can be refused without a look at the queue, with all modules there."""
-        if not self._store.durable:
+        if all(not request.link and request.module in self._library for request in requests):
+            # Nothing has to be waited for, so nothing can be put out meanwhile.
             jobs = [self._prepare(request) for request in requests]
-            await self._count(jobs)
+            self._library.tidy()
             return jobs
         digests = {digest for request in requests for digest in request.digests()}
         with self._library.holding(digests):
@@ -177,8 +183,7 @@ class Submission:
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
-        if self._store.durable:
-            await self._recall(request.digests())
+        await self._recall(request.digests())
         self._prepare(request)
 
     async def handle(self, job_id: str) -> JobHandle | None:
@@ -187,7 +192,7 @@ class Submission:
         if handle is not None:
             return handle
         # Known before the store is asked: the outcome may come meanwhile.
-        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events)
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events, self._refuel)
         try:
             record = await self._store.get(job_id)
         except BaseException:
@@ -212,11 +217,12 @@ class Submission:
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
         links = check_links(request.link, self._library.__getitem__)
+        grant = tuple(sorted(set(admission.check_grant(request.grant))))
         if links or module.missing:
-            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            granted = {*self._tenant(tenant).grant, *grant}
             admission.check_imports(module, links, self._functions, tenant, granted)
-        args = admission.check_call(module, export, request.args)
-        caps = admission.check_limits(request.limits, self.limits)
+        args = tuple(request.args) if request.packed else admission.check_call(module, export, request.args)
+        caps = admission.check_limits(request.limits, self.limits, request.on_exhausted)
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
@@ -225,7 +231,9 @@ class Submission:
         now = self._clock.wall()
         job = Job(
             id=self._ids.make(now),
-            call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
+            call=Call(
+                module.digest, export, args, program, tuple([(name, each.digest) for name, each in links]), grant
+            ),
             caps=caps,
             tenant=tenant,
             priority=priority,
@@ -267,6 +275,8 @@ class Submission:
 
     async def _recall(self, digests: Iterable[str]) -> None:
         """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        if not self._store.durable:
+            return
         for digest in digests:
             if digest not in self._library:
                 with suppress(UnknownModule):
@@ -279,7 +289,7 @@ class Submission:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
             handle.at_risk = job.id in at_risk
             handles.append(handle)
         try:

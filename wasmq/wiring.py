@@ -10,6 +10,7 @@ import msgspec
 
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
+from wasmq.confinement import Confinement
 from wasmq.deadlines import Deadlines
 from wasmq.dispatch import Dispatcher
 from wasmq.estimate import Estimator
@@ -24,6 +25,7 @@ from wasmq.periodic import Periodic
 from wasmq.pool.crew import Crew
 from wasmq.pool.memory import Memory
 from wasmq.pool.pool import Pool
+from wasmq.refuelling import Refuelling
 from wasmq.settle import Beyond, Doubtful, HandedBack, Late, Postponed, Settler
 from wasmq.store.urls import modules_beside
 from wasmq.submission import Submission
@@ -78,6 +80,7 @@ class Surface(NamedTuple):
 
     submit: Callable[[Sequence[Request]], Awaitable[Any]]
     cancel: Callable[[str], Awaitable[bool]]
+    refuel: Callable[[str, int], Awaitable[int]]
     events: Callable[[str], AsyncGenerator[JobEvent]]
 
 
@@ -100,6 +103,17 @@ class Parts:
         )
         self.settler = self._settler()
         self.calls = HostCalls(base.config.host, base.metrics, base.clock, tasks, lambda frames: self.crew.send(frames))
+        self.refuelling = Refuelling(
+            limits=base.config.limits,
+            store=base.store,
+            pool=self.pool,
+            send=lambda frames: self.crew.send(frames),
+            onlookers=self.onlookers,
+            metrics=base.metrics,
+            clock=base.clock,
+            idle=self.settler.idle,
+            tasks=tasks,
+        )
         self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks)
         self.dispatcher = self._dispatcher()
         self.canceller = Canceller(
@@ -117,7 +131,14 @@ class Parts:
 
     def loops(self) -> tuple[Loop, ...]:
         """Return what runs as long as the scheduler does, on any store, in the order in which it is started."""
-        return self.settler, self.calls, self.dispatcher, self.expiry, LagMeter(self._base.metrics, self._base.clock)
+        return (
+            self.settler,
+            self.calls,
+            self.dispatcher,
+            self.refuelling,
+            self.expiry,
+            LagMeter(self._base.metrics, self._base.clock),
+        )
 
     def upkeep(self, store: SharedStore) -> Upkeep:
         """Return the loop that keeps a store in order that other daemons share."""
@@ -157,6 +178,7 @@ class Parts:
             base.store,
             in_use=self._modules_in_use,
             forgotten=self._forget_module,
+            confinement=Confinement(base.config),
         )
 
     def _pool(self) -> Pool:
@@ -204,6 +226,7 @@ class Parts:
             clock=base.clock,
             work=base.work,
             onlookers=self.onlookers,
+            refuelling=self.refuelling,
         )
 
     def _dispatcher(self) -> Dispatcher:
@@ -260,6 +283,7 @@ class Parts:
             handles=base.handles,
             cancel=surface.cancel,
             events=surface.events,
+            refuel=surface.refuel,
             work=base.work,
             doubtful=lambda jobs: self.settler.add([Doubtful(job) for job in jobs]),
         )

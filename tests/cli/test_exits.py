@@ -47,6 +47,7 @@ BY_ERROR = {
     errors.Unauthenticated: 77,
     errors.Forbidden: 77,
     errors.NotLost: 77,
+    errors.NotRefuellable: 77,
     errors.CursorGone: 70,
 }
 

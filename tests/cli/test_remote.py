@@ -133,12 +133,45 @@ def test_a_running_job_is_cancelled(call):
     assert (done.returncode, "only what was lost" in done.stderr) == (77, True)
 
 
+def test_a_suspended_job_is_refuelled(call):
+    """`submit --on-exhausted suspend` waits for `refuel`, which says what the job may spend; `status` shows it."""
+    words = ("--fuel", "1000", "--on-exhausted", "suspend", "--suspend", "50")
+    job = call("submit", f"{GUESTS}/loop.wat", "burn", "30000", *words).stdout.strip()
+    followed = json.loads(call("status", job, "--json").stdout)
+    while not followed["suspended"]:
+        followed = json.loads(call("status", job, "--json").stdout)
+    assert (followed["state"], followed["fuel_spent"]) == ("running", 1_000)
+    assert re.search(r"^state +suspended$", call("status", job).stdout, re.MULTILINE)
+    assert call("refuel", job, "9000").stdout == "10000\n"
+    assert json.loads(call("refuel", job, "90000", "--json").stdout) == {"id": job, "fuel": 100_000}
+    free = json.loads(call("submit", f"{GUESTS}/loop.wat", "burn", "30000", "--wait", "--json").stdout)
+    ended = json.loads(call("wait", job, "--json").stdout)
+    assert ended["outcome"]["fuel_used"] == free["outcome"]["fuel_used"]
+    done = call("refuel", job, "1")
+    assert (done.returncode, done.stderr) == (77, f"wasmq: job {job}: it has ended already, as succeeded\n")
+
+
 def test_tenants_are_set_and_shown(call):
     """`tenants NAME --weight` sets a share, `tenants` lists it."""
     assert json.loads(call("tenants", "bolt", "--weight", "2.5", "--json").stdout)["bolt"]["weight"] == 2.5
     assert json.loads(call("tenants", "--json").stdout)["bolt"]["weight"] == 2.5
     assert re.search(r"^bolt +2\.5", call("tenants").stdout, re.MULTILINE)
     assert call("tenants", "--weight", "2").returncode == 2
+
+
+def test_an_account_is_set_credited_and_spent(call):
+    """Terms and figures are shown; what the account cannot pay for ends with 77, and a line that says why."""
+    assert call("tenants", "dime", "--fuel-budget", "10", "--on-empty", "refuse", "--memory", "1MiB").returncode == 0
+    shown = json.loads(call("tenants", "dime", "--credit", "5", "--json").stdout)["dime"]
+    assert (shown["fuel_budget"], shown["memory"], shown["account"]["free"]) == (10, 2**20, 15)
+    job = ("submit", "workers/guests/mul.wat", "mul", "2", "4", "--tenant", "dime", "--memory", "64KiB", "--fuel")
+    assert call(*job, "15", "--wait").stdout == "8\n"
+    refused = call(*job, "15")
+    assert refused.returncode == 77
+    assert "tenant 'dime': its account has 11 fuel free, of 15 that would be reserved" in refused.stderr
+    assert re.search(r"^dime .* 1 MiB +10 .* 11 +0 +4 +0$", call("tenants").stdout, re.MULTILINE)
+    assert call("tenants", "dime", "--fuel-rate", "0").returncode == 2
+    assert call("tenants", "dime", "--credit", "-1").returncode == 2
 
 
 def test_top_is_text_where_there_is_no_terminal(call):

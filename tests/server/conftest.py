@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx
+import msgspec
 import pytest
 
-from wasmq.config import Tenant, load_config
+from wasmq.budgets import Budgets
+from wasmq.clock import SystemClock
+from wasmq.config import StoreConfig, Tenant, load_config
 from wasmq.errors import InvalidModule, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
 from wasmq.server import build_app
-from wasmq.store import JobRecord
+from wasmq.store import JobRecord, MemoryStore
 from wasmq.submission import Accepted
 from wasmq.types import Extern, FunctionType, GlobalType, Import, MemoryType, TableType, TagType
 
@@ -56,7 +59,7 @@ def make_module(wasm: bytes = WASM) -> Module:
 
 
 class Scheduler:
-    """The surface that the routes use. `failure` is raised by the next call of `load`, `accept` or `cancel`."""
+    """The surface that the routes use. `failure` is raised by the next `load`, `accept`, `cancel` or `refuel`."""
 
     def __init__(self, **server):
         self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
@@ -71,7 +74,8 @@ class Scheduler:
         self._records = {}
         self._finished = {}
         self._modules = {make_module().digest: make_module()}
-        self._tenants = {"acme": Tenant(weight=2.0)}
+        self._tenants = {"acme": Tenant(weight=2.0), "paid": Tenant(fuel_budget=1_000)}
+        self._budgets = Budgets(MemoryStore(StoreConfig(), SystemClock()), SystemClock(), self._tenants)
 
     def _fail(self):
         failure, self.failure = self.failure, None
@@ -116,7 +120,7 @@ class Scheduler:
             )
             self._records[job.id] = JobRecord(job=job, state="queued", attempts=0, outcome=None)
             self._finished[job.id] = anyio.Event()
-            accepted.append(Accepted(job, JobHandle(job.id, self.cancel, None), True))
+            accepted.append(Accepted(job, JobHandle(job.id, self.cancel, None, self.refuel), True))
         return accepted
 
     async def job(self, job_id):
@@ -154,11 +158,33 @@ class Scheduler:
         self.finish(job_id, Outcome(status="cancelled", error="cancelled"))
         return True
 
+    async def refuel(self, job_id, fuel):
+        self._fail()
+        record = await self.job(job_id)
+        job = msgspec.structs.replace(record.job, refuelled=record.job.refuelled + fuel)
+        self._records[job_id] = msgspec.structs.replace(record, job=job)
+        return job.fuel
+
     async def set_tenant(self, name, tenant):
         self._tenants[name] = tenant
+        self._budgets.set(name, tenant)
 
     def tenants(self):
         return self._tenants
+
+    def run(self, job_id, *, suspended=False, fuel_spent=None):
+        """Have a job run, as far as it has come."""
+        record = JobRecord(self._records[job_id].job, "running", 1, None, suspended, fuel_spent)
+        self._records[job_id] = record
+
+    async def account(self, tenant):
+        return await self._budgets.account(tenant)
+
+    def accounts(self):
+        return self._budgets.known()
+
+    async def credit(self, tenant, fuel, *, key=None):
+        return await self._budgets.credit(tenant, fuel, key)
 
     def finish(self, job_id, outcome):
         """End a job with `outcome`."""

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("conformance", "machine")
+pytest.register_assert_rewrite("accounting", "conformance", "machine")

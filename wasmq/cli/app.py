@@ -51,6 +51,9 @@ _COMMANDS = {
 
     The job is a product of two integers, so what is measured is the price of being a job. Each of the three
     measurements ends after 3 seconds, or sooner when it has run all its jobs.""",
+    "doctor": """Examine the engine, the sandbox, the machine, files and the store; change nothing.
+
+    The exit status is 0 when nothing failed, 1 when something did; with --strict a warning counts too.""",
     "config": "Check the configuration (the file, then WASMQ_* variables); with --show print it as TOML.",
 }
 # The verbs that talk to a daemon, by the file that they are in.
@@ -66,6 +69,7 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         The exit status is the job's own, as with run; 75 when it had not finished in time.""",
         "cancel": "Cancel jobs, waiting or running.",
         "jobs": "List jobs, newest first.",
+        "refuel": "Let a job that runs, or is suspended, spend more fuel, and print what it may spend in all.",
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
     "estimate": """Suggest a fuel cap for a call, by what the last such calls of a daemon have used.

@@ -53,6 +53,8 @@ def job_report(job: RemoteJob) -> dict[str, Any]:
         "submitted_at": when(job),
         "deadline": None if job.deadline is None else _shown(job.deadline),
         "outcome": None if job.outcome is None else report(job.outcome),
+        **({"suspended": job.suspended} if job.state == "running" else {}),
+        **({} if job.fuel_spent is None else {"fuel_spent": job.fuel_spent}),
     }
 
 
@@ -67,7 +69,9 @@ def _shown(seconds: float) -> str:
 
 def state_of(job: RemoteJob) -> str:
     """Return how a job stands, in one word: its state, or how it ended."""
-    return job.state if job.outcome is None else job.outcome.status
+    if job.outcome is not None:
+        return job.outcome.status
+    return "suspended" if job.suspended else job.state
 
 
 def print_job(job: RemoteJob) -> None:
@@ -83,6 +87,8 @@ def print_job(job: RemoteJob) -> None:
     ]
     if job.deadline is not None:
         facts.append(("deadline", _shown(job.deadline)))
+    if job.fuel_spent is not None:
+        facts.append(("fuel", f"{job.fuel_spent} by now"))
     if (outcome := job.outcome) is not None:
         facts += [
             ("fuel", outcome.fuel_used),

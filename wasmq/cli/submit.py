@@ -18,7 +18,7 @@ from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
-from wasmq.job import Limits
+from wasmq.job import Limits, OnExhausted
 
 if TYPE_CHECKING:
     from wasmq.remote import RemoteJob
@@ -40,6 +40,12 @@ def submit(
     timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
     output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
     files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
+    suspend: Annotated[
+        float | None, Parameter(help="Seconds that it waits to be refuelled, with --on-exhausted suspend.")
+    ] = None,
+    on_exhausted: Annotated[
+        OnExhausted, Parameter(help="When its fuel is spent: stop ends it, suspend waits for wasmq refuel.")
+    ] = "stop",
     argv: Annotated[
         tuple[str, ...],
         Parameter(negative=(), show_default=False, help="An argument of a program, as what follows --."),
@@ -79,7 +85,7 @@ def submit(
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
-    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
+    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, {})
 
@@ -93,7 +99,13 @@ def submit(
                 module = await (client.load(file) if digest is None else client.module(digest))
             request, before = await request_of(Config(), module, wanted)
             request = msgspec.structs.replace(
-                request, tenant=tenant, priority=priority, key=key, delay=delay, deadline=deadline
+                request,
+                tenant=tenant,
+                priority=priority,
+                key=key,
+                delay=delay,
+                deadline=deadline,
+                on_exhausted=on_exhausted,
             )
             (handle,) = await client.submit_many([request], wait=wait)
             if handle.at_risk:

@@ -46,14 +46,15 @@ def build_app(scheduler: "Scheduler") -> Litestar:
         *health.routes,
         openapi.route(scheduler.config.server),
     ]
+    keyring = Keyring(scheduler.config, lambda: scheduler.config)
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(Keyring(scheduler.config), scheduler.config.server.max_requests)],
+        middleware=[make_guard(keyring, scheduler.config.server.max_requests)],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,
         logging_config=None,
     )
-    Context(scheduler).attach(app)
+    Context(scheduler, keyring).attach(app)
     return app

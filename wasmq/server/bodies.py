@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.job import Access, Limits, OnExhausted, Outcome, Reference, State, Status, Trap, Value
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_json import from_json, to_json
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_KEY",
     "MAX_NAME",
+    "FuelBody",
+    "FuelRequest",
     "InvalidBody",
     "JobBody",
     "JobPage",
@@ -120,6 +122,9 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         msgspec.Meta(description='Bytes that the job\'s files may have together, or text such as "16MiB".'),
     ] = None
     host_calls: Annotated[int | None, msgspec.Meta(description="Calls of host functions.")] = None
+    suspend: Annotated[
+        float | None, msgspec.Meta(description="Seconds that it waits to be refuelled, with on_exhausted suspend.")
+    ] = None
 
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
@@ -131,6 +136,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             output=self.output,
             files=self.files,
             host_calls=self.host_calls,
+            suspend=self.suspend,
         )
 
 
@@ -167,6 +173,16 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None,
         msgspec.Meta(description="Seconds from now by which it is to have ended."),
     ] = None
+    grant: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description='Host functions that this job alone may import; for who administers. As "env.lookup".'
+        ),
+    ] = ()
+
+    on_exhausted: Annotated[
+        OnExhausted, msgspec.Meta(description="When its fuel is spent: stop ends it, suspend waits for more.")
+    ] = "stop"
 
     def program(self) -> ProgramOptions:
         """Return what a WASI guest is to see."""
@@ -180,6 +196,19 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "name": self.name if self.name != "program" else "",
             "deterministic": self.deterministic,
         }
+
+
+class FuelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fuel that a job may spend besides what it may now."""
+
+    fuel: int | Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
+
+
+class FuelBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job may spend in all."""
+
+    id: str
+    fuel: int
 
 
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +236,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One job; `outcome` is null until it has finished."""
+    """One job; `outcome` is null until it has finished. What follows that is said of one that runs, where known."""
 
     id: str
     state: State
@@ -221,6 +250,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     at_risk: Annotated[
         bool | msgspec.UnsetType,
         msgspec.Meta(description="Whether it is expected to miss its deadline: in the answer that accepts it."),
+    ] = msgspec.UNSET
+    suspended: Annotated[
+        bool | msgspec.UnsetType, msgspec.Meta(description="Whether it has spent its fuel and waits for more.")
+    ] = msgspec.UNSET
+    fuel_spent: Annotated[
+        int | msgspec.UnsetType, msgspec.Meta(description="What it has spent by now, in this attempt.")
     ] = msgspec.UNSET
 
 
@@ -314,6 +349,8 @@ def job_body(record: JobRecord, *, at_risk: bool | msgspec.UnsetType = msgspec.U
         deadline=None if job.deadline is None else datetime.datetime.fromtimestamp(job.deadline, datetime.UTC),
         at_risk=at_risk,
         outcome=None if record.outcome is None else _outcome_body(record.outcome),
+        suspended=record.suspended if record.state == "running" else msgspec.UNSET,
+        fuel_spent=msgspec.UNSET if record.fuel_spent is None else record.fuel_spent,
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes for jobs: submit, look, wait, cancel. Bodies go straight from bytes to structs and back."""
+"""Routes for jobs: submit, look, wait, cancel, requeue, refuel. Bodies go straight from bytes to structs and back."""
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
 import math
@@ -13,7 +13,16 @@ from wasmq import submission as core
 from wasmq.admission import check_export
 from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, decode, job_body, read_arguments
+from wasmq.server.bodies import (
+    MAX_KEY,
+    FuelBody,
+    FuelRequest,
+    InvalidBody,
+    JobRequest,
+    decode,
+    job_body,
+    read_arguments,
+)
 from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 from wasmq.server.tokens import Caller
@@ -27,6 +36,7 @@ _DEFAULT_PAGE: Final = 100
 _DECODER: Final[msgspec.json.Decoder[JobRequest | list[JobRequest]]] = msgspec.json.Decoder(
     JobRequest | list[JobRequest]
 )
+_FUEL: Final = msgspec.json.Decoder(FuelRequest)
 _STATUSES: Final = (*get_args(State), *get_args(Status))
 
 
@@ -167,6 +177,19 @@ async def requeue(request: Request[Any, Any, Any]) -> ASGIApp:
     return json_response(job_body(await context.scheduler.job(handle.id)), 202)
 
 
+@post("/v1/jobs/{id:str}/refuel", status_code=200)
+async def refuel(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Let a job that runs, or is suspended, spend more fuel; returns what it may spend in all."""
+    context = context_of(request.app)
+    caller = caller_of(request, "submit")
+    query_of(request, ())
+    job_id = request.path_params["id"]
+    wanted = decode(_FUEL, await request.body())
+    if not caller.sees_all:
+        caller.may_see(await context.scheduler.job(job_id))
+    return json_response(FuelBody(id=job_id, fuel=await context.scheduler.refuel(job_id, int(wanted.fuel))))
+
+
 async def _submit(context: Context, requests: list[core.Request], seconds: float) -> tuple[list[bytes], bool]:
     """Queue jobs and wait for them if told to; returns them as they are then, and whether all have finished.
 
@@ -196,6 +219,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
 
 
 def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
+    if wanted.grant:
+        caller.must("administer")
     module = context.scheduler.module(wanted.module)
     export = check_export(module, wanted.export)
     return core.Request(
@@ -210,6 +235,8 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         key=key,
         delay=wanted.delay,
         deadline=wanted.deadline,
+        on_exhausted=wanted.on_exhausted,
+        grant=wanted.grant,
     )
 
 
@@ -247,4 +274,4 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-routes: Final = (submit, list_jobs, get_job, cancel, requeue)
+routes: Final = (submit, list_jobs, get_job, cancel, requeue, refuel)

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from wasmq.config import ServerConfig
 from wasmq.estimate import Estimate
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, JobBody, JobPage, JobRequest
+from wasmq.server.bodies import MAX_KEY, FuelBody, FuelRequest, JobBody, JobPage, JobRequest
 from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import ModuleBody, ModuleList
@@ -23,7 +23,7 @@ from wasmq.version import __version__
 __all__ = ["document", "route"]
 
 _BODIES: Final = (
-    *(JobRequest, JobBody, JobPage, ModuleBody, ModuleList, Estimate),
+    *(JobRequest, JobBody, JobPage, FuelRequest, FuelBody, ModuleBody, ModuleList, Estimate),
     *(TenantBody, TenantView, TenantList, AccountBody, CreditRequest, Problem),
 )
 _JSON: Final = "application/json"
@@ -109,6 +109,16 @@ def document(config: ServerConfig) -> dict[str, Any]:
                     (400, 404, 409, 422, 429, 503),
                 ),
             },
+            "/v1/jobs/{id}/refuel": {
+                "parameters": [_path("id", "The job's id.")],
+                "post": _operation(
+                    "refuel_job",
+                    "Let a job that runs, or is suspended, spend more fuel",
+                    {200: ("What it may spend in all.", "FuelBody")},
+                    (400, 404, 409, 413, 422, 429, 503),
+                    body={_JSON: {"schema": _ref("FuelRequest")}},
+                ),
+            },
             "/v1/tenants": {
                 "get": _operation(
                     "list_tenants", "List the tenants that are configured", {200: ("By name.", "TenantList")}, (400,)
@@ -172,7 +182,12 @@ def _job_events() -> dict[str, Any]:
     operation = _operation(
         "job_events",
         "Follow a job from its present state to its end",
-        {200: ("queued, started, progress, output and finished, as server-sent events.", "JobBody")},
+        {
+            200: (
+                "queued, started, progress, output, suspended, refuelled and finished, as server-sent events.",
+                "JobBody",
+            )
+        },
         (400, 404, 429),
         parameters=[
             {
@@ -272,7 +287,7 @@ _PROBLEMS: Final = {
     401: "The daemon wants a token, and none came, or one that it does not know.",
     403: "The token is not good for this, or the request comes from another web site.",
     404: "There is no such module or job.",
-    409: "The idempotency key was used for another call, or the job was not lost.",
+    409: "The idempotency key was used for another call, or the job was not lost, or cannot be refuelled.",
     410: "The cursor's job has left the history.",
     413: "The body is too large.",
     422: "The body, or what it asks for, cannot be.",

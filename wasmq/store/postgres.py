@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -20,6 +21,7 @@ from wasmq.bell import Bell
 from wasmq.errors import StoreUnavailable
 from wasmq.logs import get_logger
 from wasmq.store.database import Database
+from wasmq.store.exchange import Aged, exchange
 from wasmq.store.gather import Gather
 from wasmq.store.hints import Hints, Listener
 from wasmq.store.keys import settle_keys
@@ -85,10 +87,13 @@ class PostgresStore:
         # When the first delayed job is due, and whether that is still known.
         self._first_due: float | None = None
         self._due_is_known = False
+        self._round = 1  # of charges
         # As of the last look: jobs that wait by tenant, jobs that run, and since when the oldest could have started.
         self._waiting: dict[str, int] = {}
         self._running = 0
         self._oldest = math.inf
+        # Whether priorities or deadlines have a say in what waits, also by what others have put.
+        self._ranked = False
         self._log = get_logger()
 
     async def open(self) -> list[Job]:
@@ -156,6 +161,7 @@ class PostgresStore:
 
     def _rows(self, jobs: Sequence[Job]) -> list[list[Any]]:
         now = self._clock.wall()
+        self._ranked = self._ranked or any(job.priority or job.deadline is not None for job in jobs)
         return [
             [job.id for job in jobs],
             [job.tenant for job in jobs],
@@ -165,6 +171,7 @@ class PostgresStore:
             [job.due for job in jobs],
             ["ready" if job.due <= now else "delayed" for job in jobs],
             [encode_job(job) for job in jobs],
+            [job.deadline for job in jobs],
         ]
 
     async def claim(self, limit: int, now: float) -> list[Job]:
@@ -187,12 +194,14 @@ class PostgresStore:
         waiting: list[str] = []
         holding: set[str] = set()
         try:
-            if not self._accounts.terms:
+            if not (self._accounts.terms or self._ranked):
                 rows = await connection.fetch(self._sql["claim"], *values)
                 return [_job(row) for row in sorted(rows, key=_turn)], False
             async with connection.transaction():
                 rows = await connection.fetch(self._sql["claim"], *values)
                 jobs = [_job(row) for row in sorted(rows, key=_turn)]
+                if self._ranked:
+                    jobs = await self._exchange(connection, [Aged(_job(row), row["age"]) for row in rows], number)
                 waiting, holding = await self._accounts.reserve(connection, jobs, now)
                 if waiting:
                     await connection.execute(self._sql["unstart"], waiting)
@@ -202,6 +211,23 @@ class PostgresStore:
         self._accounts.hold(holding)
         passed = set(waiting)
         return [job for job in jobs if job.id not in passed], bool(waiting)
+
+    async def _exchange(self, connection: Connection, taken: Sequence[Aged], number: int) -> list[Job]:
+        """Let other jobs of the same tenants start instead, whose priorities or deadlines say so."""
+        tenants = Counter(job.tenant for job, _ in taken)
+        rows = await connection.fetch(self._sql["rivals"], list(tenants), list(tenants.values()))
+        starting, changed = exchange(taken, [Aged(_job(row), row["age"]) for row in rows])
+        if changed:
+            await connection.execute(
+                self._sql["exchange"],
+                [job.id for job, _ in changed],
+                [starts for _, starts in changed],
+                [job.attempt for job, _ in changed],
+                [job.order for job, _ in changed],
+                self._owner,
+                number,
+            )
+        return starting
 
     async def _unclaim(self, numbers: Sequence[int]) -> None:
         """Queue again what claims took whose answers were lost."""
@@ -227,6 +253,7 @@ class PostgresStore:
             [encode_outcome(end.outcome) for end in first.values()],
             self._owner,
             self._clock.wall(),
+            [end.shift for end in first.values()],
         )
         used = {key: end.outcome.fuel_used for key, end in first.items()}
 
@@ -373,7 +400,10 @@ class PostgresStore:
             list(charges),
             [charge.charge for charge in charges.values()],
             [charge.floor for charge in charges.values()],
+            self._owner,
+            self._round,
         )
+        self._round += 1
         return Glance(self._waiting, row[0], dict(tags))
 
     async def fates(self, ids: Sequence[str]) -> list[Fate]:
@@ -421,14 +451,16 @@ class PostgresStore:
         waiting: dict[str, int] = {}
         running = 0
         oldest = math.inf
+        ranked = False
         for row in await self._database.fetch(self._sql["look"]):
+            ranked = ranked or row["ranked"]
             if row["state"] == "running":
                 running += row["jobs"]
             else:
                 waiting[row["tenant"]] = waiting.get(row["tenant"], 0) + row["jobs"]
                 oldest = min(oldest, row["oldest"])
-        self._waiting, self._running, self._oldest = waiting, running, oldest
-        await self._accounts.look(self._config.history_age)
+        self._waiting, self._running, self._oldest, self._ranked = waiting, running, oldest, ranked
+        await self._accounts.tend(self._clock.wall(), self._config.history_age)
 
     async def _forget(self, connection: Connection, _: int) -> int:
         """Delete some finished jobs, and return how many; none while another daemon does."""
@@ -438,6 +470,8 @@ class PostgresStore:
             kept_for = _SHARED_MEMORY if self._lease.others else 0.0
             oldest = self._clock.wall() - self._config.history_age
             await connection.execute(self._sql["forget_tags"])
+            await connection.execute(self._sql["forget_shifts"])
+            await connection.execute(self._sql["forget_charged"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )
@@ -495,6 +529,7 @@ def _job(row: Record) -> Job:
         key=row["key"],
         attempt=row["attempt"],
         returned=row["returned"],
+        order=row.get("ord"),
     )
 
 
@@ -504,8 +539,8 @@ def _record(row: Record) -> JobRecord:
     return JobRecord(_job(row), state, row["attempt"] - row["returned"], outcome)
 
 
-def _turn(row: Record) -> tuple[int, float, int]:
-    return -row["priority"], row["ord"], row["age"]
+def _turn(row: Record) -> tuple[float, int]:
+    return row["ord"], row["age"]
 
 
 def _is_id(text: str) -> bool:

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from wasmq.errors import KeyConflict
-from wasmq.ledger import Balance, Hold, Ledger, Wait
+from wasmq.ledger import LOOK_AGAIN, Balance, Hold, Ledger, Wait
 from wasmq.store.records import decode_job, encode_job
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from wasmq.store.database import Connection, Database
 
 _FIGURES: Final = Balance.__struct_fields__
-_LOOK_AGAIN: Final = 10.0  # seconds after which held jobs are looked at again: another may stand first by then
+FRONT = 250
+"""Jobs of a tenant that has to wait which stay where claims look, at least; four times as many come back at once."""
+_MOST_ASIDE: Final = 20_000  # jobs set aside by one statement
 
 
 class SharedAccounts:
@@ -83,7 +85,7 @@ class SharedAccounts:
                 waiting.append(job.id)
                 after = decision.until - times[job.tenant]
                 ledger.balances[job.tenant].held_until = now + after
-                look_again[job.tenant] = now + min(_LOOK_AGAIN, after)
+                look_again[job.tenant] = now + min(LOOK_AGAIN, after)
             elif decision is not None:
                 holds[job.id] = job.tenant, decision
         self.held |= look_again
@@ -170,12 +172,28 @@ class SharedAccounts:
         rows = await self._database.fetch(self._sql["accounts"], tenant)
         return _balance(rows[0]) if rows else Balance()
 
-    async def look(self, credit_age: float) -> None:
-        """Look at all accounts, and forget the keys of credits that are older."""
-        if self.terms:
-            rows = await self._database.fetch(self._sql["accounts"], None)
-            self.balances = {row["tenant"]: _balance(row) for row in rows}
-            await self._database.execute(self._sql["forget_credits"], credit_age)
+    async def tend(self, now: float, credit_age: float) -> None:
+        """Look at all accounts, clear the way for claims, and forget the keys of credits that are older."""
+        if not (self.terms or self.balances):
+            return
+        rows = await self._database.fetch(self._sql["accounts"], None)
+        self.balances = {row["tenant"]: _balance(row) for row in rows}
+        await self._database.run(lambda connection, _: self._clear_the_way(connection, now, credit_age))
+
+    async def _clear_the_way(self, connection: Connection, now: float, credit_age: float) -> None:
+        """Keep so many jobs ready of each tenant that has to wait that no claim walks far, and all of the others.
+
+        One daemon at a time does.
+        """
+        async with connection.transaction():
+            if not await self._database.try_lock(connection):
+                return
+            await connection.execute(self._sql["forget_credits"], credit_age)
+            for lane in await connection.fetch(self._sql["lanes"], now, 2 * FRONT + 1):
+                if lane["waits"] and lane["ready"] > 2 * FRONT:
+                    await connection.execute(self._sql["set_aside"], lane["tenant"], FRONT, _MOST_ASIDE)
+                elif lane["aside"] and (not lane["waits"] or lane["ready"] < FRONT):
+                    await connection.execute(self._sql["bring_back"], lane["tenant"], 4 * FRONT)
 
     async def _lock(self, connection: Connection, tenants: Sequence[str]) -> tuple[Ledger, dict[str, float]]:
         """Return a ledger of these accounts alone, locked, and by tenant the database's time."""

@@ -32,12 +32,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
-    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
+    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`.
+
+    Of a job that runs, the scheduler that runs it adds whether it is `suspended`, and its `fuel_spent` where known.
+    """
 
     job: Job
     state: State
     attempts: int
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
     @property
     def id(self) -> str:
@@ -66,11 +71,15 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The end of one attempt: counts only while this attempt is the job's latest."""
+    """The end of one attempt: counts only while this attempt is the job's latest.
+
+    `shift` is how far it moves the tags of its tenant's jobs that wait, in fuel: see `Fairness.shift`.
+    """
 
     id: str
     attempt: int
     outcome: Outcome
+    shift: float = 0.0
 
 
 class Fate(msgspec.Struct, frozen=True, gc=False):
@@ -246,7 +255,8 @@ class SharedStore(Store, Protocol):
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """Say how far the virtual time is here and what tenants were charged, and look at the whole queue.
 
-        Raises `StoreUnavailable`; nobody knows then whether they were charged, who are charged again the next time.
+        Raises `StoreUnavailable`; nobody knows then whether they were charged, so the next call has to name the same
+        charges again: they are charged once.
         """
         ...
 
