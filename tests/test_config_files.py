@@ -89,6 +89,9 @@ class _Busy:
     def instances(self) -> dict[str, int]:
         return {"running": 1, "fresh": 1}
 
+    def memory(self) -> dict[str, int]:
+        return {"admitted": 1, "free": 1}
+
     def workers(self) -> int:
         return 1
 

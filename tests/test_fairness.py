@@ -258,6 +258,22 @@ def test_an_earlier_life_is_resumed():
     assert after.virtual == tags["a"][50]
 
 
+def test_what_is_ahead_is_what_goes_before():
+    """A tenant's next job waits for its own jobs, and for as much of the others' as they get meanwhile by weight."""
+    fairness = Fairness(10.0)
+    assert fairness.ahead("a") == 0.0
+    for _ in range(4):
+        fairness.tag("a", 1.0, 100.0)
+    fairness.tag("b", 2.0, 100.0)
+    # b has 100 to spend until its tag is 50; a's next job is tagged 400.
+    assert fairness.ahead("a") == 500.0
+    assert fairness.ahead("b") == 50.0 + 100.0
+    assert fairness.ahead("new") == 0.0
+    fairness.started(100.0)
+    assert fairness.ahead("a") == 300.0
+    assert fairness.ahead("b") == 0.0
+
+
 def test_a_head_start_moves_turns_and_not_shares():
     """A tenant of a class goes before others that came with it; in the long run both get what their weights say."""
     fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant == "express" else 0.0)

@@ -25,8 +25,12 @@ PURE = [
     path
     for path in (
         ROOT / "wasmq" / "admission.py",
+        ROOT / "wasmq" / "deadlines.py",
         ROOT / "wasmq" / "fairness.py",
+        ROOT / "wasmq" / "history.py",
         ROOT / "wasmq" / "ledger.py",
+        ROOT / "wasmq" / "pace.py",
+        ROOT / "wasmq" / "pool" / "memory.py",
         ROOT / "wasmq" / "pool" / "pool.py",
         ROOT / "wasmq" / "receipts.py",
         ROOT / "wasmq" / "reuse.py",

@@ -280,6 +280,9 @@ class Present:
     def instances(self):
         return {"running": 1, "suspended": 1}
 
+    def memory(self):
+        return {"admitted": 5, "free": 7}
+
     def workers(self):
         return 2
 

@@ -7,6 +7,7 @@ from wasmq.errors import (
     Cancelled,
     ConfigError,
     CursorGone,
+    DeadlineUnmeetable,
     Exited,
     Forbidden,
     InvalidArguments,
@@ -39,6 +40,7 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
+from wasmq.estimate import Estimate
 from wasmq.events import (
     JobEvent,
     JobFinished,
@@ -71,7 +73,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "CursorGone",
+    "DeadlineUnmeetable",
     "Err",
+    "Estimate",
     "Exited",
     "Forbidden",
     "HostCall",

@@ -210,6 +210,15 @@ def check_refuel(job: Job, fuel: Any, under_way: int, config: LimitsConfig) -> i
     return more
 
 
+def check_memory(need: int, share: int) -> None:
+    """Raise `LimitTooHigh` when a job can come to more memory than one worker has; both in bytes."""
+    if need > share:
+        raise LimitTooHigh(
+            f"memory: the job can come to {format_size(need)} with its output, files and stack, which is above the "
+            f"{format_size(share)} that one worker has (scheduler.memory)"
+        )
+
+
 def check_priority(priority: Any) -> int:
     """Return a priority. Raises `InvalidArguments` unless it is an int between -1000 and 1000."""
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1_000 <= priority <= 1_000:
@@ -229,6 +238,22 @@ def check_delay(delay: Any) -> float:
     if not isinstance(delay, (int, float)) or isinstance(delay, bool) or not 0 <= delay <= 366 * 86_400:
         raise InvalidArguments(f"delay: {_shown(delay)} is not a number of seconds from 0 to a year")
     return float(delay)
+
+
+def check_deadline(deadline: Any, delay: float) -> float | None:
+    """Return a deadline in seconds from now, None for none. Raises `InvalidArguments` for one in the past.
+
+    Nor can it be above a year, or over before a job's `delay` is.
+    """
+    if deadline is None:
+        return None
+    if not isinstance(deadline, (int, float)) or isinstance(deadline, bool) or not 0 < deadline <= 366 * 86_400:
+        raise InvalidArguments(
+            f"deadline: {_shown(deadline)} is not a number of seconds from now, above 0 and up to a year"
+        )
+    if deadline <= delay:
+        raise InvalidArguments(f"deadline: {deadline:g} s from now is not after the delay of {delay:g} s")
+    return float(deadline)
 
 
 def check_name(what: str, name: Any, limit: int = 200) -> str:

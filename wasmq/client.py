@@ -18,6 +18,7 @@ from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefu
 from wasmq.remote import (
     account_of,
     call_of,
+    estimate_of,
     fuel_of,
     job_of,
     jobs_of,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import httpx
 
     from wasmq.config import Tenant
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
@@ -54,7 +56,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted", "grant", "reuse")
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant", "reuse")
 _EVENTS: Final = {
     "queued": JobQueued,
     "started": JobStarted,
@@ -68,10 +70,12 @@ _EVENTS: Final = {
 class RemoteHandle:
     """A job that a daemon has accepted. `await` it, as often as you like, for its outcome."""
 
-    __slots__ = ("_client", "_outcome", "id")
+    __slots__ = ("_client", "_outcome", "at_risk", "id")
 
-    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None) -> None:
+    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None, *, at_risk: bool = False) -> None:
         self.id = job_id
+        self.at_risk = at_risk
+        """Whether the daemon expected, when it accepted the job, that it will not be done by its deadline."""
         self._client = client
         self._outcome = outcome
 
@@ -163,6 +167,17 @@ class Client:
         """Return a loaded module. Raises `UnknownModule`."""
         return self._known(module_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}")))
 
+    async def estimate(
+        self, module: RemoteModule | Module | str, export: str | None = None, *, tenant: str | None = None
+    ) -> Estimate:
+        """Return what a call is expected to cost, and when it would start: see `Scheduler.estimate`.
+
+        With a token that stands for a tenant, by the calls of that one.
+        """
+        digest = module if isinstance(module, str) else module.digest
+        params = {"export": export, "tenant": tenant}
+        return estimate_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}/estimate", params=params))
+
     def _known(self, module: RemoteModule) -> RemoteModule:
         if module.kind == "component":
             self._components.add(module.digest)
@@ -182,6 +197,7 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
@@ -194,7 +210,8 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, "grant": grant, "reuse": reuse, **program}
+        options |= {"key": key, "delay": delay, "deadline": deadline, "on_exhausted": on_exhausted}
+        options |= {"grant": grant, "reuse": reuse, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -204,7 +221,7 @@ class Client:
             return []
         bodies = [self._body(request) for request in requests]
         jobs = await self._post(bodies if len(bodies) > 1 else bodies[0], patient=wait)
-        return [RemoteHandle(self, job.id, job.outcome) for job in jobs]
+        return [RemoteHandle(self, job.id, job.outcome, at_risk=job.at_risk) for job in jobs]
 
     async def run(
         self, module: RemoteModule | Module | str, export: str | None = None, *args: Any, **options: Any

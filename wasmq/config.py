@@ -95,8 +95,13 @@ class SchedulerConfig(_Section, frozen=True):
     """Fuel that an instance may spend before the next one gets its turn."""
     instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 4_000
     """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended, 400 bytes unused."""
+    memory: Size | None = None
+    """Bytes that all jobs which run at once can come to together, divided equally among the workers; None is 60 % of
+    what the machine, or its control group, has."""
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
+    deadlines: Literal["refuse", "flag"] = "refuse"
+    """What becomes of a job that is not expected to be done by its deadline: refused, or accepted and flagged."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Times that a job is started when its worker keeps dying."""
     retry_backoff: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.1

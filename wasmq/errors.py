@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "ConfigError",
     "CursorGone",
+    "DeadlineUnmeetable",
     "Exited",
     "Forbidden",
     "InvalidArguments",
@@ -134,6 +135,10 @@ class BudgetExhausted(Refused):
 
 class NoAccount(Refused):
     """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
+
+
+class DeadlineUnmeetable(Refused):
+    """Raised when a job would not be done by its deadline, by an estimate from the queue and from its history."""
 
 
 class KeyConflict(Refused):

@@ -94,6 +94,22 @@ class Fairness:
         account.charged(cost / weight)
         return start - self._ahead(tenant)
 
+    def ahead(self, tenant: str, own: float = math.inf) -> float:
+        """Return the fuel that is expected to be spent before a job starts that a tenant would submit now.
+
+        By the tags: until the virtual time has come to the job's own, every tenant spends what it is tagged for up to
+        there. Of the tenant's own jobs, those go before it that are expected to use `own` fuel, by default all. Costs
+        a step for each tenant.
+        """
+        account = self._accounts.get(tenant)
+        if account is None:
+            return 0.0
+        start = min(account.finish, self.virtual + own / account.weight)
+        ahead = 0.0
+        for other in self._accounts.values():
+            ahead += max(0.0, min(other.finish, start) - self.virtual) * other.weight
+        return ahead
+
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
         """Go on with jobs tagged in an earlier life: tenant, weight, start tag and expected fuel of each."""
         if jobs:

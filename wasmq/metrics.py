@@ -49,6 +49,7 @@ _HELP: Final = {
     "wasmq_job_memory_peak_bytes": "Most linear memory that one job had.",
     "wasmq_output_truncated_total": "Jobs that wrote more output than was kept.",
     "wasmq_instances": "Instances in the workers now, by state.",
+    "wasmq_memory_bytes": "Memory for jobs: booked by those that were admitted, and free.",
     "wasmq_quantum_seconds": "Length of one turn of an instance.",
     "wasmq_worker_restarts_total": "Worker processes replaced, by reason.",
     "wasmq_workers": "Worker processes that are up now.",
@@ -102,6 +103,10 @@ class Gauges(Protocol):
         """Return the number of instances in each state."""
         ...
 
+    def memory(self) -> Mapping[str, int]:
+        """Return the bytes of memory for jobs, by whether they are admitted or free."""
+        ...
+
     def workers(self) -> int:
         """Return the number of worker processes that are up."""
         ...
@@ -120,6 +125,9 @@ class _Nothing:
         return {}
 
     def instances(self) -> Mapping[str, int]:
+        return {}
+
+    def memory(self) -> Mapping[str, int]:
         return {}
 
     def workers(self) -> int:
@@ -291,6 +299,7 @@ class Metrics(Collector):
         yield _gauge("wasmq_fuel_budget_remaining", "tenant", _read(lambda: self._budgets(now)))
         yield _histogram("wasmq_job_memory_peak_bytes", self._memory)
         yield _gauge("wasmq_instances", "state", _read(lambda: dict(now.instances())))
+        yield _gauge("wasmq_memory_bytes", "state", _read(lambda: dict(now.memory())))
         yield _histogram("wasmq_quantum_seconds", self._quantum)
         truncated = _counter("wasmq_output_truncated_total", "", {})
         truncated.add_metric([], self._truncated)

@@ -28,7 +28,7 @@ from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
 from wasmq.store import SharedStore
-from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, MemoryType, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class Module:
     """
     fixed: int = 0
     """Bytes of a component's memories that cannot grow."""
+    record: int = 0
+    """Bytes that an instance takes at most beside its memories and its stack."""
+    growing: bool = True
+    """Whether its memories may become larger than `memory` says, when it runs alone."""
     functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -107,6 +111,20 @@ class Module:
     def command(self) -> str | None:
         """The export that runs it as a WASI command, None when it is none."""
         return COMMAND if COMMAND in self.functions else None
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it may be given a world to write into: output and files."""
+        return bool(self.wasi) or self.kind == "component"
+
+    def memory_within(self, cap: int) -> int:
+        """Return the bytes that its memories can come to under a job's cap."""
+        if not self.growing:
+            return min(self.memory, cap)
+        shown = self.exports[self.exported_memory].type if self.exported_memory >= 0 else None
+        if isinstance(shown, MemoryType) and shown.maximum is not None:
+            return min(shown.maximum * shown.page_size, cap)
+        return cap
 
     def resolve(self, export: str) -> str:
         """Return an export's full name; one that is not there stays as it is."""
@@ -461,6 +479,8 @@ def _module(described: Described, path: Path, size: int) -> Module:
         "start": described.start,
         "memory": described.memory,
         "exported_memory": described.exported_memory,
+        "record": described.record,
+        "growing": described.growing,
     }
     if described.kind != "component":
         offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])

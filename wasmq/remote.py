@@ -14,6 +14,7 @@ import msgspec
 from wasmq import errors
 from wasmq.config import Tenant
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
+from wasmq.estimate import Estimate
 from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
@@ -131,6 +132,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    deadline: str | None = None
+    at_risk: bool = False
     suspended: bool = False
     fuel_spent: int | None = None
 
@@ -172,6 +175,8 @@ class _Problem(_Body, frozen=True):
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
 
+    So is `deadline`, None without one; `at_risk` is whether the daemon expected, when it accepted the job, that it will
+    not be done by then.
     Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
     """
 
@@ -183,6 +188,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    deadline: float | None = None
+    at_risk: bool = False
     suspended: bool = False
     fuel_spent: int | None = None
 
@@ -207,6 +214,7 @@ _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
 _fuel: Final = msgspec.json.Decoder(_FuelBody)
 _call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
+_estimate: Final = msgspec.json.Decoder(Estimate)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 _tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
 _account: Final = msgspec.json.Decoder(Account)
@@ -284,6 +292,14 @@ def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
     return tuple([_core_value(value) for value in came])
 
 
+def estimate_of(body: bytes) -> Estimate:
+    """Return the estimate that an answer gives. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _estimate.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+
+
 def module_of(body: bytes) -> RemoteModule:
     """Return the module that an answer tells of. Raises `Unreachable` when it is no such answer."""
     try:
@@ -345,6 +361,8 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         "key": key,
         "delay": request.delay,
     }
+    if request.deadline is not None:
+        body["deadline"] = request.deadline
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
     if request.reuse is not None:
@@ -388,6 +406,7 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
+    deadline = None if body.deadline is None else datetime.datetime.fromisoformat(body.deadline).timestamp()
     return RemoteJob(
         body.id,
         body.state,
@@ -397,6 +416,8 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
         body.attempts,
         submitted,
         outcome,
+        deadline,
+        body.at_risk,
         body.suspended,
         body.fuel_spent,
     )

@@ -106,7 +106,13 @@ class Reuse:
         run: list[Job] = []
         answered: list[Answered] = []
         for job in jobs:
-            if job.reuse == "never" or job.varies is not None or job.refuellable or job.call.weight() > _MOST:
+            if (
+                job.reuse == "never"
+                or job.varies is not None
+                or job.refuellable
+                or job.deadline
+                or job.call.weight() > _MOST
+            ):
                 run.append(job)
                 continue
             key = _key(job)

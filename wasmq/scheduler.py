@@ -29,6 +29,7 @@ from wasmq.fairness import Fairness
 from wasmq.gate import Gate
 from wasmq.host import HostFunctions, offer_configured
 from wasmq.job import Outcome
+from wasmq.machine import memory_given
 from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
 from wasmq.periodic import Planned, plan
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName, PeriodicConfig
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
     from wasmq.job import Job, Limits, OnExhausted, Reuse, State, Status
@@ -79,6 +81,7 @@ class Scheduler:
         engine: EngineName | None = None,
         quantum: int | None = None,
         instances: int | None = None,
+        memory: int | str | None = None,
         max_queued: int | None = None,
         max_attempts: int | None = None,
         grace: float | None = None,
@@ -92,6 +95,7 @@ class Scheduler:
             "engine": engine,
             "quantum": quantum,
             "instances": instances,
+            "memory": memory,
             "max_queued": max_queued,
             "max_attempts": max_attempts,
             "grace": grace,
@@ -127,6 +131,7 @@ class Scheduler:
         self._base = Base(
             config=self.config,
             workers=settings.workers or len(os.sched_getaffinity(0)),
+            memory=memory_given(settings.memory),
             url=url,
             store=self._store,
             tenants=self._tenants,
@@ -184,6 +189,7 @@ class Scheduler:
         for name, schedule in (await self._planned(self.config.periodic)).items():
             self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
         await tasks.start(self._periodic.run)
+        tasks.start_soon(self._estimator.recall)
 
     def _take_up(self, parts: Parts) -> None:
         self._parts = parts
@@ -195,6 +201,7 @@ class Scheduler:
         self._dispatcher = parts.dispatcher
         self._canceller = parts.canceller
         self._submission = parts.submission
+        self._estimator = parts.estimator
         self._refuelling = parts.refuelling
         self._periodic = parts.periodic
 
@@ -205,6 +212,7 @@ class Scheduler:
         )
         for job in queued:
             self._gate.readmit(job.tenant, 1)
+        self._parts.expiry.watch(queued)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
     @property
@@ -285,6 +293,20 @@ class Scheduler:
         self._check_running()
         return await self._library.wasm(self._library[digest].digest)
 
+    async def estimate(self, module: Module | str, export: str | None = None, *, tenant: str | None = None) -> Estimate:
+        """Return what a call of an export, or the run of a WASI command, is expected to cost, and when it would start.
+
+        By the last calls of one tenant, or of all; the start is that of a job of this tenant, or of "default". Raises
+        `UnknownModule` or `UnknownExport`.
+        """
+        self._check_running()
+        digest = module if isinstance(module, str) else module.digest
+        await self.recall([digest])
+        export = admission.check_export(self._library[digest], export)
+        self._library[digest].function(export)
+        most = self.config.limits.max.fuel
+        return self._estimator.estimate(digest, export, tenant=tenant, most=most)
+
     async def submit(
         self,
         module: Module | str,
@@ -296,6 +318,7 @@ class Scheduler:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         grant: Sequence[str] = (),
         on_exhausted: OnExhausted = "stop",
         reuse: Reuse | None = None,
@@ -304,14 +327,16 @@ class Scheduler:
     ) -> JobHandle:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
-        `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
-        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel
-        waits to be refuelled, for `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the
-        same tenant that is under way may answer this one, with "result" also one that has ended; None is the tenant's
-        choice, by default "never". What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a
-        `Refused`.
+        `delay` is in seconds, and so is `deadline`, from now: by then it is to have ended, or it is ended as timed out;
+        where it is not expected to make it, it is refused, or flagged by the handle's `at_risk` (`[scheduler]
+        deadlines`). Of a tenant's jobs of one priority the one with the earliest deadline starts first. A higher
+        `priority` goes first; a `key` used before by the same tenant gives the earlier job. A full queue is waited for,
+        or refused with `QueueFull` when `wait` is false. `link` names modules that satisfy imports, by the name that is
+        imported from; `grant` names host functions that this job may import, such as "env.lookup", beside those granted
+        to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel waits to be refuelled, for
+        `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the same tenant that is under way
+        may answer this one, with "result" also one that has ended; None is the tenant's choice, by default "never".
+        What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         self._check_running()
@@ -328,6 +353,7 @@ class Scheduler:
                     priority=priority,
                     key=key,
                     delay=delay,
+                    deadline=deadline,
                     grant=grant,
                     on_exhausted=on_exhausted,
                     reuse=reuse,
@@ -579,6 +605,7 @@ class Scheduler:
             self._budgets.set(name, tenant)
         self.config = news.config
         self._submission.limits = self._refuelling.limits = news.config.limits
+        self._submission.refuses_late = news.config.scheduler.deadlines == "refuse"
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()

@@ -8,6 +8,7 @@ import anyio
 import msgspec
 
 from wasmq.bell import Bell
+from wasmq.deadlines import LATE, time_left
 from wasmq.errors import StoreUnavailable, WasmqError
 from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from wasmq.backoff import Backoff
     from wasmq.clock import Clock
     from wasmq.config import PricesConfig
+    from wasmq.deadlines import Deadlines
+    from wasmq.estimate import Estimator
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -60,6 +63,18 @@ class HandedBack(msgspec.Struct, frozen=True, gc=False):
     module: Module | None = None
 
 
+class Postponed(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job goes back into the queue for a while: there is no memory for it, nor room to wait for some."""
+
+    job: Job
+
+
+class Late(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job's deadline passed before it was sent to a worker."""
+
+    job: Job
+
+
 class Beyond(msgspec.Struct, frozen=True, gc=False):
     """A job cannot run: its module cannot be mapped, and compiling it again did not help."""
 
@@ -79,11 +94,12 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-News: TypeAlias = Answered | Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
+News: TypeAlias = Answered | Ran | Died | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _MOST_RETURNS = 16  # uncharged, after which a death counts all the same: what a worker says of who began is its word
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_OUT_OF_THE_WAY = 1.0  # seconds until a job for which there was no memory may be claimed again
 _LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
@@ -97,6 +113,8 @@ class Settler:
         fairness: Fairness,
         gate: Gate,
         metrics: Metrics,
+        estimator: Estimator,
+        deadlines: Deadlines,
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
@@ -116,6 +134,8 @@ class Settler:
         self._fairness = fairness
         self._gate = gate
         self._metrics = metrics
+        self._estimator = estimator
+        self._deadlines = deadlines
         self._library = library
         self._clock = clock
         self._handles = handles
@@ -190,6 +210,7 @@ class Settler:
     def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
         """Hand over the outcome of a job that another daemon has finished, and counted."""
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             self._fairness.settled_elsewhere(job.tenant)
@@ -200,6 +221,7 @@ class Settler:
         ends: list[tuple[Job, Outcome]] = []
         again: list[Job] = []
         unharmed: list[Job] = []
+        postponed: list[Job] = []
         wishes: list[str] = []
         doubtful: list[Job] = []
         for item in news:
@@ -208,7 +230,7 @@ class Settler:
                     ends.append((item.job, self._answer(item)))
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
-                case Died() | HandedBack() if item.job.id in self._unwanted:
+                case Died() | HandedBack() | Postponed() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
                 case Died(innocent=True) if item.job.returned < _MOST_RETURNS:
                     unharmed.append(item.job)
@@ -225,6 +247,10 @@ class Settler:
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
+                case Postponed():
+                    postponed.append(item.job)
+                case Late():
+                    ends.append((item.job, self._unstarted(item.job)))
                 case Beyond():
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
@@ -235,7 +261,9 @@ class Settler:
             await self._retry(again)
         if unharmed:
             await self._hand_back(unharmed)
-        for job in (*again, *unharmed):
+        if postponed:
+            await self._put_off(postponed)
+        for job in (*again, *unharmed, *postponed):
             self._free(job, None)
         if ends:
             await self._record(ends)
@@ -276,11 +304,15 @@ class Settler:
             self._resume(freed.run)
 
     def _learn(self, job: Job, outcome: Outcome) -> None:
-        if not outcome.reused and outcome.status in ("succeeded", "trapped"):
+        if outcome.reused:
+            return
+        self._estimator.learn(job, outcome)
+        if outcome.status in ("succeeded", "trapped"):
             self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
@@ -319,6 +351,13 @@ class Settler:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.returned", job=job.id, attempt=job.attempt)
         await self._release(jobs, charged=False, due=self._clock.wall())
+
+    async def _put_off(self, jobs: list[Job]) -> None:
+        """Queue jobs again for which there was no memory: others are claimed before them for a while."""
+        for job in jobs:
+            self._gate.readmit(job.tenant, 1)
+            self._log.debug("job.postponed", job=job.id, attempt=job.attempt)
+        await self._release(jobs, charged=False, due=self._clock.wall() + _OUT_OF_THE_WAY)
 
     async def _release(self, jobs: list[Job], *, charged: bool, due: float) -> None:
         if jobs:
@@ -383,8 +422,10 @@ class Settler:
     def _outcome(self, ran: Ran) -> Outcome:
         job = ran.job
         engine, version = self._engine()
+        outcome = outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export))
         return msgspec.structs.replace(
-            outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export)),
+            outcome,
+            error=_timeout_line(job, ran.assigned, outcome) if outcome.status == "timed_out" else outcome.error,
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
             attempts=self._attempts(job),
             worker=ran.worker,
@@ -398,6 +439,11 @@ class Settler:
         job = answered.job
         waited = max(0.0, self._clock.wall() - max(job.submitted_at, job.due))
         return answer(answered, charged=self._prices.reuse == "full", queued=waited, attempts=self._attempts(job))
+
+    def _unstarted(self, job: Job) -> Outcome:
+        """Return the outcome of a job that was claimed too late: the start does not count."""
+        outcome = self._without_run(job, "timed_out", LATE)
+        return msgspec.structs.replace(outcome, attempts=outcome.attempts - 1)
 
     def _without_run(self, job: Job, status: Status, error: str) -> Outcome:
         engine, version = self._engine()
@@ -414,3 +460,12 @@ class Settler:
     def _epitaph(self, died: Died) -> str:
         attempts = self._attempts(died.job)
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
+
+
+def _timeout_line(job: Job, assigned: float, outcome: Outcome) -> str | None:
+    """Return what is said of a job that had no more time: whether that was for its deadline."""
+    if time_left(job, assigned) >= job.caps.timeout:
+        return outcome.error
+    if not outcome.fuel_used:
+        return LATE
+    return f"timed out: its deadline passed when it had run for {outcome.ran:.3g} s"

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
+from wasmq.errors import DeadlineUnmeetable, Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
 from wasmq.job import Access, Call, Job, Limits, OnExhausted, Reuse, limits_again
+from wasmq.logs import get_logger
 from wasmq.modules import Module
+from wasmq.pool.memory import need_of
 from wasmq.programs import check_program
 from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
 
     from wasmq.bell import Bell
     from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import LimitsConfig, Tenant
+    from wasmq.estimate import Estimator
     from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -48,7 +51,7 @@ class ProgramOptions(TypedDict, total=False):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
+    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` and `deadline` are in seconds.
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
@@ -67,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     key: str | None = None
     delay: float = 0.0
+    deadline: float | None = None
     grant: Sequence[str] = ()
     on_exhausted: OnExhausted = "stop"
     packed: bool = False
@@ -90,7 +94,10 @@ class Accepted(NamedTuple):
 
 
 class Submission:
-    """Takes requests in, within `limits`, which may be replaced.
+    """Takes requests in, within `limits`; `share` is the bytes of memory that one worker has.
+
+    `refuses_late` is whether jobs are refused that would miss their deadlines. It may be replaced, as `limits` may.
+    `watch` is told of the jobs that were accepted.
 
     `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
     `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
@@ -100,6 +107,10 @@ class Submission:
         self,
         *,
         limits: LimitsConfig,
+        share: int,
+        refuses_late: bool,
+        estimator: Estimator,
+        watch: Callable[[Sequence[Job]], None],
         library: Library,
         functions: HostFunctions,
         store: Store,
@@ -117,6 +128,10 @@ class Submission:
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self.limits = limits
+        self.refuses_late = refuses_late
+        self._share = share
+        self._estimator = estimator
+        self._watch = watch
         self._ids = Ids()
         self._library = library
         self._functions = functions
@@ -133,6 +148,7 @@ class Submission:
         self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
+        self._log = get_logger()
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
@@ -144,10 +160,11 @@ class Submission:
         try:
             jobs = await self._prepare_all(requests)
             await self._budgets.check(jobs)
+            at_risk = self._at_risk(jobs)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
-            return await self._accept(jobs)
+            return await self._accept(jobs, at_risk)
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
@@ -196,7 +213,7 @@ class Submission:
                     returned=0,
                     reuse="never",
                 )
-                return (await self._accept([new]))[0].handle
+                return (await self._accept([new], set()))[0].handle
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
@@ -246,9 +263,10 @@ class Submission:
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
+        deadline = admission.check_deadline(request.deadline, delay)
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
         now = self._clock.wall()
-        return Job(
+        job = Job(
             id=self._ids.make(now),
             call=Call(
                 module.digest, export, args, program, tuple([(name, each.digest) for name, each in links]), grant
@@ -263,7 +281,31 @@ class Submission:
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
             varies=varies(module, links, program),
             reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
+            deadline=None if deadline is None else now + deadline,
         )
+        admission.check_memory(need_of(job, [module, *[linked for _, linked in links]]), self._share)
+        return job
+
+    def _at_risk(self, jobs: Sequence[Job]) -> set[str]:
+        """Return the jobs that will miss their deadlines, by the estimate. Raises `DeadlineUnmeetable` if told to."""
+        at_risk: set[str] = set()
+        before: dict[str, float] = {}
+        for job in jobs:
+            if job.deadline is None:
+                continue
+            start, run = self._estimator.done_in(job, before.get(job.tenant, 0.0))
+            before[job.tenant] = before.get(job.tenant, 0.0) + job.cost
+            within = round(job.deadline - job.submitted_at, 6)  # seconds since 1970 have no more digits to give
+            if start + run <= within:
+                continue
+            if self.refuses_late:
+                raise DeadlineUnmeetable(
+                    f"deadline: {within:.3g} s is too soon: the job is expected to start in {start:.3g} s and to run "
+                    f"for {run:.3g} s"
+                )
+            at_risk.add(job.id)
+            self._log.warning("job.at_risk", job=job.id, tenant=job.tenant, within=within, start=start, run=run)
+        return at_risk
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         """Have the modules of linked jobs compiled for the engine that can run them together."""
@@ -279,7 +321,7 @@ class Submission:
                 with suppress(UnknownModule):
                     await self._library.recall(digest)
 
-    async def _accept(self, jobs: Sequence[Job]) -> list[Accepted]:
+    async def _accept(self, jobs: Sequence[Job], at_risk: Collection[str]) -> list[Accepted]:
         tagged = []
         handles = []
         for job in jobs:
@@ -287,6 +329,7 @@ class Submission:
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
             handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
+            handle.at_risk = job.id in at_risk
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
@@ -301,6 +344,8 @@ class Submission:
         for place, (job, kept) in enumerate(zip(tagged, stored, strict=True)):
             if kept.id == job.id:
                 self._metrics.submitted(job.tenant)
+                if job.deadline is not None:
+                    self._watch([kept])
                 continue
             self._withdraw(job)
             earlier = await self.handle(kept.id)

@@ -40,6 +40,7 @@ BY_ERROR = {
     errors.LimitTooHigh: 77,
     errors.QueueFull: 77,
     errors.BudgetExhausted: 77,
+    errors.DeadlineUnmeetable: 77,
     errors.KeyConflict: 77,
     errors.SchedulerClosed: 77,
     errors.UnknownModule: 77,

@@ -254,3 +254,36 @@ def test_a_bill_is_checked(call):
     again = json.loads(again.stdout)
     assert (again["outcome"]["fuel_used"], again["outcome"]["fuel_saved"]) == (0, 4)
     assert f"{again['outcome']['reused']}, 4 fuel saved" in call("status", again["id"]).stdout
+
+
+def test_a_cap_is_suggested_by_what_was_used(call):
+    """`estimate` says what calls have used and which cap follows, or plainly that nothing is known."""
+    name = f"{GUESTS}/divide.wat"
+    none = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (none.returncode, none.stderr) == (0, "")
+    assert none.stdout.startswith("no history: the daemon remembers no call of divide of ")
+    for _ in range(2):
+        assert call("submit", name, "divide", "6", "3", "--tenant", "estimated", "--wait").returncode == 0
+    done = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "by the last 2 outcomes" in done.stdout
+    [cap] = re.findall(r"^suggested +--fuel ([0-9]+) \(p99 times 1.5\)$", done.stdout, re.MULTILINE)
+    body = json.loads(call("estimate", name, "divide", "--tenant", "estimated", "--json").stdout)
+    assert (body["outcomes"], body["fuel_cap"]) == (2, int(cap))
+    wrong = call("estimate", name, "nothing")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no export 'nothing'" in wrong.stderr
+    assert call("estimate", "missing.wat", "f").returncode == 66
+
+
+def test_a_deadline_is_shown_with_the_job(call):
+    """`submit` takes it in seconds, `status` shows the time; a job that is not expected to make it is refused."""
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = done.stdout.strip()
+    assert call("wait", job).returncode == 0
+    assert re.search(r"^deadline +20", call("status", job).stdout, re.MULTILINE)
+    assert json.loads(call("status", job, "--json").stdout)["deadline"].startswith("20")
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "0.00001")
+    assert (done.returncode, done.stdout) == (77, "")
+    assert "is too soon" in done.stderr

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from wasmq.job import Call, Caps, Job
 from wasmq.modules import Module
+from wasmq.pool.memory import Memory
 from wasmq.pool.pool import DEPTH, Pool
 from wasmq.types import Extern, FunctionType, MemoryType
 from wasmq_worker.protocol import Cancel, Ended, Exhausted, GiveUp, Map, ProtocolError, Refuel, Start
@@ -56,11 +57,12 @@ def make_job(name, *, module="m", export="f", attempt=1, tenant="default"):
     )
 
 
-def make_pool(instances=10, modules=None):
-    """A pool whose modules are made when they are asked for."""
+def make_pool(instances=10, modules=None, share=2**40):
+    """A pool whose modules are made when they are asked for; by default with more memory than anybody needs."""
     known = {} if modules is None else modules
     return Pool(
         instances=instances,
+        memory=Memory(share, 1),
         is_last=lambda job: job.attempt - job.returned >= MAX_ATTEMPTS,
         weight=lambda tenant: 2.0 if tenant == "heavy" else 1.0,
         modules=lambda digest: known.setdefault(digest, make_module(digest)),
@@ -425,7 +427,7 @@ class PoolMachine(RuleBasedStateMachine):
         everyone = [job.id for _, held in self.everyone() for job in held.values()]
         waiting = [job.id for job in self.alone]
         ids = data.draw(st.lists(st.sampled_from([*waiting, *everyone, "nobody"]), unique=True))
-        assert self.pool.drop_alone(ids) == [job for job in self.alone if job.id in ids]
+        assert self.pool.drop_waiting(ids) == [job for job in self.alone if job.id in ids]
         self.alone = [job for job in self.alone if job.id not in ids]
 
     @rule()

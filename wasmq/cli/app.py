@@ -76,6 +76,9 @@ _REMOTE: dict[str, str | dict[str, str]] = {
 
     The daemon runs it, as a job of the same tenant; with --engine it is run here instead, by that engine. The exit
     status is 0 when they agree and 1 when they do not; what differs is printed, a line for each difference.""",
+    "estimate": """Suggest a fuel cap for a call, by what the last such calls of a daemon have used.
+
+    The cap is the 99th percentile of their fuel, half as much again.""",
     "modules": "List the modules that a daemon has loaded, or bring it some.",
     "tenants": "List the tenants, their shares and accounts, or show, set or credit one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.

@@ -171,6 +171,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+    deadline: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None,
+        msgspec.Meta(description="Seconds from now by which it is to have ended."),
+    ] = None
     grant: Annotated[
         tuple[str, ...],
         msgspec.Meta(
@@ -255,7 +259,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     attempts: int
     submitted_at: datetime.datetime
+    deadline: datetime.datetime | None
     outcome: OutcomeBody | None
+    at_risk: Annotated[
+        bool | msgspec.UnsetType,
+        msgspec.Meta(description="Whether it is expected to miss its deadline: in the answer that accepts it."),
+    ] = msgspec.UNSET
     suspended: Annotated[
         bool | msgspec.UnsetType, msgspec.Meta(description="Whether it has spent its fuel and waits for more.")
     ] = msgspec.UNSET
@@ -340,7 +349,7 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     return () if returned.type is None else (to_json(returned.type, returned.natural()),)
 
 
-def job_body(record: JobRecord, *, alone: bool = True) -> JobBody:
+def job_body(record: JobRecord, *, alone: bool = True, at_risk: bool | msgspec.UnsetType = msgspec.UNSET) -> JobBody:
     """Return what HTTP says about a job; one that is not `alone` comes without its receipt, which takes time."""
     job, outcome = record.job, record.outcome
     return JobBody(
@@ -351,6 +360,8 @@ def job_body(record: JobRecord, *, alone: bool = True) -> JobBody:
         tenant=job.tenant,
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
+        deadline=None if job.deadline is None else datetime.datetime.fromtimestamp(job.deadline, datetime.UTC),
+        at_risk=at_risk,
         suspended=record.suspended if record.state == "running" else msgspec.UNSET,
         fuel_spent=msgspec.UNSET if record.fuel_spent is None else record.fuel_spent,
         outcome=None if outcome is None else _outcome_body(outcome, outcome.of(job).receipt if alone else None),

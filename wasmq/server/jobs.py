@@ -222,7 +222,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
                 continue
         finished = False
         if each.is_new:
-            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None))))
+            at_risk = msgspec.UNSET if each.job.deadline is None else each.handle.at_risk
+            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None), at_risk=at_risk)))
         else:
             record = await context.scheduler.job(each.job.id)
             bodies.append(await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False)))
@@ -245,6 +246,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        deadline=wanted.deadline,
         on_exhausted=wanted.on_exhausted,
         grant=wanted.grant,
         reuse=wanted.reuse,

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from wasmq.config import ServerConfig
+from wasmq.estimate import Estimate
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, FuelBody, FuelRequest, JobBody, JobPage, JobRequest
 from wasmq.server.context import Reply
@@ -23,7 +24,7 @@ from wasmq.version import __version__
 __all__ = ["document", "route"]
 
 _BODIES: Final = (
-    *(JobRequest, JobBody, JobPage, FuelRequest, FuelBody, CallBody, ModuleBody, ModuleList),
+    *(JobRequest, JobBody, JobPage, FuelRequest, FuelBody, CallBody, ModuleBody, ModuleList, Estimate),
     *(TenantBody, TenantView, TenantList, AccountBody, CreditRequest, Problem),
 )
 _JSON: Final = "application/json"
@@ -65,6 +66,19 @@ def document(config: ServerConfig) -> dict[str, Any]:
             "/v1/modules/{digest}": {
                 "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
                 "get": _get_module(),
+            },
+            "/v1/modules/{digest}/estimate": {
+                "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
+                "get": _operation(
+                    "estimate",
+                    "What a call is expected to cost by the last ones, and when it would start",
+                    {200: ("What the daemon remembers of such calls.", "Estimate")},
+                    (400, 404, 422),
+                    parameters=[
+                        _query("export", "The function; left out, the run of a WASI command.", {"type": "string"}),
+                        _query("tenant", "Only this tenant's calls.", {"type": "string"}),
+                    ],
+                ),
             },
             "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
             "/v1/jobs/{id}": {

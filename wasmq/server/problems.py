@@ -80,6 +80,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.UnsatisfiedImport: 422,
     errors.QueueFull: 429,
     errors.BudgetExhausted: 429,
+    errors.DeadlineUnmeetable: 422,
     errors.NoAccount: 422,
     errors.KeyConflict: 409,
     errors.SchedulerClosed: 503,

@@ -21,7 +21,7 @@ AT_ONCE = -1
 """The fuel that is known to a `Watch` which wants its answer now."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
-DESCRIPTION_REVISION = 2
+DESCRIPTION_REVISION = 3
 """Changes whenever a description of the same module would come out another one."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
@@ -503,7 +503,9 @@ class Described(_Frame, frozen=True):
 
     `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
     "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
-    bytes of its memories that cannot grow.
+    bytes of its memories that cannot grow. `record` is what an instance takes at most beside its memories and its
+    stack, in bytes: tables, functions, globals. Unless it is `growing`, its memories stay as large as `memory` says, as
+    long as nobody is linked with it.
     """
 
     digest: str
@@ -516,6 +518,8 @@ class Described(_Frame, frozen=True):
     exported_memory: int
     kind: str = "module"
     fixed: int = 0
+    record: int = 0
+    growing: bool = True
 
 
 class Compiled(_Frame, frozen=True):
