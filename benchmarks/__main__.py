@@ -27,6 +27,7 @@ NAMES = (
     "host_call",
     "suspended",
     "startup",
+    "sandbox",
     "fuel",
     "http",
 )

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import anyio
+import anyio.lowlevel
 import httpx
 import msgspec
 import pytest
@@ -61,6 +62,24 @@ async def test_a_job_whose_acceptance_was_not_heard_of_runs_once(make_scheduler,
                 n * n for n in range(5)
             ]
             assert len(await scheduler.jobs()) == 7
+
+
+async def test_fuel_whose_arrival_was_not_heard_of_is_not_sent_again(make_scheduler, guests):
+    """When the answer is lost nobody knows whether it came, so the caller is told; what was never sent is sent."""
+    async with make_scheduler() as scheduler:
+        way = BadWay(build_app(scheduler))
+        async with wasmq.Client("http://localhost", transport=way) as client:
+            module = await client.load(guests / "loop.wat")
+            limits = wasmq.Limits(fuel=1_000)
+            job = await client.submit(module, "burn", 30_000, limits=limits, on_exhausted="suspend")
+            while not (await client.job(job.id)).suspended:
+                await anyio.lowlevel.checkpoint()
+            way.mishaps = ["answer lost"]
+            with pytest.raises(wasmq.Unreachable):
+                await job.refuel(9_000)
+            way.mishaps = ["never sent"]
+            assert await job.refuel(50_000) == 60_000
+            assert (await job).fuel_used == (await client.run(module, "burn", 30_000)).fuel_used
 
 
 async def test_a_full_queue_is_tried_again(make_scheduler, guests):

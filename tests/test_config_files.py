@@ -104,6 +104,7 @@ def labels() -> dict[str, dict[str, set[str]]]:
     metrics.worker_restarted("exited")
     metrics.module_cached("hit")
     metrics.host_called("env.lookup")
+    metrics.sandboxed({"seccomp": True})
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

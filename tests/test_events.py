@@ -58,7 +58,8 @@ def test_a_position_follows_the_events():
 
 def instance(polled=0, fuel=10**9, stdout=b"", stderr=b""):
     world = SimpleNamespace(stdout=bytearray(stdout), stderr=bytearray(stderr))
-    return SimpleNamespace(polled=polled, assignment=SimpleNamespace(fuel=fuel), guest=SimpleNamespace(world=world))
+    assignment, guest = SimpleNamespace(fuel=fuel), SimpleNamespace(world=world)
+    return SimpleNamespace(polled=polled, assignment=assignment, guest=guest, meter=None)
 
 
 def test_a_worker_tells_once_and_only_what_is_new():

@@ -53,14 +53,14 @@ def test_what_can_change_does_and_the_rest_is_named():
     )
 
 
-def test_a_token_needs_a_restart():
-    """The listening side keeps the tokens that it was started with, and the scheduler says so."""
+def test_tokens_and_roles_change():
+    """What was given, replaced or taken away is so at once; nothing of it needs a restart."""
     token = "sha256:" + "0" * 64
-    config, changed, restart = reloaded(
-        Config(tenants={"acme": Tenant()}), Config(tenants={"acme": Tenant(weight=2.0, tokens=(token,))})
-    )
-    assert config.tenants == {"acme": Tenant(weight=2.0)}
-    assert (changed, restart) == (("tenants.acme.weight",), ("tenants.acme.tokens",))
+    wanted = Config(tenants={"acme": Tenant(tokens=(token,), roles=("observe",))})
+    for one, other in ((Config(tenants={"acme": Tenant()}), wanted), (wanted, Config(tenants={"acme": Tenant()}))):
+        config, changed, restart = reloaded(one, other)
+        assert config.tenants == other.tenants
+        assert (changed, restart) == (("tenants.acme.roles", "tenants.acme.tokens"), ())
 
 
 def test_a_key_with_a_default_of_none_is_a_difference_when_it_is_set():

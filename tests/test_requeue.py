@@ -71,3 +71,52 @@ async def test_a_dead_letter_runs_in_the_end(make_scheduler, guests):
             assert (await client.job(new.id)).tenant == "acme"
             with pytest.raises(wasmq.NotLost):
                 await client.requeue(new.id)
+
+
+COMPONENT = """(component
+  (core module $m (func (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))
+  (core instance $i (instantiate $m))
+  (func (export "f") (param "x" u32) (result u32) (canon lift (core func $i "f"))))"""
+LIBRARY = '(module (func (export "f") (result i32) (i32.const 7)))'
+LINKED = '(module (import "lib" "f" (func $f (result i32))) (func (export "g") (result i32) (call $f)))'
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///{}/jobs.db"])
+async def test_every_kind_of_call_can_be_asked_for_again(make_scheduler, store, tmp_path):
+    """A component's, a linked one and one with a grant of its own give the answer that they gave, from the record."""
+    async with make_scheduler(store=store.format(tmp_path)) as scheduler:
+
+        @scheduler.host_function("lib", "f", tenants=[])
+        def f() -> int:
+            return 9
+
+        component, linked = await scheduler.load(COMPONENT), await scheduler.load(LINKED)
+        library = await scheduler.load(LIBRARY)
+        for expected, job in (
+            (42, await scheduler.submit(component, "f", 41)),
+            (7, await scheduler.submit(linked, "g", link={"lib": library})),
+            (9, await scheduler.submit(linked, "g", grant=["lib.f"])),
+        ):
+            assert (await job).value == expected
+            known = await scheduler.job(job.id)
+            lost = JobRecord(known.job, "finished", 1, Outcome(status="lost"))
+            (new,) = await scheduler.submit_many([again(lost)])
+            assert new.id != job.id
+            assert (await new).value == expected
+
+
+async def test_only_who_administers_grants_over_http(make_scheduler):
+    """Without tokens anybody may; the client hands the grant on, to `map` as to `run`."""
+    async with make_scheduler() as scheduler:
+
+        @scheduler.host_function("lib", "f", tenants=[])
+        def f() -> int:
+            return 9
+
+        transport = httpx.ASGITransport(app=build_app(scheduler))
+        async with wasmq.Client("http://localhost", transport=transport) as client:
+            module = await client.load(LINKED.encode())
+            assert (await client.run(module, "g", grant=["lib.f"])).value == 9
+            assert [each.value async for each in client.map(module, "g", [(), ()], grant=["lib.f"])] == [9, 9]
+            with pytest.raises(wasmq.UnsatisfiedImport, match="not granted"):
+                await client.run(module, "g")

@@ -49,7 +49,7 @@ def watched():
 
         def wait(self, *names):
             for name in names:
-                self.handles[name] = JobHandle(name, None, None)
+                self.handles[name] = JobHandle(name, None, None, None)
 
     watched = Watched()
     watched.watcher = Watcher(

@@ -17,12 +17,15 @@ from wasmq.errors import (
     LimitTooHigh,
     Lost,
     NoAccount,
+    NotDeterministic,
     NotLost,
+    NotRefuellable,
     OutOfFuel,
     OutOfMemory,
     QueueFull,
     Refused,
     ResourceUnavailable,
+    SandboxUnavailable,
     SchedulerClosed,
     StoreUnavailable,
     TimedOut,
@@ -36,11 +39,22 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
-from wasmq.events import JobEvent, JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.events import (
+    JobEvent,
+    JobFinished,
+    JobOutput,
+    JobProgress,
+    JobQueued,
+    JobRefuelled,
+    JobStarted,
+    JobSuspended,
+)
 from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
 from wasmq.modules import Module
+from wasmq.receipts import Receipt
+from wasmq.replay import Replay
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
@@ -72,7 +86,9 @@ __all__ = [
     "JobProgress",
     "JobQueued",
     "JobRecord",
+    "JobRefuelled",
     "JobStarted",
+    "JobSuspended",
     "KeyConflict",
     "LimitTooHigh",
     "Limits",
@@ -80,15 +96,20 @@ __all__ = [
     "Lost",
     "Module",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
+    "NotRefuellable",
     "Ok",
     "OutOfFuel",
     "OutOfMemory",
     "Outcome",
     "QueueFull",
+    "Receipt",
     "Refused",
+    "Replay",
     "Request",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "Scheduler",
     "SchedulerClosed",
     "Some",

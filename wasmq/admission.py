@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
-from wasmq.job import Caps, Limits, Value
+from wasmq.job import Caps, Limits, OnExhausted, Reuse, Value
 from wasmq.supply import arrange
 from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from wasmq.config import LimitsConfig
     from wasmq.host import HostFunctions
+    from wasmq.job import Job
     from wasmq.modules import Module
     from wasmq.supply import Supply
 
 _f32 = struct.Struct("<f")
+_BEYOND = 2**63
 
 
 def check_call(module: Module, export: str, args: Sequence[Any]) -> tuple[Value, ...]:
@@ -137,11 +139,18 @@ def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) ->
     raise AssertionError("an argument fits that did not")
 
 
-def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
+def check_limits(limits: Limits | None, config: LimitsConfig, on_exhausted: Any = "stop") -> Caps:
     """Return the limits with defaults filled in. Raises `InvalidLimit` or `LimitTooHigh`, naming the limit."""
+    suspend = _check_suspend(limits, config, on_exhausted)
     if limits is None:
         return Caps(
-            config.fuel, int(config.memory), config.timeout, int(config.output), int(config.files), config.host_calls
+            config.fuel,
+            int(config.memory),
+            config.timeout,
+            int(config.output),
+            int(config.files),
+            config.host_calls,
+            suspend,
         )
     ceilings = config.max
     fuel = config.fuel if limits.fuel is None else _whole("fuel", limits.fuel)
@@ -169,7 +178,36 @@ def check_limits(limits: Limits | None, config: LimitsConfig) -> Caps:
             raise LimitTooHigh(
                 f"{name}: {format_size(size)} is above the maximum of {format_size(ceiling)} (limits.max.{name})"
             )
-    return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls)
+    return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls, suspend)
+
+
+def _check_suspend(limits: Limits | None, config: LimitsConfig, on_exhausted: Any) -> float:
+    """Return the seconds that a job is suspended when its fuel is spent; 0 when it then stops."""
+    if on_exhausted not in get_args(OnExhausted):
+        raise InvalidArguments(f"on_exhausted: {_shown(on_exhausted)} is neither 'stop' nor 'suspend'")
+    wanted = None if limits is None else limits.suspend
+    if on_exhausted == "stop":
+        if wanted is not None:
+            raise InvalidLimit("suspend: it is for a job with on_exhausted='suspend'; this one stops")
+        return 0.0
+    seconds = config.suspend if wanted is None else _seconds("suspend", wanted)
+    if seconds > config.max.suspend:
+        raise LimitTooHigh(
+            f"suspend: {seconds:g} s is above the maximum of {config.max.suspend:g} s (limits.max.suspend)"
+        )
+    return seconds
+
+
+def check_refuel(job: Job, fuel: Any, under_way: int, config: LimitsConfig) -> int:
+    """Return the fuel that a job is to be given, besides what is `under_way` to it.
+
+    Raises `InvalidLimit` or `LimitTooHigh`.
+    """
+    more = _whole("fuel", fuel)
+    total = job.fuel + under_way + more
+    if total > config.max.fuel:
+        raise LimitTooHigh(f"fuel: {total} in all is above the maximum of {config.max.fuel} (limits.max.fuel)")
+    return more
 
 
 def check_priority(priority: Any) -> int:
@@ -177,6 +215,13 @@ def check_priority(priority: Any) -> int:
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1_000 <= priority <= 1_000:
         raise InvalidArguments(f"priority: {_shown(priority)} is not an int from -1000 to 1000; higher goes first")
     return priority
+
+
+def check_reuse(reuse: Any) -> Reuse:
+    """Return whether another job's run may answer this one. Raises `InvalidArguments` unless it is one of `Reuse`."""
+    if reuse not in get_args(Reuse):
+        raise InvalidArguments(f"reuse: {_shown(reuse)} is none of {', '.join(get_args(Reuse))}")
+    return cast("Reuse", reuse)
 
 
 def check_delay(delay: Any) -> float:
@@ -258,8 +303,8 @@ _CHECKS: dict[str, Callable[[Any], Value]] = {
 def _whole(name: str, number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise InvalidLimit(f"{name}: {_shown(number)} is not a whole number")
-    if number < 1:
-        raise InvalidLimit(f"{name}: {number} is not a limit; it must be at least 1")
+    if not 1 <= number < _BEYOND:
+        raise InvalidLimit(f"{name}: {_shown(number)} is not a limit; it must be at least 1, and below 2**63")
     return number
 
 

@@ -13,10 +13,12 @@ import msgspec
 from wasmq.budgets import check_credit
 from wasmq.config import checked_tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, error_for
-from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobStarted
+from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, WasmqError, error_for
+from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
+    call_of,
+    fuel_of,
     job_of,
     jobs_of,
     module_of,
@@ -26,6 +28,7 @@ from wasmq.remote import (
     tenant_of,
     tenants_of,
 )
+from wasmq.replay import compared
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -38,10 +41,11 @@ if TYPE_CHECKING:
 
     from wasmq.config import Tenant
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, Outcome, State, Status
+    from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
+    from wasmq.replay import Replay
 
 __all__ = ["Client", "RemoteHandle"]
 
@@ -50,8 +54,15 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay")
-_EVENTS: Final = {"queued": JobQueued, "started": JobStarted, "progress": JobProgress, "output": JobOutput}
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted", "grant", "reuse")
+_EVENTS: Final = {
+    "queued": JobQueued,
+    "started": JobStarted,
+    "progress": JobProgress,
+    "output": JobOutput,
+    "suspended": JobSuspended,
+    "refuelled": JobRefuelled,
+}
 
 
 class RemoteHandle:
@@ -84,6 +95,13 @@ class RemoteHandle:
     async def cancel(self) -> bool:
         """Cancel the job, waiting or running; False when it had finished already."""
         return await self._client.cancel(self.id)
+
+    async def refuel(self, fuel: int) -> int:
+        """Let the job, which runs or is suspended, spend so much more; returns what it may spend in all.
+
+        Raises what `Client.refuel` raises.
+        """
+        return await self._client.refuel(self.id, fuel)
 
     def events(self) -> AsyncGenerator[JobEvent]:
         """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`."""
@@ -164,6 +182,9 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        on_exhausted: OnExhausted = "stop",
+        grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -173,7 +194,7 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, **program}
+        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, "grant": grant, "reuse": reuse, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -216,6 +237,8 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -226,8 +249,9 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                waiting += await self.submit_many([_request_of(module, export, args, options) for args in batch])
+                options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
+                options |= {"grant": grant, "reuse": reuse}
+                waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
                     waiting.popleft()
@@ -259,11 +283,56 @@ class Client:
         job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
         return RemoteHandle(self, job.id, job.outcome)
 
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Raises what `Scheduler.refuel` raises. It is sent once: after an `Unreachable`, nobody knows whether it came.
+        """
+        content = msgspec.json.encode({"fuel": fuel})
+        path = f"/v1/jobs/{_quoted(id)}/refuel"
+        return fuel_of(await self._ask("POST", path, content=content, patient=False, repeatable=False))
+
+    async def rerun(self, id: str) -> RemoteHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/replay", patient=False), self._components)
+        return RemoteHandle(self, job.id, job.outcome)
+
+    async def replay(self, id: str) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run by the daemon, as a job of the same tenant, at its cost. Raises as `rerun` does.
+        """
+        handle = await self.rerun(id)
+        then = (await self.job(id)).outcome
+        if then is None:
+            raise Unreachable(f"job {id} has been replayed, and has no outcome, says the daemon")
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                with anyio.move_on_after(_FAREWELL, shield=True):
+                    await handle.cancel()
+        return compared(id, handle.id, then, now)
+
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
         """Return what is known of a job. Raises `UnknownJob`."""
         return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"), self._components)
+
+    async def call(self, id: str) -> Request:  # noqa: A002
+        """Return what a job was asked to do, as it could be submitted. Raises `UnknownJob`.
+
+        Arguments are as JSON has them.
+        """
+        return call_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/call"))
+
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module; with a token only for who administers. Raises `UnknownModule`."""
+        return await self._ask("GET", f"/v1/modules/{_quoted(digest)}", accept="application/wasm", within=_COMPILE)
 
     async def jobs(
         self,
@@ -317,7 +386,7 @@ class Client:
                 event = _event(name, data)
                 if event is None or event == told:
                     continue  # a state that was told before the connection broke, or news of a later version
-                if isinstance(event, (JobQueued, JobStarted)):
+                if isinstance(event, (JobQueued, JobStarted, JobSuspended, JobRefuelled)):
                     told = event
                 yield event
 
@@ -384,8 +453,8 @@ class Client:
             try:
                 (job,) = await self._post(body, patient=False)
                 await self.cancel(job.id)
-            except Exception:
-                pass
+            except WasmqError:
+                pass  # it is the first error that the caller is to see
 
 
 def _event(name: str, data: bytes) -> JobEvent | None:
@@ -402,9 +471,7 @@ def _event(name: str, data: bytes) -> JobEvent | None:
 def _request_of(
     module: RemoteModule | Module | str, export: str | None, args: Sequence[Any], options: dict[str, Any]
 ) -> Request:
-    known = {
-        name: options.pop(name) for name in ("link", "limits", "tenant", "priority", "key", "delay") if name in options
-    }
+    known = {name: options.pop(name) for name in _OPTIONS if name in options}
     return Request(
         module=module if isinstance(module, str) else module.digest,
         export=export,

@@ -77,11 +77,13 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
         media: str = "application/json",
+        accept: str | None = None,
         wait: float = 0.0,
         within: float | None = None,
         patient: bool = True,
+        repeatable: bool = True,
     ) -> bytes:
-        """Return the body of the answer to a request that may be sent more than once.
+        """Return the body of the answer to a request that may be sent more than once, unless it is not `repeatable`.
 
         `wait` is how many seconds the daemon is asked to take on purpose, `within` how many seconds an answer that is
         known to be slow may take; unless `patient`, what it refuses for now is refused.
@@ -95,6 +97,8 @@ class Connection:
         if wait:
             query["wait"] = f"{wait:g}"
         headers = {} if content is None else {"Content-Type": media}
+        if accept is not None:
+            headers["Accept"] = accept
         timeout = httpx.Timeout(self._timeout, read=within or wait + self._timeout, pool=None)
         while True:
             try:
@@ -102,6 +106,8 @@ class Connection:
                     method, path, params=query, content=content, headers=headers, timeout=timeout
                 )
             except httpx.TransportError as error:
+                if not repeatable and not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    raise self._unreachable(error) from None
                 await trying.again(self._unreachable(error), None)
                 continue
             if response.is_success:

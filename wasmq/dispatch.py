@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wasmq.modules import Library
     from wasmq.pool.crew import Crew
     from wasmq.pool.pool import Pool
+    from wasmq.reuse import Answered, Reuse
     from wasmq.store import Store
 
 _LOOK_AGAIN = 60.0  # seconds after which the loop looks for work even if nobody rang
@@ -48,8 +49,10 @@ class Dispatcher:
         onlookers: Onlookers,
         library: Library,
         functions: HostFunctions,
+        reuse: Reuse,
         tasks: TaskGroup,
         hand_back: Callable[[Sequence[Job]], None],
+        answered: Callable[[Sequence[Answered]], None],
         lose: Callable[[Sequence[Job], str], None],
     ) -> None:
         self.problem: str | None = "no job has been claimed yet"
@@ -63,7 +66,9 @@ class Dispatcher:
         self._clock = clock
         self._work = work
         self._onlookers = onlookers
+        self._reuse = reuse
         self._hand_back = hand_back
+        self._answered = answered
         self._absent = Absent(library, tasks, Offers(library, functions).obstacle, self._send, lose)
         self.done = anyio.Event()
         self._stopping = False
@@ -104,12 +109,23 @@ class Dispatcher:
         return 0.0 if self._asked is None else self._clock.monotonic() - self._asked
 
     def jobs(self) -> Iterator[Job]:
-        """Yield the jobs that wait for their module."""
-        return self._absent.jobs()
+        """Yield the jobs that wait for their module, or for another's run."""
+        yield from self._absent.jobs()
+        yield from self._reuse.jobs()
 
     def drop(self, ids: Collection[str]) -> list[Job]:
-        """Strike off those of the jobs that wait for their module, and return them."""
-        return self._absent.drop(ids)
+        """Strike off those of the jobs that wait for their module, or for another's run, and return them."""
+        return [*self._absent.drop(ids), *self._reuse.drop(ids)]
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Start jobs that waited for another's run, as many as there is room for; the others are claimed again.
+
+        So are those that would wait for them.
+        """
+        room = 0 if self._stopping else max(0, self._pool.room())
+        for job in jobs[room:]:
+            self._hand_back([job, *self._reuse.disband(job)])
+        self._send(self._absent.sort_out(jobs[:room]))
 
     async def _dispatch(self) -> None:
         while (room := self._pool.room() - len(self._absent)) > 0 and not self._stopping:
@@ -124,7 +140,10 @@ class Dispatcher:
         for job in jobs:
             self._gate.leave(job.tenant, 1)
             self._fairness.started(job.order, job.tenant)
-        self._send(self._absent.sort_out(jobs))
+        freed = self._reuse.admit(jobs, self._clock.monotonic())
+        if freed.answered:
+            self._answered(freed.answered)
+        self._send(self._absent.sort_out(freed.run))
 
     def _send(self, jobs: Sequence[Job]) -> None:
         if not jobs:

@@ -27,12 +27,15 @@ __all__ = [
     "LimitTooHigh",
     "Lost",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
+    "NotRefuellable",
     "OutOfFuel",
     "OutOfMemory",
     "QueueFull",
     "Refused",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "SchedulerClosed",
     "StoreUnavailable",
     "TimedOut",
@@ -63,6 +66,10 @@ class ResourceUnavailable(ConfigError):
 
     Another process has it, or it does not answer: nothing is wrong with the setting, and it may work later.
     """
+
+
+class SandboxUnavailable(ConfigError):
+    """Raised when `require_sandbox` is set and this machine does not give every wall; names those that are missing."""
 
 
 class WorkerUnavailable(WasmqError):
@@ -147,6 +154,14 @@ class StoreUnavailable(Refused):
 
 class NotLost(Refused):
     """Raised when a job is to be queued again that was not lost: it has its answer, or will have it."""
+
+
+class NotRefuellable(Refused):
+    """Raised when a job is to be refuelled that has finished, does not run yet, or ends when its fuel is spent."""
+
+
+class NotDeterministic(Refused):
+    """Raised when a job is to be replayed that need not end the same way again, or that has not ended; says why."""
 
 
 class Unauthenticated(Refused):

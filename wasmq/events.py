@@ -1,5 +1,7 @@
 """What happens to a job, told while it happens: its states, the fuel it has spent, its output as it comes, its end.
 
+A job that can be refuelled is suspended and goes on any number of times between its start and its end.
+
 A worker tells of a job only when somebody watches it, and only when that one has taken in what was told before: so
 nothing piles up behind an onlooker who is slow, and a job that nobody watches costs nothing.
 """
@@ -14,7 +16,7 @@ from wasmq.bell import Bell
 from wasmq.errors import SchedulerClosed
 from wasmq.job import Outcome
 from wasmq.pool.pool import Sending
-from wasmq_worker.protocol import Unwatch, Watch
+from wasmq_worker.protocol import AT_ONCE, Unwatch, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
@@ -30,12 +32,16 @@ __all__ = [
     "JobOutput",
     "JobProgress",
     "JobQueued",
+    "JobRefuelled",
     "JobStarted",
+    "JobSuspended",
     "Onlookers",
     "Position",
     "follow",
 ]
 
+_AT_ONCE: Final = 0.1  # seconds that a worker may take to say what a job has spent
+_NO_OUTPUT: Final = 2**62  # bytes of output that nobody has beyond
 _LOOK_AGAIN: Final = 1.0  # seconds after which a job is looked up that is not with a worker here: others may have it
 _PIECE: Final = 64 * 2**10  # bytes of output in one event
 
@@ -68,14 +74,29 @@ class JobOutput(msgspec.Struct, frozen=True, tag_field="event", tag="output", gc
     data: bytes
 
 
+class JobSuspended(msgspec.Struct, frozen=True, tag_field="event", tag="suspended", gc=False):
+    """The job has spent `fuel_used`, all that it may, and waits to be refuelled."""
+
+    attempt: int
+    fuel_used: int
+
+
+class JobRefuelled(msgspec.Struct, frozen=True, tag_field="event", tag="refuelled", gc=False):
+    """The job may now spend `fuel` in all."""
+
+    attempt: int
+    fuel: int
+
+
 class JobFinished(msgspec.Struct, frozen=True, tag_field="event", tag="finished", gc=False):
     """The job has ended; all that was kept of its output has been told before."""
 
     outcome: Outcome
 
 
-JobEvent: TypeAlias = JobQueued | JobStarted | JobProgress | JobOutput | JobFinished
+JobEvent: TypeAlias = JobQueued | JobStarted | JobProgress | JobOutput | JobSuspended | JobRefuelled | JobFinished
 _Told: TypeAlias = JobQueued | JobStarted | None
+_Fuelled: TypeAlias = JobSuspended | JobRefuelled | None
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +136,20 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 class _Onlooker:
     """One who watches a job. What has come for it stays here until it is taken: at most one glimpse, and the newest."""
 
-    __slots__ = ("asked", "bell", "closed", "end", "fuel", "glimpse", "id", "number", "position", "state", "worker")
+    __slots__ = (
+        "asked",
+        "bell",
+        "closed",
+        "end",
+        "fuel",
+        "fuelled",
+        "glimpse",
+        "id",
+        "number",
+        "position",
+        "state",
+        "worker",
+    )
 
     def __init__(self, number: int, job_id: str, position: Position) -> None:
         self.number = number
@@ -125,6 +159,7 @@ class _Onlooker:
         self.fuel = 0
         self.worker: int | None = None
         self.state: _Told = None
+        self.fuelled: _Fuelled = None
         self.glimpse: Glimpse | None = None
         self.end: tuple[Job, Outcome] | None = None
         self.closed = False
@@ -143,11 +178,15 @@ class Onlookers:
 
     def open(self, job_id: str, position: Position) -> _Onlooker:
         """Begin to watch a job, from a position on."""
+        onlooker = self._enter(job_id, position)
+        self._send(self.look())
+        return onlooker
+
+    def _enter(self, job_id: str, position: Position) -> _Onlooker:
         onlooker = _Onlooker(self._next, job_id, position)
         self._next += 1
         self._by_number[onlooker.number] = onlooker
         self._by_job.setdefault(job_id, set()).add(onlooker)
-        self._send(self.look())
         return onlooker
 
     def close(self, onlooker: _Onlooker) -> None:
@@ -173,6 +212,7 @@ class Onlookers:
             for onlooker in watching:
                 if onlooker.state != started:
                     onlooker.state = started
+                    onlooker.fuelled = JobSuspended(*_spent(where[2])) if self._pool.is_suspended(job_id) else None
                     onlooker.bell.ring()
                     if onlooker.glimpse is None:
                         sendings += self._ask(onlooker)
@@ -203,8 +243,39 @@ class Onlookers:
         for job in jobs if self._by_job else ():
             for onlooker in self._by_job.get(job.id, ()):
                 onlooker.state = JobQueued(job.attempt)
+                onlooker.fuelled = None
                 onlooker.worker = None
                 onlooker.bell.ring()
+
+    def suspended(self, job: Job) -> None:
+        """Note that a job has spent all its fuel."""
+        self._fuelled(job.id, JobSuspended(*_spent(job)))
+
+    def refuelled(self, job: Job) -> None:
+        """Note that a job may spend more."""
+        self._fuelled(job.id, JobRefuelled(*_spent(job)))
+
+    def _fuelled(self, job_id: str, event: JobSuspended | JobRefuelled) -> None:
+        for onlooker in self._by_job.get(job_id, ()):
+            onlooker.fuelled = event
+            onlooker.bell.ring()
+
+    async def spent(self, job_id: str) -> int | None:
+        """Ask a job's worker what it has spent by now; None when no worker has it, or none answers at once."""
+        where = self._pool.where(job_id)
+        if where is None:
+            return None
+        worker, ticket, job = where
+        onlooker = self._enter(job_id, Position())
+        # Whatever else happens to the job is an answer too: there is nothing more to wait for.
+        onlooker.state = JobStarted(job.attempt)
+        onlooker.worker = worker
+        try:
+            self._send([Sending(worker, Watch(onlooker.number, ticket, AT_ONCE, _NO_OUTPUT, _NO_OUTPUT))])
+            await onlooker.bell.wait(_AT_ONCE)
+        finally:
+            self.close(onlooker)
+        return None if onlooker.glimpse is None else min(max(onlooker.glimpse.fuel, 0), job.fuel)
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """Note that a job has ended."""
@@ -242,6 +313,7 @@ async def follow(
     """
     onlooker = onlookers.open(job_id, position)
     told: _Told = None
+    fuelled: _Fuelled = None
     try:
         while True:
             if onlooker.end is None and not onlookers.runs_here(onlooker):
@@ -257,6 +329,9 @@ async def follow(
                 told = onlooker.state
                 onlooker.position = onlooker.position.behind(told)
                 yield told
+            if onlooker.fuelled is not None and onlooker.fuelled != fuelled:
+                fuelled = onlooker.fuelled
+                yield fuelled
             if onlooker.end is not None:
                 job, outcome = onlooker.end
                 for event in _rest(onlooker.position.during(job.attempt), job.attempt, outcome):
@@ -268,6 +343,10 @@ async def follow(
             await onlooker.bell.wait(_LOOK_AGAIN)
     finally:
         onlookers.close(onlooker)
+
+
+def _spent(job: Job) -> tuple[int, int]:
+    return job.attempt, job.fuel
 
 
 def _learn(onlooker: _Onlooker, record: JobRecord) -> None:

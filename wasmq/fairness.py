@@ -33,10 +33,6 @@ class Charge(NamedTuple):
     charge: float
     floor: float
 
-    def then(self, later: Charge) -> Charge:
-        """Return both, one after the other, as one."""
-        return Charge(self.charge + later.charge, max(self.floor + later.charge, later.floor))
-
 
 NOTHING: Final = Charge(0.0, -math.inf)
 
@@ -81,6 +77,7 @@ class Fairness:
         self._weight = weight
         self._ahead = ahead
         self._elsewhere: Mapping[str, float] = {}
+        self._telling: dict[str, Charge] | None = None
         self._accounts: dict[str, _Account] = {}
         self._costs: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -136,18 +133,23 @@ class Fairness:
             account.waiting = max(0, account.waiting - 1)
 
     def charges(self) -> dict[str, Charge]:
-        """Return what was done here to tenants' tags since they were `shared`."""
-        charges = {}
-        for tenant, account in self._accounts.items():
-            account.sent = account.sent.then(Charge(account.charge, account.floor))
-            account.charge, account.floor = NOTHING
-            if account.sent != NOTHING:
-                charges[tenant] = account.sent
-        return charges
+        """Return what was done here to tenants' tags; the same again until they are `shared`, and then what came later.
+
+        So whoever is told, without knowing whether it was heard, can say the very same again.
+        """
+        if self._telling is None:
+            self._telling = {}
+            for tenant, account in self._accounts.items():
+                account.sent = Charge(account.charge, account.floor)
+                account.charge, account.floor = NOTHING
+                if account.sent != NOTHING:
+                    self._telling[tenant] = account.sent
+        return self._telling
 
     def shared(self, finishes: Mapping[str, float]) -> None:
         """Go on from the tags that all daemons have come to, with what `charges` said: all beyond the virtual time."""
         self._elsewhere = finishes
+        self._telling = None
         for tenant, account in self._accounts.items():
             account.sent = NOTHING
             account.finish = max(finishes.get(tenant, -math.inf) + account.charge, account.floor)

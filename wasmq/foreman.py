@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
 from wasmq.settle import Died, HandedBack, Ran
-from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Underway, Unmappable
+from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Suspended, Underway, Unmappable
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.events import Onlookers
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.pool.pool import Pool
+    from wasmq.refuelling import Refuelling
     from wasmq.settle import Settler
     from wasmq_worker.protocol import Asked, Upward
 
@@ -37,6 +40,7 @@ class Foreman:
         clock: Clock,
         work: Bell,
         onlookers: Onlookers,
+        refuelling: Refuelling,
     ) -> None:
         self._pool = pool
         self._library = library
@@ -47,6 +51,7 @@ class Foreman:
         self._clock = clock
         self._work = work
         self._onlookers = onlookers
+        self._refuelling = refuelling
         self._log = get_logger()
 
     def joined(self, worker: int, *, solo: bool) -> list[Sending]:
@@ -62,10 +67,17 @@ class Foreman:
                 name = str(worker)
                 ended = self._pool.ended(worker, frame.ended)
                 self._calls.drop(worker, [end.ticket for end in frame.ended])
+                self._refuelling.over([job for job, _, _ in ended])
                 self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
                 return self._next_alone(worker)
             case Underway():
                 self._pool.underway(worker, frame.tickets)
+                self._work.ring()
+            case Suspended():
+                for exhausted in frame.exhausted:
+                    job = self._pool.exhausted(worker, exhausted)
+                    if job is not None:
+                        self._refuelling.suspended(job)
                 self._work.ring()
             case Asks():
                 for asked in frame.asked:
@@ -84,11 +96,14 @@ class Foreman:
                 raise ProtocolError(f"{type(frame).__name__} came out of turn")
         return []
 
-    def left(self, worker: int, reason: str, words: str) -> None:
+    def left(self, worker: int, reason: str, words: str, begun: Container[int]) -> None:
         """See `Overseer.left`."""
+        innocent = self._pool.innocent(worker, begun)
         jobs = self._pool.leave(worker)
         self._calls.drop_all(worker)
-        self._settler.add([Died(job, f"{reason}: {words}" if words else reason) for job in jobs])
+        self._refuelling.over(jobs)
+        why = f"{reason}: {words}" if words else reason
+        self._settler.add([Died(job, why, innocent=job.id in innocent) for job in jobs])
         if reason != "stopped":
             self._metrics.worker_restarted(reason)
             self._log.warning("worker.lost", worker=worker, reason=reason, words=words, jobs=len(jobs))

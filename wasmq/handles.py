@@ -1,4 +1,4 @@
-"""What a caller holds of a job: its id, its outcome once there is one, and the power to cancel it."""
+"""What a caller holds of a job: its id, its outcome once there is one, and the power to refuel and to cancel it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 class JobHandle:
     """An accepted job. `await` it, as often as you like, for its outcome; that never raises for what the guest did."""
 
-    __slots__ = ("_cancel", "_error", "_events", "_futures", "_outcome", "id")
+    __slots__ = ("_cancel", "_error", "_events", "_futures", "_outcome", "_refuel", "id")
 
     def __init__(
         self,
         id: str,  # noqa: A002
         cancel: Callable[[str], Awaitable[bool]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
     ) -> None:
         self.id = id
         self._cancel = cancel
         self._events = events
+        self._refuel = refuel
         self._outcome: Outcome | None = None
         self._error: Exception | None = None
         self._futures: list[asyncio.Future[None]] | None = None
@@ -55,6 +57,13 @@ class JobHandle:
         The outcome of a cancelled job comes as any other: `await` the handle for it.
         """
         return await self._cancel(self.id)
+
+    async def refuel(self, fuel: int) -> int:
+        """Let the job, which runs or is suspended, spend so much more; returns what it may spend in all.
+
+        Raises what `Scheduler.refuel` raises.
+        """
+        return await self._refuel(self.id, fuel)
 
     def events(self) -> AsyncGenerator[JobEvent]:
         """Tell what happens to the job, from where it stands now to its end: see `wasmq.events`.

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from wasmq import wit
+from wasmq.receipts import Receipt, receipt_of
 from wasmq.wit_values import read_result
 from wasmq_worker.protocol import Reference
 
@@ -17,20 +18,30 @@ __all__ = [
     "Frame",
     "Job",
     "Limits",
+    "OnExhausted",
     "Outcome",
     "Program",
     "Reference",
     "Returned",
+    "Reuse",
     "State",
     "Status",
     "Trap",
     "Value",
+    "Varies",
+    "limits_again",
 ]
 
 Status: TypeAlias = Literal[
     "succeeded", "trapped", "out_of_fuel", "out_of_memory", "timed_out", "exited", "cancelled", "lost"
 ]
 State: TypeAlias = Literal["queued", "running", "finished"]
+OnExhausted: TypeAlias = Literal["stop", "suspend"]
+"""What becomes of a job that has spent its fuel: it ends as `out_of_fuel`, or waits to be refuelled."""
+Reuse: TypeAlias = Literal["never", "flight", "result"]
+"""Whether a job may be answered by another's run: no, by one that is under way, or by one that has ended as well."""
+Varies: TypeAlias = Literal["wasi", "host", "unknown"]
+"""What lets a call's answer differ from run to run: the clock and chance of WASI, host functions, or nobody knows."""
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
 Value: TypeAlias = int | float | bytes | Reference | None
@@ -46,7 +57,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     `fuel` is in units of wasmtime's meter (about one per executed instruction), `memory` the sum over the job's linear
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
     of stdout and stderr together, `files` the bytes that the job's files may have together, `host_calls` how often it
-    may call host functions.
+    may call host functions. `suspend` is the seconds that a job submitted with `on_exhausted="suspend"` waits for more
+    fuel, each time that it has spent what it had.
     """
 
     fuel: int | None = None
@@ -55,10 +67,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     output: int | str | None = None
     files: int | str | None = None
     host_calls: int | None = None
+    suspend: float | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls."""
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls, seconds.
+
+    `suspend` is 0 for a job that ends when its fuel is spent.
+    """
 
     fuel: int
     memory: int
@@ -66,6 +82,20 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     output: int
     files: int = 0
     host_calls: int = 10_000
+    suspend: float = 0.0
+
+
+def limits_again(caps: Caps) -> Limits:
+    """Return the limits that ask for the same again."""
+    return Limits(
+        fuel=caps.fuel,
+        memory=caps.memory,
+        timeout=caps.timeout,
+        output=caps.output,
+        files=caps.files or None,
+        host_calls=caps.host_calls or None,
+        suspend=caps.suspend or None,
+    )
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,12 +117,22 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str = "program"
     deterministic: bool = False
 
+    def weight(self) -> int:
+        """Return the characters and bytes of all that the guest is given."""
+        names: list[str] = [*self.argv, *self.env, *self.env.values(), *self.files, *self.collect]
+        return (
+            sum([len(name) for name in names])
+            + len(self.stdin)
+            + sum([len(content) for content in self.files.values()])
+        )
+
 
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
 
     `program` is what a WASI guest is to see, None when nothing was said of it. `links` are the modules that the call is
-    linked with, each as the name by which it is imported from and its digest, sorted by name.
+    linked with, each as the name by which it is imported from and its digest, sorted by name. `grant` names the host
+    functions that were granted to this call alone, sorted.
     """
 
     module: str
@@ -100,6 +140,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     args: tuple[Value, ...] = ()
     program: Program | None = None
     links: tuple[tuple[str, str], ...] = ()
+    grant: tuple[str, ...] = ()
+
+    def weight(self) -> int:
+        """Return about how many bytes its guest is given, if they are more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + sum([len(value) for value in self.args if isinstance(value, bytes)])
 
     def modules(self) -> tuple[str, ...]:
         """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
@@ -113,7 +159,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
     `refuelled` is the fuel that was added to its cap while it ran. By its `deadline`, in seconds on the store's clock,
-    it is to have ended.
+    it is to have ended. `varies` is None when the call gives the same answer each time that it runs, at whatever price
+    it has; `reuse` says whether another job's run may answer it then.
     """
 
     id: str
@@ -135,6 +182,14 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     def fuel(self) -> int:
         """What it may spend all in all: its cap, and the fuel that was added while it ran."""
         return self.caps.fuel + self.refuelled
+
+    @property
+    def refuellable(self) -> bool:
+        """Whether it waits for more when its fuel is spent."""
+        return self.caps.suspend > 0.0
+
+    varies: Varies | None = "unknown"
+    reuse: Reuse = "never"
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -169,8 +224,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
-    gives as natural Python; `values` are then none.
+    digest of the settings that decide what one unit of fuel means; `prices` are the fuel of one call of a WASI function
+    and of each byte that it moved. `returned` is a component's result, which `value` gives as natural Python; `values`
+    are then none. `reused` is the id of the job whose run answered this one, None when it ran itself; `fuel_saved` is
+    what that run had used and this job was not charged. `basis` is what the receipt is made of: the job, or the receipt
+    itself where another process made it.
     """
 
     status: Status
@@ -192,6 +250,32 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     engine: str = ""
     engine_version: str = ""
     returned: Returned | None = None
+    prices: tuple[int, int] = (1_000, 1)
+    reused: str | None = None
+    fuel_saved: int = 0
+    basis: Any = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What was run, what came of it and at what price, in digests: see `wasmq.receipts`.
+
+        None of an outcome that belongs to no job. It is made anew each time, in some microseconds and one for each 500
+        bytes that the job was given or left.
+        """
+        if self.basis is None or isinstance(self.basis, Receipt):
+            return self.basis
+        return receipt_of(self.basis, self)
+
+    def weight(self) -> int:
+        """Return about how many bytes the job left, if they are more than a few."""
+        size = len(self.stdout) + len(self.stderr)
+        if self.files:
+            size += sum([len(name) + len(content) for name, content in self.files.items()])
+        return size if self.returned is None else size + len(self.returned.packed)
+
+    def of(self, job: Job) -> Outcome:
+        """Return this as the outcome of a job, with a receipt."""
+        return self if self.basis is not None else msgspec.structs.replace(self, basis=job)
 
     @property
     def value(self) -> Any:

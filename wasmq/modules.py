@@ -22,6 +22,8 @@ import msgspec
 
 from wasmq import wit
 from wasmq.compiling import Compiler
+from wasmq.config import Config
+from wasmq.confinement import Confinement
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
@@ -194,12 +196,14 @@ class Library:
         *,
         in_use: Callable[[], Collection[str]] = tuple,
         forgotten: Callable[[str], None] = lambda _: None,
+        confinement: Confinement | None = None,
     ) -> None:
         self._config = config
         self._metrics = metrics
         self._tasks = tasks
-        self._shelf = Shelf(config, engine)
-        self._compiler = Compiler(config, engine)
+        confinement = confinement or Confinement(Config())
+        self._shelf = Shelf(config, engine, confinement.readers)
+        self._compiler = Compiler(config, engine, confinement=confinement, artifacts=lambda: self._shelf.artifacts)
         self._modules: dict[str, Module] = {}
         self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
@@ -280,6 +284,10 @@ class Library:
         """Make sure that there is a place for modules that outlives this process. Raises `ConfigError`."""
         await anyio.to_thread.run_sync(self._shelf.open_lasting)
 
+    async def place(self) -> Path:
+        """Return the directory of all artifacts, now and later: workers can open nothing else."""
+        return await anyio.to_thread.run_sync(self._shelf.open)
+
     async def recall(self, digest: str) -> Module:
         """Return a module that is loaded, that another life of this directory has kept, or that a shared store has.
 
@@ -301,7 +309,20 @@ class Library:
                 self._held[digest] -= 1
                 if not self._held[digest]:
                     del self._held[digest]
-            self._make_room(0)
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Forget what is unused longest of what is loaded beyond the number that may be."""
+        self._make_room(0)
+
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a module. Raises `UnknownModule` when they are nowhere."""
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+        if wasm is None or await anyio.to_thread.run_sync(_digest, wasm) != digest:
+            raise UnknownModule(f"module {printable(digest, 80)}: its bytes are gone")
+        return wasm
 
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""

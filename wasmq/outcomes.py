@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What a worker may say of a job. "lost" is not among it: nobody but the scheduler loses jobs.
 _FROM_WORKERS = frozenset(Status.__args__) - {"lost"}  # type: ignore[attr-defined]
 _SHOWN_FILES = 4
+_NAME = 400  # characters of a function's name
 
 
 def outcome_of(job: Job, ended: Ended, function: FunctionType | wit.Func) -> Outcome:
@@ -63,7 +64,7 @@ def _outcome(job: Job, ended: Ended) -> Outcome:
     outcome = Outcome(
         status=status,  # type: ignore[arg-type]
         values=ended.values,
-        fuel_used=min(max(ended.fuel_used, 0), job.caps.fuel),
+        fuel_used=min(max(ended.fuel_used, 0), job.fuel),
         memory_peak=max(ended.memory_peak, 0),
         error=ended.error,
         trap=trap,
@@ -120,4 +121,6 @@ def _is_there(wanted: str, files: object) -> bool:
 
 
 def _frame(line: Backtrace) -> Frame:
-    return Frame(function=line.function, name=line.name, offset=line.offset)
+    # Whoever wrote the module chose the name, and backtraces are shown on terminals.
+    name = None if line.name is None else printable(line.name, _NAME)
+    return Frame(function=line.function, name=name, offset=line.offset)

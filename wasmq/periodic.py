@@ -7,23 +7,25 @@ missed. Of several missed firings the last one is made up for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from wasmq.admission import check_name
 from wasmq.bell import Bell
-from wasmq.errors import QueueFull, Refused, SchedulerClosed, StoreUnavailable
+from wasmq.cron import Cron
+from wasmq.errors import ConfigError, QueueFull, Refused, SchedulerClosed, StoreUnavailable, WasmqError
 from wasmq.logs import get_logger
 from wasmq.submission import ProgramOptions, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
     from wasmq.clock import Clock
     from wasmq.config import PeriodicConfig
-    from wasmq.cron import Cron
+    from wasmq.modules import Module
     from wasmq.store import Store
 
 _LOOK_AGAIN: Final = 30.0  # seconds after which the clock is looked at again: it may have been set
@@ -47,6 +49,35 @@ def entry_request(entry: PeriodicConfig, digest: str) -> Request:
         priority=entry.priority,
         grant=entry.grant,
     )
+
+
+class Planned(NamedTuple):
+    """What a name in the configuration is to be set to."""
+
+    cron: Cron
+    request: Request
+    catch_up: bool
+
+
+async def plan(
+    entries: Mapping[str, PeriodicConfig],
+    module: Callable[[str], Awaitable[Module]],
+    check: Callable[[Request], Awaitable[None]],
+) -> dict[str, Planned]:
+    """Return configured schedules as they are to be set.
+
+    `module` loads what an entry names, `check` raises what submitting a request would. Raises `ConfigError`.
+    """
+    planned = {}
+    for name, entry in entries.items():
+        try:
+            check_name("name", name, limit=100)
+            request = entry_request(entry, (await module(entry.module)).digest)
+            await check(request)
+        except (WasmqError, OSError) as error:
+            raise ConfigError(f"periodic.{name}: {error}") from None
+        planned[name] = Planned(Cron(entry.cron, entry.timezone), request, entry.catch_up)
+    return planned
 
 
 class _Schedule:

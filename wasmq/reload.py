@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from wasmq.config import Tenant
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -31,13 +29,13 @@ class Reloaded(NamedTuple):
 def reloaded(running: Config, wanted: Config) -> Reloaded:
     """Return what becomes of a configuration that is running when another one is wanted.
 
-    Tenants, limits, logs and periodic jobs change, the history's length and age, the grace and how many jobs may wait.
-    Tokens and their roles stay, and the rest is what processes, connections and tables were made with; prices are what
+    Tenants with their tokens and roles change, limits, logs and periodic jobs, the history's length and age, the grace
+    and how many jobs may wait. The rest is what processes, connections and tables were made with; prices are what
     the workers were told.
     """
     config = msgspec.structs.replace(
         running,
-        tenants={name: _with_tokens_of(running, name, tenant) for name, tenant in wanted.tenants.items()},
+        tenants=wanted.tenants,
         limits=wanted.limits,
         logs=wanted.logs,
         periodic=wanted.periodic,
@@ -45,12 +43,6 @@ def reloaded(running: Config, wanted: Config) -> Reloaded:
         scheduler=_with(running.scheduler, wanted.scheduler, _SCHEDULER),
     )
     return Reloaded(config, differences(running, config), differences(config, wanted))
-
-
-def _with_tokens_of(running: Config, name: str, tenant: Tenant) -> Tenant:
-    """Return a tenant with the tokens and roles that the listening side was started with."""
-    known = running.tenants.get(name, Tenant())
-    return msgspec.structs.replace(tenant, tokens=known.tokens, roles=known.roles)
 
 
 def differences(one: Config, other: Config) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ import msgspec
 from wasmq import errors
 from wasmq.config import Tenant
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
-from wasmq.job import Outcome, State
+from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
+from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
 from wasmq.types import (
     COMMAND,
     Extern,
@@ -40,6 +41,7 @@ __all__ = [
     "RemoteModule",
     "account_of",
     "error_of",
+    "fuel_of",
     "job_of",
     "jobs_of",
     "module_of",
@@ -117,6 +119,7 @@ class _ModuleBody(_Body, frozen=True):
 
 class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
     values: tuple[Any, ...] = ()
+    basis: Receipt | None = msgspec.field(name="receipt", default=None)
 
 
 class _JobBody(_Body, frozen=True):
@@ -128,6 +131,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 class _JobPage(_Body, frozen=True):
@@ -139,13 +144,36 @@ class _ModuleList(_Body, frozen=True):
     modules: tuple[_ModuleBody, ...]
 
 
+class _FuelBody(_Body, frozen=True):
+    fuel: int
+
+
+class _CallBody(_Body, frozen=True):
+    module: str
+    export: str
+    args: tuple[Any, ...]
+    link: dict[str, str]
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+    collect: tuple[str, ...]
+    dirs: dict[str, Access]
+    name: str
+    deterministic: bool
+    limits: Limits
+
+
 class _Problem(_Body, frozen=True):
     type: str
     detail: str
 
 
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
-    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970."""
+    """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
+
+    Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
+    """
 
     id: str
     state: State
@@ -155,6 +183,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
 
 def _errors(below: Iterable[type[WasmqError]]) -> dict[str, type[WasmqError]]:
@@ -174,6 +204,8 @@ _ERRORS: Final = {
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_fuel: Final = msgspec.json.Decoder(_FuelBody)
+_call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 _tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
@@ -209,6 +241,14 @@ def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
     return job
 
 
+def fuel_of(body: bytes) -> int:
+    """Return what a refuelled job may spend in all, as an answer tells. Raises `Unreachable` when it is no such one."""
+    try:
+        return _fuel.decode(body).fuel
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+
+
 def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
     """Return the jobs of a page, and where the next one begins. Raises `Unreachable` when it is no such answer."""
     try:
@@ -216,6 +256,32 @@ def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJo
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
     return [_remote(job, components) for job in page.jobs], page.cursor
+
+
+def call_of(body: bytes) -> Request:
+    """Return the call that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    from wasmq.submission import Request
+
+    try:
+        call = _call.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    program = {name: getattr(call, name) for name in ("argv", "env", "stdin", "files", "collect", "dirs")}
+    if any(program.values()) or call.name != Program().name or call.deterministic:
+        program |= {"name": call.name, "deterministic": call.deterministic}
+    return Request(
+        module=call.module,
+        export=call.export,
+        args=call.args,
+        link=call.link,
+        limits=call.limits,
+        program=program,  # type: ignore[arg-type]
+    )
+
+
+def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a core function's arguments, which JSON has in a form of its own."""
+    return tuple([_core_value(value) for value in came])
 
 
 def module_of(body: bytes) -> RemoteModule:
@@ -281,8 +347,14 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
     }
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
+    if request.reuse is not None:
+        body["reuse"] = request.reuse
     if request.limits is not None:
         body["limits"] = request.limits
+    if request.on_exhausted != "stop":
+        body["on_exhausted"] = request.on_exhausted
+    if request.grant:
+        body["grant"] = (request.grant,) if isinstance(request.grant, str) else tuple(request.grant)
     if request.link is not None:
         body["link"] = {name: each if isinstance(each, str) else each.digest for name, each in request.link.items()}
     program = check_program(request.program, _ENDLESS, _ENDLESS) if request.program else None
@@ -316,7 +388,18 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
-    return RemoteJob(body.id, body.state, body.module, body.export, body.tenant, body.attempts, submitted, outcome)
+    return RemoteJob(
+        body.id,
+        body.state,
+        body.module,
+        body.export,
+        body.tenant,
+        body.attempts,
+        submitted,
+        outcome,
+        body.suspended,
+        body.fuel_spent,
+    )
 
 
 def _core_value(came: Any) -> Any:

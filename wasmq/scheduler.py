@@ -3,58 +3,47 @@
 from __future__ import annotations
 
 import os
-import random
 from contextlib import suppress
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio
-import msgspec
 
 from wasmq import admission
-from wasmq.backoff import Backoff
 from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
+from wasmq.confinement import announce
 from wasmq.cron import Cron
-from wasmq.dispatch import Dispatcher
 from wasmq.engines import engine_label
 from wasmq.errors import (
-    ConfigError,
     InvalidArguments,
     Refused,
     SchedulerClosed,
     UnknownModule,
-    WasmqError,
     error_for,
     no_such_job,
 )
-from wasmq.events import Onlookers, Position, follow
+from wasmq.events import Position, follow
 from wasmq.fairness import Fairness
-from wasmq.foreman import Foreman
 from wasmq.gate import Gate
-from wasmq.gauges import SchedulerGauges
 from wasmq.host import HostFunctions, offer_configured
-from wasmq.host_calls import HostCalls
 from wasmq.job import Outcome
-from wasmq.lag import LagMeter
 from wasmq.metrics import Metrics
-from wasmq.modules import Library, Module, is_digest
-from wasmq.periodic import Periodic, entry_request
-from wasmq.pool.crew import Crew
-from wasmq.pool.pool import Pool
+from wasmq.modules import Module, is_digest
+from wasmq.periodic import Planned, plan
 from wasmq.reload import Reloaded, reloaded
+from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
-from wasmq.settle import CANCELLED, Beyond, CancelWish, Died, Doubtful, HandedBack, Settler
-from wasmq.store import Cancellation, JobRecord, SharedStore, Store, open_store
-from wasmq.store.urls import MEMORY, modules_beside
-from wasmq.submission import Accepted, ProgramOptions, Request, Submission
+from wasmq.settle import CancelWish, Died, HandedBack
+from wasmq.store import JobRecord, SharedStore, Store, open_store
+from wasmq.store.urls import MEMORY
+from wasmq.submission import Accepted, ProgramOptions, Request
 from wasmq.tasks import apart, leave
-from wasmq.upkeep import Upkeep
+from wasmq.tenants import Tenants
 from wasmq.version import __version__
-from wasmq.watch import Watcher
 from wasmq.window import Window
+from wasmq.wiring import Base, Parts, Surface, modules_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -63,14 +52,15 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
-    from wasmq.config import EngineName, ModulesConfig, PeriodicConfig
+    from wasmq.config import EngineName, PeriodicConfig
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, Reuse, State, Status
     from wasmq.ledger import Account
+    from wasmq.upkeep import Upkeep
+    from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-_MAX_TENANTS = 100_000
 _SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
 
 
@@ -108,23 +98,21 @@ class Scheduler:
         }
         self.config = configured(config, {f"scheduler.{name}": value for name, value in given.items()})
         settings = self.config.scheduler
-        self._workers = settings.workers or len(os.sched_getaffinity(0))
         given_tenants = {name: checked_tenant(name, tenant) for name, tenant in (tenants or {}).items()}
-        self._tenants = {**self.config.tenants, **given_tenants}
+        self._tenants = Tenants({**self.config.tenants, **given_tenants}, settings.classes)
         self._clock = clock or SystemClock()
-        self._url = settings.store or MEMORY
-        self._store: Store = open_store(self._url, self.config.store, self._clock)
-        self._budgets = Budgets(self._store, self._clock, self._tenants)
+        url = settings.store or MEMORY
+        self._store: Store = open_store(url, self.config.store, self._clock)
+        self._budgets = Budgets(self._store, self._clock, self._tenants.all())
         self._functions = HostFunctions(self.config.prices.host)
         offer_configured(self._functions, self.config.host)
         self._fairness = Fairness(
             unknown_cost=settings.quantum,
-            weight=(lambda tenant: self._tenant(tenant).weight) if isinstance(self._store, SharedStore) else None,
-            ahead=self._ahead,
+            weight=(lambda tenant: self._tenants(tenant).weight) if isinstance(self._store, SharedStore) else None,
+            ahead=self._tenants.ahead,
         )
-        self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
+        self._gate = Gate(settings.max_queued, lambda tenant: self._tenants(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
-        self._work = Bell()
         self._tasks: TaskGroup | None = None
         self._upkeep: Upkeep | None = None
         self._stopped = False
@@ -134,6 +122,22 @@ class Scheduler:
             engine=settings.engine,
             engine_version=engine_label(),
             version=__version__,
+        )
+        self._work = Bell()
+        self._base = Base(
+            config=self.config,
+            workers=settings.workers or len(os.sched_getaffinity(0)),
+            url=url,
+            store=self._store,
+            tenants=self._tenants,
+            budgets=self._budgets,
+            functions=self._functions,
+            fairness=self._fairness,
+            gate=self._gate,
+            metrics=self.metrics,
+            clock=self._clock,
+            handles=self._handles,
+            work=self._work,
         )
 
     # Start.
@@ -157,155 +161,59 @@ class Scheduler:
         return self
 
     async def _start(self, tasks: TaskGroup) -> None:
-        settings = self.config.scheduler
         queued = await self._store.open()
-        self._library = Library(
-            self._modules_config(),
-            settings.engine,
-            self.metrics,
-            tasks,
-            self._store,
-            in_use=self._modules_in_use,
-            forgotten=self._forget_module,
+        surface = Surface(
+            submit=lambda requests: self.submit_many(requests, wait=False),
+            cancel=self.cancel,
+            refuel=self.refuel,
+            events=self.events,
         )
+        self._take_up(Parts(self._base, surface, tasks))
         if self._store.durable:
             await self._library.open()
-        self._pool = Pool(
-            instances=settings.instances,
-            is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
-            weight=lambda tenant: self._tenant(tenant).weight,
-            modules=self._library.__getitem__,
-            counted=self._library.counted,
-            imports=self._functions.imports,
-        )
-        self._onlookers = Onlookers(self._pool, lambda sendings: self._crew.send(sendings))
-        self._settler = Settler(
-            store=self._store,
-            fairness=self._fairness,
-            gate=self._gate,
-            metrics=self.metrics,
-            library=self._library,
-            clock=self._clock,
-            handles=self._handles,
-            onlookers=self._onlookers,
-            max_attempts=settings.max_attempts,
-            backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
-            engine=lambda: (settings.engine, self._crew.engine_version),
-            cancel=self._cancel_many,
-            work=self._work,
-            tasks=tasks,
-        )
-        calls = HostCalls(self.config.host, self.metrics, self._clock, tasks, lambda frames: self._crew.send(frames))
-        foreman = Foreman(
-            pool=self._pool,
-            settler=self._settler,
-            library=self._library,
-            functions=self._functions,
-            calls=calls,
-            metrics=self.metrics,
-            clock=self._clock,
-            work=self._work,
-            onlookers=self._onlookers,
-        )
-        self._crew = Crew(self.config, self._workers, self._clock, foreman, tasks)
-        self._dispatcher = Dispatcher(
-            store=self._store,
-            pool=self._pool,
-            crew=self._crew,
-            fairness=self._fairness,
-            gate=self._gate,
-            clock=self._clock,
-            work=self._work,
-            onlookers=self._onlookers,
-            library=self._library,
-            functions=self._functions,
-            tasks=tasks,
-            hand_back=lambda jobs: self._settler.add([HandedBack(job) for job in jobs]),
-            lose=lambda jobs, why: self._settler.add([Beyond(job, why) for job in jobs]),
-        )
-        self._submission = Submission(
-            limits=self.config.limits,
-            library=self._library,
-            functions=self._functions,
-            store=self._store,
-            fairness=self._fairness,
-            gate=self._gate,
-            metrics=self.metrics,
-            clock=self._clock,
-            budgets=self._budgets,
-            tenant=self._tenant,
-            handles=self._handles,
-            cancel=self.cancel,
-            events=self.events,
-            work=self._work,
-            doubtful=lambda jobs: self._settler.add([Doubtful(job) for job in jobs]),
-        )
-        self._periodic = Periodic(
-            store=self._store,
-            submit=lambda requests: self.submit_many(requests, wait=False),
-            clock=self._clock,
-        )
-        self.metrics.watch(SchedulerGauges(self._store, self._pool, self._crew, self._clock, self._budgets))
-        await self._crew.start()
+        await self._crew.start(await self._library.place())
+        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
+        announce(self.sandbox)
         self._resume(queued, await self._store.orphans(self._clock.wall()))
-        for loop in (self._settler, calls, self._dispatcher, LagMeter(self.metrics, self._clock)):
+        for loop in self._parts.loops():
             await tasks.start(loop.run)
         if isinstance(self._store, SharedStore):
-            await self._share(self._store, tasks)
-        for name, (cron, request, catch_up) in (await self._plan(self.config.periodic)).items():
-            self._periodic.set(name, cron, request, catch_up=catch_up)
+            self._upkeep = self._parts.upkeep(self._store)
+            for loop in (*self._store.loops(), self._upkeep, self._parts.watcher(self._store)):
+                await tasks.start(loop.run)
+        for name, schedule in (await self._planned(self.config.periodic)).items():
+            self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
         await tasks.start(self._periodic.run)
 
-    async def _share(self, store: SharedStore, tasks: TaskGroup) -> None:
-        """Start what it takes to get along with other daemons."""
-        self._upkeep = Upkeep(
-            store=store,
-            lease=self.config.store.lease,
-            fairness=self._fairness,
-            gate=self._gate,
-            settler=self._settler,
-            clock=self._clock,
-            work=self._work,
-        )
-        watcher = Watcher(
-            store=store,
-            handles=self._handles,
-            runs_here=self._pool.holds,
-            ended=self._settler.finished_elsewhere,
-            cancel=self._cancel_here,
-            # Longer than a `put` can take.
-            patience=3 * self.config.store.timeout,
-            clock=self._clock,
-            work=self._work,
-        )
-        for loop in (*store.loops(), self._upkeep, watcher):
-            await tasks.start(loop.run)
-
-    def _modules_config(self) -> ModulesConfig:
-        """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
-        modules = self.config.modules
-        beside = modules_beside(self._url)
-        if modules.directory is not None or beside is None:
-            return modules
-        return msgspec.structs.replace(modules, directory=str(beside))
+    def _take_up(self, parts: Parts) -> None:
+        self._parts = parts
+        self._library = parts.library
+        self._pool = parts.pool
+        self._onlookers = parts.onlookers
+        self._settler = parts.settler
+        self._crew = parts.crew
+        self._dispatcher = parts.dispatcher
+        self._canceller = parts.canceller
+        self._submission = parts.submission
+        self._refuelling = parts.refuelling
+        self._periodic = parts.periodic
 
     def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
         """Take up what an earlier life of the store has left: jobs that wait, and jobs that died with it."""
         self._fairness.resume(
-            [(job.tenant, self._tenant(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
+            [(job.tenant, self._tenants(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
         )
         for job in queued:
             self._gate.readmit(job.tenant, 1)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
-    def _modules_in_use(self) -> set[str]:
-        """Return the modules of all jobs that have been started and are not settled."""
-        started = chain(self._pool.jobs(), self._dispatcher.jobs(), self._settler.jobs())
-        return {digest for job in started for digest in job.call.modules()}
+    @property
+    def sandbox(self) -> tuple[Wall, ...]:
+        """The walls around the workers: name, "up", "down" or "moot" (nothing to hold back here), and why.
 
-    def _forget_module(self, digest: str) -> None:
-        self._pool.forget(digest)
-        self._functions.forget(digest)
+        As the first worker has told; none before the scheduler runs.
+        """
+        return () if self._tasks is None else self._crew.walls
 
     # Offer, load and submit.
 
@@ -372,6 +280,11 @@ class Scheduler:
         self._check_running()
         return self._library[digest]
 
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module. Raises `UnknownModule`."""
+        self._check_running()
+        return await self._library.wasm(self._library[digest].digest)
+
     async def submit(
         self,
         module: Module | str,
@@ -384,6 +297,8 @@ class Scheduler:
         key: str | None = None,
         delay: float = 0.0,
         grant: Sequence[str] = (),
+        on_exhausted: OnExhausted = "stop",
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -392,11 +307,15 @@ class Scheduler:
         `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
         job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
         satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. What else is given says what a WASI guest sees: see
-        `wasmq.job.Program`. Raises a `Refused`.
+        as "env.lookup", beside those granted to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel
+        waits to be refuelled, for `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the
+        same tenant that is under way may answer this one, with "result" also one that has ended; None is the tenant's
+        choice, by default "never". What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a
+        `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
-        handles = await self.submit_many(
+        self._check_running()
+        handles = await self._submission.submit(
             (
                 Request(
                     module=digest,
@@ -410,6 +329,8 @@ class Scheduler:
                     key=key,
                     delay=delay,
                     grant=grant,
+                    on_exhausted=on_exhausted,
+                    reuse=reuse,
                 ),
             ),
             wait=wait,
@@ -453,6 +374,7 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -471,6 +393,7 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                reuse=reuse,
             )
             for args in calls
         )
@@ -484,11 +407,14 @@ class Scheduler:
     # Ask and cancel.
 
     async def job(self, id: str) -> JobRecord:  # noqa: A002
-        """Return what is known of a job. Raises `UnknownJob`."""
+        """Return what is known of a job, with what it has spent by now if it runs here. Raises `UnknownJob`."""
+        return await self._refuelling.seen(await self._record(id))
+
+    async def _record(self, id: str) -> JobRecord:  # noqa: A002
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
-        return record
+        return record.with_receipt()
 
     async def jobs(
         self,
@@ -503,12 +429,13 @@ class Scheduler:
         Raises `UnknownJob` when that one has left the history, so that nobody takes it for the end.
         """
         if after is not None:
-            await self.job(after)
-        return await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+            await self._record(after)
+        found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
+        return [self._refuelling.known(record).with_receipt() for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
-        record = await self.job(id)
+        record = await self._record(id)
         handle = await self._submission.handle(id) if record.outcome is None else None
         if handle is not None:
             with anyio.move_on_after(timeout):
@@ -516,7 +443,7 @@ class Scheduler:
             if handle.outcome is not None:
                 # A short history may have forgotten it already.
                 over = JobRecord(record.job, "finished", handle.outcome.attempts, handle.outcome)
-                return await self._store.get(id) or over
+                return (await self._store.get(id) or over).with_receipt()
             record = await self.job(id)
         return record
 
@@ -527,80 +454,89 @@ class Scheduler:
         told. The iteration raises `UnknownJob`.
         """
         self._check_started()
-        return follow(id, after or Position(), self._onlookers, self.job)
+        return follow(id, after or Position(), self._onlookers, self._record)
 
     async def requeue(self, id: str) -> JobHandle:  # noqa: A002
         """Queue the call of a job that was lost again, as a new job; a second time, that same one.
 
         Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
         """
-        (handle,) = await self.submit_many([again(await self.job(id))], wait=False)
+        (handle,) = await self.submit_many([again(await self._record(id))], wait=False)
         return handle
+
+    async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
+        """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
+
+        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
+        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
+        `BudgetExhausted` when its tenant's account lacks the fuel.
+        """
+        self._check_running()
+        return await self._refuelling.refuel(id, fuel)
+
+    async def rerun(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        return await self.repeat(record.job)
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
+        self._check_running()
+        return await self._submission.repeat(job)
+
+    async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run as a job of the same tenant, at its cost; with the other `engine`, in a worker of its own beside the
+        queue, at nobody's cost. Raises as `rerun` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        then = record.outcome
+        assert then is not None
+        assert then.receipt is not None
+        if engine not in (None, self.config.scheduler.engine):
+            wasms = [await self._library.wasm(digest) for digest in dict.fromkeys(record.job.call.modules())]
+            directory = modules_config(self.config, self._base.url).directory
+            now = await run_elsewhere(engine, then.receipt, wasms, lambda other: other.repeat(record.job), directory)
+            return compared(id, None, then, now)
+        handle = await self.rerun(id)
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                self._settler.add([CancelWish(handle.id)])
+        return compared(id, handle.id, then, now)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         self._check_started()
         if self._store.durable and self._tasks is not None and not self._stopped:
             # What the store has begun to record must be told to its end.
-            (found,) = await apart(self._tasks, lambda: self._cancel_many([id]))
+            (found,) = await apart(self._tasks, lambda: self._canceller.cancel([id]))
         else:
-            (found,) = await self._cancel_many([id])
+            (found,) = await self._canceller.cancel([id])
         if found == "unknown":
             raise no_such_job(id)
         return found != "finished"
-
-    async def _cancel_many(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
-        """Cancel jobs, queued or running; `known` are those that the store may not show yet."""
-        outcome = Outcome(status="cancelled", error=CANCELLED, engine=self.config.scheduler.engine)
-        found = await self._cancel_queued(ids, outcome, known)
-        running = [job_id for job_id, what in zip(ids, found, strict=True) if what == "running"]
-        self._cancel_here(running)
-        return found
-
-    def _cancel_here(self, ids: Sequence[str]) -> None:
-        """Cancel jobs that run here."""
-        self._settler.unwanted(ids)
-        self._crew.send(self._pool.cancel(ids))
-        waiting = [*self._pool.drop_alone(ids), *self._dispatcher.drop(ids)]
-        self._settler.add([HandedBack(job) for job in waiting])
-
-    async def _cancel_queued(
-        self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
-    ) -> list[Cancellation]:
-        """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
-        # Read before: a short history may have lost them by the time they are finished.
-        jobs = {job.id: job for job in known}
-        for job_id in ids:
-            if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
-                jobs[job_id] = record.job
-        found = await self._store.cancel(ids, outcome)
-        for job_id, what in zip(ids, found, strict=True):
-            if what == "cancelled" and job_id in jobs:
-                await self._settler.finish_queued(jobs[job_id], outcome)
-        return found
 
     # Tenants.
 
     async def set_tenant(self, name: str, tenant: Tenant) -> None:
         """Set a tenant's share, bounds and account's terms from now on. Raises `ConfigError` for impossible ones."""
-        admission.check_name("tenant", name)
         tenant = checked_tenant(name, tenant)
-        if tenant.class_ is not None and tenant.class_ not in self.config.scheduler.classes:
-            raise ConfigError(f"tenant {name!r}: class: {tenant.class_!r} is none of scheduler.classes")
-        if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
-            raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
-        self._tenants[name] = tenant
+        self._tenants.set(name, tenant)
         self._budgets.set(name, tenant)
         self._gate.admit()
         self._work.ring()
 
-    def _ahead(self, name: str) -> float:
-        class_ = self._tenant(name).class_
-        return 0.0 if class_ is None else self.config.scheduler.classes.get(class_, 0.0)
-
     def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured."""
-        return dict(self._tenants)
+        return self._tenants.all()
 
     async def account(self, tenant: str) -> Account:
         """Return how a tenant's fuel account stands. Raises `NoAccount` when it has none."""
@@ -624,9 +560,6 @@ class Scheduler:
         self._work.ring()
         return account
 
-    def _tenant(self, name: str) -> Tenant:
-        return self._tenants.get(name, _DEFAULT_TENANT)
-
     async def reload(self, config: Config) -> Reloaded:
         """Take over what can change while jobs run from another configuration, and say what did and what cannot.
 
@@ -635,22 +568,17 @@ class Scheduler:
         """
         self._check_running()
         news = reloaded(self.config, config)
-        planned = await self._plan(
+        planned = await self._planned(
             {name: entry for name, entry in config.periodic.items() if self.config.periodic.get(name) != entry}
         )
         for name in self.config.periodic.keys() - config.periodic.keys():
             self._periodic.remove(name)
-        for name, (cron, request, catch_up) in planned.items():
-            self._periodic.set(name, cron, request, catch_up=catch_up)
-        for name in self.config.tenants.keys() - config.tenants.keys():
-            self._tenants.pop(name, None)
-            self._budgets.set(name, None)
-        for name, tenant in news.config.tenants.items():
-            if self.config.tenants.get(name) != tenant:
-                self._tenants[name] = tenant
-                self._budgets.set(name, tenant)
+        for name, schedule in planned.items():
+            self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
+        for name, tenant in self._tenants.reload(self.config.tenants, news.config.tenants).items():
+            self._budgets.set(name, tenant)
         self.config = news.config
-        self._submission.limits = news.config.limits
+        self._submission.limits = self._refuelling.limits = news.config.limits
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()
@@ -708,18 +636,8 @@ class Scheduler:
         self._check_running()
         return self._periodic.remove(name)
 
-    async def _plan(self, entries: Mapping[str, PeriodicConfig]) -> dict[str, tuple[Cron, Request, bool]]:
-        """Return configured schedules as they are to be set, their modules loaded. Raises `ConfigError`."""
-        planned = {}
-        for name, entry in entries.items():
-            try:
-                admission.check_name("name", name, limit=100)
-                request = entry_request(entry, (await self._configured_module(entry.module)).digest)
-                await self._submission.check(request)
-            except (WasmqError, OSError) as error:
-                raise ConfigError(f"periodic.{name}: {error}") from None
-            planned[name] = (Cron(entry.cron, entry.timezone), request, entry.catch_up)
-        return planned
+    async def _planned(self, entries: Mapping[str, PeriodicConfig]) -> dict[str, Planned]:
+        return await plan(entries, self._configured_module, self._submission.check)
 
     async def _configured_module(self, module: str) -> Module:
         """Return the module of a file, or of a digest."""
@@ -793,7 +711,8 @@ class Scheduler:
         try:
             await self._dispatcher.stop()
             with anyio.move_on_after(grace):
-                while self._pool.running:
+                # Nobody can refuel a job any more, so those that are suspended are not waited for.
+                while self._pool.running > self._pool.suspended:
                     await self._settler.idle.wait()
         finally:
             # Who gives up waiting for a stop ends the grace period, not the stop.
@@ -810,11 +729,11 @@ class Scheduler:
             self._settler.stopping = True
             self._crew.stop()
             await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._parts.reuse.drop())])
             await self._settler.stop()
             if not self._store.durable:
                 outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-                await self._cancel_queued(list(self._handles), outcome)
+                await self._canceller.cancel_queued(list(self._handles), outcome)
             await self._library.close()
         finally:
             await self._store.close()
@@ -835,5 +754,4 @@ class Scheduler:
             raise SchedulerClosed(_NOT_RUNNING)
 
 
-_DEFAULT_TENANT = Tenant()
 _NOT_RUNNING = "the scheduler is not running; use it inside 'async with Scheduler(...)'"

@@ -13,10 +13,10 @@ from wasmq import admission
 from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits
+from wasmq.job import Access, Call, Job, Limits, OnExhausted, Reuse, limits_again
 from wasmq.modules import Module
 from wasmq.programs import check_program
-from wasmq.supply import check_links
+from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -52,7 +52,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
-    this job may import, beside those granted to its tenant.
+    this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
+    spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
+    `reuse` is the tenant's own when it is None.
     """
 
     module: str
@@ -66,6 +68,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: str | None = None
     delay: float = 0.0
     grant: Sequence[str] = ()
+    on_exhausted: OnExhausted = "stop"
+    packed: bool = False
+    reuse: Reuse | None = None
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -107,6 +112,7 @@ class Submission:
         handles: dict[str, JobHandle],
         cancel: Callable[[str], Awaitable[bool]],
         events: Callable[[str], AsyncGenerator[JobEvent]],
+        refuel: Callable[[str, int], Awaitable[int]],
         work: Bell,
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
@@ -124,6 +130,7 @@ class Submission:
         self._handles = handles
         self._cancel = cancel
         self._events = events
+        self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
 
@@ -147,9 +154,10 @@ class Submission:
 
     async def _prepare_all(self, requests: Sequence[Request]) -> list[Job]:
         """Check everything that can be refused without a look at the queue, with all modules there."""
-        if not self._store.durable:
+        if all(not request.link and request.module in self._library for request in requests):
+            # Nothing has to be waited for, so nothing can be put out meanwhile.
             jobs = [self._prepare(request) for request in requests]
-            await self._count(jobs)
+            self._library.tidy()
             return jobs
         digests = {digest for request in requests for digest in request.digests()}
         with self._library.holding(digests):
@@ -158,10 +166,44 @@ class Submission:
             await self._count(jobs)
         return jobs
 
+    async def repeat(self, job: Job) -> JobHandle:
+        """Accept the call of a job again, exactly as it was, as a new job that is run whatever others were told.
+
+        Raises a `Refused`: also when its limits are above what is allowed now.
+        """
+        digests = job.call.modules()
+        try:
+            with self._library.holding(digests):
+                await self._recall(digests)
+                module = self._library[job.call.module]
+                # Nobody refuels a repetition: it may spend from the start what the job could in the end.
+                caps = msgspec.structs.replace(job.caps, fuel=job.fuel, suspend=0.0)
+                admission.check_limits(limits_again(caps), self.limits)
+                await self._count([job])
+                await self._gate.enter({job.tenant: 1}, wait=False)
+                now = self._clock.wall()
+                new = msgspec.structs.replace(
+                    job,
+                    id=self._ids.make(now),
+                    caps=caps,
+                    refuelled=0,
+                    deadline=None,
+                    key=None,
+                    submitted_at=now,
+                    due=now,
+                    cost=min(self._fairness.expect(module.digest, job.call.export), float(caps.fuel)),
+                    attempt=0,
+                    returned=0,
+                    reuse="never",
+                )
+                return (await self._accept([new]))[0].handle
+        except Refused as error:
+            self._metrics.rejected(error.reason)
+            raise
+
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
-        if self._store.durable:
-            await self._recall(request.digests())
+        await self._recall(request.digests())
         self._prepare(request)
 
     async def handle(self, job_id: str) -> JobHandle | None:
@@ -170,7 +212,7 @@ class Submission:
         if handle is not None:
             return handle
         # Known before the store is asked: the outcome may come meanwhile.
-        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events)
+        handle = self._handles[job_id] = JobHandle(job_id, self._cancel, self._events, self._refuel)
         try:
             record = await self._store.get(job_id)
         except BaseException:
@@ -181,7 +223,7 @@ class Submission:
             return None
         if record.outcome is not None and handle.outcome is None:
             self._handles.pop(job_id, None)
-            handle.settle(record.outcome)
+            handle.settle(record.outcome.of(record.job))
         return handle
 
     def _forget(self, handle: JobHandle, error: Exception) -> None:
@@ -195,11 +237,12 @@ class Submission:
         tenant = admission.check_name("tenant", request.tenant)
         export = admission.check_export(module, request.export)
         links = check_links(request.link, self._library.__getitem__)
+        grant = tuple(sorted(set(admission.check_grant(request.grant))))
         if links or module.missing:
-            granted = {*self._tenant(tenant).grant, *admission.check_grant(request.grant)}
+            granted = {*self._tenant(tenant).grant, *grant}
             admission.check_imports(module, links, self._functions, tenant, granted)
-        args = admission.check_call(module, export, request.args)
-        caps = admission.check_limits(request.limits, self.limits)
+        args = tuple(request.args) if request.packed else admission.check_call(module, export, request.args)
+        caps = admission.check_limits(request.limits, self.limits, request.on_exhausted)
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
@@ -207,7 +250,9 @@ class Submission:
         now = self._clock.wall()
         return Job(
             id=self._ids.make(now),
-            call=Call(module.digest, export, args, program, tuple([(name, linked.digest) for name, linked in links])),
+            call=Call(
+                module.digest, export, args, program, tuple([(name, each.digest) for name, each in links]), grant
+            ),
             caps=caps,
             tenant=tenant,
             priority=priority,
@@ -216,6 +261,8 @@ class Submission:
             due=now + delay,
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
+            varies=varies(module, links, program),
+            reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
         )
 
     async def _count(self, jobs: Sequence[Job]) -> None:
@@ -225,6 +272,8 @@ class Submission:
 
     async def _recall(self, digests: Iterable[str]) -> None:
         """Load modules that were loaded in an earlier life of the store; those that are gone are refused later."""
+        if not self._store.durable:
+            return
         for digest in digests:
             if digest not in self._library:
                 with suppress(UnknownModule):
@@ -237,7 +286,7 @@ class Submission:
             order = self._fairness.tag(job.tenant, self._tenant(job.tenant).weight, job.cost)
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
-            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events)
+            handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)

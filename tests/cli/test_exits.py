@@ -24,6 +24,7 @@ BY_ERROR = {
     UsageError: 2,
     errors.ConfigError: 2,
     errors.ResourceUnavailable: 69,
+    errors.SandboxUnavailable: 2,
     errors.InvalidArguments: 2,
     errors.InvalidLimit: 2,
     errors.UnknownExport: 2,
@@ -45,7 +46,9 @@ BY_ERROR = {
     errors.Unreachable: 69,
     errors.Unauthenticated: 77,
     errors.Forbidden: 77,
+    errors.NotDeterministic: 77,
     errors.NotLost: 77,
+    errors.NotRefuellable: 77,
     errors.CursorGone: 70,
 }
 

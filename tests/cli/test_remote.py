@@ -133,11 +133,30 @@ def test_a_running_job_is_cancelled(call):
     assert (done.returncode, "only what was lost" in done.stderr) == (77, True)
 
 
+def test_a_suspended_job_is_refuelled(call):
+    """`submit --on-exhausted suspend` waits for `refuel`, which says what the job may spend; `status` shows it."""
+    words = ("--fuel", "1000", "--on-exhausted", "suspend", "--suspend", "50")
+    job = call("submit", f"{GUESTS}/loop.wat", "burn", "30000", *words).stdout.strip()
+    followed = json.loads(call("status", job, "--json").stdout)
+    while not followed["suspended"]:
+        followed = json.loads(call("status", job, "--json").stdout)
+    assert (followed["state"], followed["fuel_spent"]) == ("running", 1_000)
+    assert re.search(r"^state +suspended$", call("status", job).stdout, re.MULTILINE)
+    assert call("refuel", job, "9000").stdout == "10000\n"
+    assert json.loads(call("refuel", job, "90000", "--json").stdout) == {"id": job, "fuel": 100_000}
+    free = json.loads(call("submit", f"{GUESTS}/loop.wat", "burn", "30000", "--wait", "--json").stdout)
+    ended = json.loads(call("wait", job, "--json").stdout)
+    assert ended["outcome"]["fuel_used"] == free["outcome"]["fuel_used"]
+    done = call("refuel", job, "1")
+    assert (done.returncode, done.stderr) == (77, f"wasmq: job {job}: it has ended already, as succeeded\n")
+
+
 def test_tenants_are_set_and_shown(call):
     """`tenants NAME --weight` sets a share, `tenants` lists it."""
     assert json.loads(call("tenants", "bolt", "--weight", "2.5", "--json").stdout)["bolt"]["weight"] == 2.5
     assert json.loads(call("tenants", "--json").stdout)["bolt"]["weight"] == 2.5
     assert re.search(r"^bolt +2\.5", call("tenants").stdout, re.MULTILINE)
+    assert json.loads(call("tenants", "bolt", "--reuse", "flight", "--json").stdout)["bolt"]["reuse"] == "flight"
     assert call("tenants", "--weight", "2").returncode == 2
 
 
@@ -207,3 +226,31 @@ def test_rates_are_differences_over_time():
     assert (facts["finished_per_second"], facts["failed_per_second"]) == (20.0, 20.0)
     assert facts["tenants"]["a"]["jobs_per_second"] == 20.0
     assert summary(sample(10.0, 100), sample(12.0, 0))["finished_per_second"] == 0.0
+
+
+def test_a_bill_is_checked(call):
+    """`replay` says that a job agrees with itself, run by the daemon or here by the other engine."""
+    job = call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--wait", "--json")
+    job = json.loads(job.stdout)
+    assert job["outcome"]["receipt"]["deterministic"] is True
+    assert job["outcome"]["receipt"]["digest"] in call("status", job["id"]).stdout
+    done = call("replay", job["id"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("agrees: succeeded, 4 fuel, result ")
+    found = json.loads(call("replay", job["id"], "--engine", "interpreter", "--json").stdout)
+    assert (found["agrees"], found["again"], found["now"]["engine"]) == (True, None, "interpreter")
+    assert found["now"]["result"] == job["outcome"]["receipt"]["result"]
+    done = call("replay", job["id"], "--engine", "native", "--module", f"{GUESTS}/loop.wat")
+    assert (done.returncode, "which the job does not call" in done.stderr) == (2, True)
+    late = call(
+        "submit", f"{GUESTS}/loop.wat", "spin", "--timeout", "0.05", "--fuel", "1000000000000", "--wait", "--json"
+    )
+    late = json.loads(late.stdout)["id"]
+    for more in ((), ("--engine", "native")):
+        done = call("replay", late, *more)
+        assert (done.returncode, "it ended by the clock" in done.stderr) == (77, True)
+    call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--reuse", "result", "--wait")
+    again = call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--reuse", "result", "--wait", "--json")
+    again = json.loads(again.stdout)
+    assert (again["outcome"]["fuel_used"], again["outcome"]["fuel_saved"]) == (0, 4)
+    assert f"{again['outcome']['reused']}, 4 fuel saved" in call("status", again["id"]).stdout

@@ -6,6 +6,7 @@ import math
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -153,6 +154,29 @@ async def test_what_is_not_there_is_unknown(entered, guests, tmp_path):
         (tmp_path / "bad.wasm").write_bytes(b"\0asm\1\0\0\0junk")
         with pytest.raises(wasmq.InvalidModule, match=r"bad\.wasm"):
             await queue.load(tmp_path / "bad.wasm")
+
+
+async def test_a_suspended_job_is_refuelled(entered, guests):
+    """A job that has spent its fuel is told of, goes on for the same bill, and once ended cannot be refuelled."""
+    async with entered() as queue:
+        module = await queue.load(guests / "loop.wat")
+        limits = wasmq.Limits(fuel=1_000, suspend=50.0)
+        job = await queue.submit(module, "burn", 5_000, limits=limits, on_exhausted="suspend")
+        while not (known := await queue.job(job.id)).suspended:
+            await anyio.lowlevel.checkpoint()
+        assert (known.state, known.fuel_spent) == ("running", 1_000)
+        assert [each.suspended for each in await queue.jobs()] == [True]
+        assert await queue.refuel(job.id, 2_000) == 3_000
+        assert await job.refuel(20_000) == 23_000
+        outcome = await job
+        assert (outcome.status, outcome.fuel_used) == ("succeeded", (await queue.run(module, "burn", 5_000)).fuel_used)
+        for ask, error in (
+            (job.refuel(1), wasmq.NotRefuellable),
+            (job.refuel(0), wasmq.NotRefuellable),
+            (queue.refuel("nobody", 1), wasmq.UnknownJob),
+        ):
+            with pytest.raises(error):
+                await ask
 
 
 async def test_a_key_is_one_job(entered, guests):

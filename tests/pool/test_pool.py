@@ -12,7 +12,7 @@ from wasmq.job import Call, Caps, Job
 from wasmq.modules import Module
 from wasmq.pool.pool import DEPTH, Pool
 from wasmq.types import Extern, FunctionType, MemoryType
-from wasmq_worker.protocol import Cancel, Ended, Map, ProtocolError, Start
+from wasmq_worker.protocol import Cancel, Ended, Exhausted, GiveUp, Map, ProtocolError, Refuel, Start
 
 MAX_ATTEMPTS = 3
 
@@ -131,6 +131,59 @@ def test_a_module_compiled_again_is_mapped_again():
     assert start.frame.jobs[0].module == second.frame.module
 
 
+def refuellable_job(name, **changes):
+    """A job that is suspended when its fuel is spent."""
+    job = make_job(name)
+    return msgspec.structs.replace(job, caps=Caps(1_000, 65_536, 1.5, 100, suspend=60.0), **changes)
+
+
+def test_a_suspended_job_goes_on_with_its_raised_cap():
+    """It is not fresh, it is told once, and its books and its frames have what it may spend in all."""
+    pool = make_pool()
+    pool.join(1)
+    ((_, one),) = started(pool.assign([refuellable_job("a", refuelled=500)], 0.0))
+    assert (one.fuel, one.refuellable) == (1_500, True)
+    job = refuellable_job("a", refuelled=500)
+    assert pool.exhausted(1, Exhausted(one.ticket, 1_500)) == job
+    assert pool.is_suspended("a")
+    assert pool.suspended == 1
+    assert pool.give_up("a", "why") == [(1, GiveUp([one.ticket], "why"))]
+    raised = refuellable_job("a", refuelled=700)
+    assert pool.refuel(raised) == [(1, Refuel(one.ticket, 1_700))]
+    assert not pool.is_suspended("a")
+    # Crossed on the way: it has been refuelled since.
+    assert pool.exhausted(1, Exhausted(one.ticket, 1_500)) is None
+    assert pool.refuel(refuellable_job("a", refuelled=600)) == []
+    assert pool.where("a") == (1, one.ticket, raised)
+    pool.exhausted(1, Exhausted(one.ticket, 1_700))
+    assert pool.leave(1) == [raised]
+    assert pool.suspended == 0
+    assert not pool.is_suspended("a")
+    assert pool.refuel(refuellable_job("a", refuelled=900)) == []
+    assert pool.give_up("a", "why") == []
+
+
+def test_an_attempt_is_not_refuelled_for_another():
+    """What was recorded for an attempt whose worker has died says nothing to the next one, which has it already."""
+    pool = make_pool()
+    pool.join(1)
+    pool.assign([refuellable_job("a", attempt=2, refuelled=500)], 0.0)
+    assert pool.refuel(refuellable_job("a", attempt=1, refuelled=900)) == []
+
+
+@pytest.mark.parametrize(("job", "fuel"), [("a", 1_001), ("a", 10**30), ("b", 1_000), ("c", 1_000)])
+def test_a_suspension_that_cannot_be_is_a_breach(job, fuel):
+    """More fuel than it ever had, a job that ends when it is spent, a ticket that is not held: the worker is lying."""
+    pool = make_pool()
+    pool.join(1)
+    tickets = {"c": 77}
+    for (_, one), name in zip(started(pool.assign([refuellable_job("a"), make_job("b")], 0.0)), "ab", strict=True):
+        tickets[name] = one.ticket
+    with pytest.raises(ProtocolError):
+        pool.exhausted(1, Exhausted(tickets[job], fuel))
+    assert pool.suspended == 0
+
+
 def test_jobs_go_to_the_worker_with_the_least_to_do():
     """Two workers get the same number of jobs, one that is behind gets the next."""
     pool = make_pool()
@@ -169,6 +222,20 @@ def test_a_ticket_that_was_never_given_breaks_the_protocol(ticket):
     with pytest.raises(ProtocolError, match="1"):
         pool.ended(other, [Ended(1, "succeeded")])
     assert [job.id for job in pool.leave(worker)] == ["a"]
+
+
+def test_who_had_not_begun_is_innocent_of_a_death():
+    """By what the worker said and what it left in its record; when no job at all had begun, nobody is."""
+    pool = make_pool()
+    pool.join(1)
+    tickets = [assignment.ticket for _, assignment in started(pool.assign([make_job(n) for n in "abcd"], 0.0))]
+    assert pool.innocent(1, ()) == set()
+    assert pool.innocent(1, {tickets[1]}) == {"a", "c", "d"}
+    pool.underway(1, tickets[:1])
+    assert pool.innocent(1, ()) == {"b", "c", "d"}
+    assert pool.innocent(1, {0, 2**64 - 1, tickets[1]}) == {"c", "d"}
+    assert pool.innocent(1, tickets) == set()
+    assert pool.innocent(2, ()) == set()
 
 
 def test_no_outcome_comes_twice():

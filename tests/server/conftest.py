@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx
+import msgspec
 import pytest
 
 from wasmq.budgets import Budgets
@@ -58,7 +59,7 @@ def make_module(wasm: bytes = WASM) -> Module:
 
 
 class Scheduler:
-    """The surface that the routes use. `failure` is raised by the next call of `load`, `accept` or `cancel`."""
+    """The surface that the routes use. `failure` is raised by the next `load`, `accept`, `cancel` or `refuel`."""
 
     def __init__(self, **server):
         self.config = load_config(environ={}, overrides={f"server.{key}": value for key, value in server.items()})
@@ -119,7 +120,7 @@ class Scheduler:
             )
             self._records[job.id] = JobRecord(job=job, state="queued", attempts=0, outcome=None)
             self._finished[job.id] = anyio.Event()
-            accepted.append(Accepted(job, JobHandle(job.id, self.cancel, None), True))
+            accepted.append(Accepted(job, JobHandle(job.id, self.cancel, None, self.refuel), True))
         return accepted
 
     async def job(self, job_id):
@@ -157,12 +158,24 @@ class Scheduler:
         self.finish(job_id, Outcome(status="cancelled", error="cancelled"))
         return True
 
+    async def refuel(self, job_id, fuel):
+        self._fail()
+        record = await self.job(job_id)
+        job = msgspec.structs.replace(record.job, refuelled=record.job.refuelled + fuel)
+        self._records[job_id] = msgspec.structs.replace(record, job=job)
+        return job.fuel
+
     async def set_tenant(self, name, tenant):
         self._tenants[name] = tenant
         self._budgets.set(name, tenant)
 
     def tenants(self):
         return self._tenants
+
+    def run(self, job_id, *, suspended=False, fuel_spent=None):
+        """Have a job run, as far as it has come."""
+        record = JobRecord(self._records[job_id].job, "running", 1, None, suspended, fuel_spent)
+        self._records[job_id] = record
 
     async def account(self, tenant):
         return await self._budgets.account(tenant)

@@ -60,7 +60,9 @@ async def test_a_product_by_http(daemon):
         assert (outcome["status"], outcome["value"], outcome["fuel_used"]) == ("succeeded", 8, 4)
         again = await run(client, module=module["digest"], export="mul", args=[2, 4], tenant="acme", key="once")
         assert again == job
-        assert (await client.get("/v1/jobs", params={"tenant": "acme"})).json() == {"jobs": [job], "cursor": None}
+        assert outcome["receipt"]["deterministic"] is True
+        listed = job | {"outcome": outcome | {"receipt": None}}
+        assert (await client.get("/v1/jobs", params={"tenant": "acme"})).json() == {"jobs": [listed], "cursor": None}
         metrics = (await client.get("/metrics")).text
         assert 'wasmq_jobs_finished_total{status="succeeded",tenant="acme"} 1.0' in metrics
 

@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from wasmq.errors import KeyConflict, QueueFull
+from wasmq.errors import KeyConflict, NotRefuellable, QueueFull
 from wasmq.job import Frame, Outcome, Trap
 from wasmq.server import build_app
 from wasmq.server.context import context_of
@@ -181,6 +181,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
     body = response.json()
     values = [-1, 2**63 - 1, "NaN", "-Infinity", "000102030405060708090a0b0c0d0e0f"]
     assert (body["state"], body["attempts"]) == ("finished", 1)
+    receipt = body["outcome"].pop("receipt")
+    assert (receipt["module"], receipt["fuel"], len(receipt["digest"])) == (digest, 2**62 + 1, 64)
     assert body["outcome"] == {
         "status": "succeeded",
         "value": values,
@@ -201,6 +203,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
         "worker": "0",
         "engine": "native",
         "engine_version": "50",
+        "reused": None,
+        "fuel_saved": 0,
     }
 
 
@@ -286,6 +290,54 @@ async def test_an_unknown_job_is_not_found(client, method, query):
     """An id that names no job is 404."""
     response = await client.request(method, f"/v1/jobs/nobody{query}")
     assert (response.status_code, response.json()["type"]) == (404, "urn:wasmq:unknown-job")
+
+
+async def test_a_job_that_runs_says_how_far_it_is(client, scheduler, digest):
+    """What a running job has spent and whether it is suspended is said of no other job, and only where it is known."""
+    job = await submit(client, digest)
+    assert not {"suspended", "fuel_spent"} & job.keys()
+    scheduler.run(job["id"])
+    job = (await client.get(f"/v1/jobs/{job['id']}")).json()
+    assert (job["state"], job["suspended"], "fuel_spent" in job) == ("running", False, False)
+    scheduler.run(job["id"], suspended=True, fuel_spent=7)
+    job = (await client.get(f"/v1/jobs/{job['id']}")).json()
+    assert (job["state"], job["suspended"], job["fuel_spent"]) == ("running", True, 7)
+
+
+@pytest.mark.parametrize("fuel", [5, "5"], ids=repr)
+async def test_refuelling_answers_what_it_may_spend_in_all(client, digest, fuel):
+    """The body's fuel, a number or digits, reaches the job."""
+    job = await submit(client, digest, on_exhausted="suspend", limits={"suspend": 2.5})
+    response = await client.post(f"/v1/jobs/{job['id']}/refuel", json={"fuel": fuel})
+    assert (response.status_code, response.json()) == (200, {"id": job["id"], "fuel": 6})
+
+
+async def test_the_wish_to_be_suspended_reaches_the_scheduler(client, scheduler, digest):
+    """`on_exhausted` and its time are passed on; another word is refused with its place."""
+    await submit(client, digest, on_exhausted="suspend", limits={"suspend": 2.5})
+    [request] = scheduler.requests
+    assert (request.on_exhausted, request.limits.suspend) == ("suspend", 2.5)
+    body = {"module": digest, "export": "mul", "args": [2, 4], "on_exhausted": "wait"}
+    response = await client.post("/v1/jobs", json=body)
+    assert (response.status_code, "$.on_exhausted" in response.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"fuel": 1.5}', b'{"fuel": null}', b'{"fuel": "x"}', b'{"fuel": 1, "x": 1}'])
+async def test_fuel_that_is_none_is_refused(client, digest, body):
+    """A body that does not say how much is 422 with the place, one that is no JSON 400."""
+    job = await submit(client, digest)
+    response = await client.post(f"/v1/jobs/{job['id']}/refuel", content=body)
+    assert response.status_code == 422
+    assert (await client.post(f"/v1/jobs/{job['id']}/refuel", content=b"{")).status_code == 400
+
+
+async def test_a_job_that_cannot_be_refuelled_is_a_conflict(client, scheduler, digest):
+    """409 says why; a job that is not there is 404."""
+    job = await submit(client, digest)
+    scheduler.failure = NotRefuellable("it has ended already")
+    response = await client.post(f"/v1/jobs/{job['id']}/refuel", json={"fuel": 1})
+    assert (response.status_code, response.json()["type"]) == (409, "urn:wasmq:not-refuellable")
+    assert (await client.post("/v1/jobs/nobody/refuel", json={"fuel": 1})).status_code == 404
 
 
 async def test_cancelling_returns_the_job(client, scheduler, digest):

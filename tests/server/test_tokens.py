@@ -7,7 +7,9 @@ import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 import wasmq
 from wasmq.config import Config, ModulesConfig, SchedulerConfig, ServerConfig, Tenant
 from wasmq.errors import Unauthenticated
-from wasmq.server import build_app
+from wasmq.server import build_app, stream
+from wasmq.server.context import Context
 from wasmq.server.guard import OPEN
 from wasmq.server.tokens import ANYBODY, Keyring
 
@@ -56,9 +59,76 @@ def daemon(tmp_path):
                 headers = {} if token is None else {"Authorization": f"Bearer {token}"}
                 return httpx.AsyncClient(transport=transport, base_url="http://wasmq.example", headers=headers)
 
+            client.scheduler = scheduler
             yield client
 
     return daemon
+
+
+async def rotate(client, **tenants):
+    """Give a daemon other tenants."""
+    await client.scheduler.reload(msgspec.structs.replace(client.scheduler.config, tenants=tenants))
+
+
+async def test_tokens_rotate_without_a_restart(daemon):
+    """After a reload the new token opens, the old one does not, and another role is another right."""
+    async with daemon() as client, client("acme-1") as old, client("new") as new, client("bolt") as bolt:
+        assert (await old.get("/v1/jobs")).status_code == 200
+        assert (await new.get("/v1/jobs")).status_code == 401
+        await rotate(
+            client, acme=Tenant(tokens=(hashed("new"),)), bolt=Tenant(tokens=(hashed("bolt"),), roles=("submit",))
+        )
+        assert (await old.get("/v1/jobs")).status_code == 401
+        assert (await new.get("/v1/jobs")).status_code == 200
+        assert (await bolt.get("/v1/jobs")).status_code == 403
+
+
+async def test_taking_every_token_away_lets_nobody_in(daemon):
+    """A daemon that wanted tokens when it began to listen is not opened to everybody by a reload."""
+    async with daemon() as client, client("acme-1") as acme, client() as nobody:
+        await rotate(client, acme=Tenant())
+        assert (await acme.get("/v1/jobs")).status_code == 401
+        assert (await nobody.get("/v1/jobs")).status_code == 401
+
+
+async def test_a_stream_ends_with_its_token(daemon, monkeypatch):
+    """Whose token is taken away hears no more of a job that goes on."""
+    monkeypatch.setattr(stream, "RECHECK", 0.01)
+    async with daemon() as client, client("acme-1") as acme, client("boss") as boss:
+        digest = (await acme.put("/v1/modules", content=LOOP)).json()["digest"]
+        body = {"module": digest, "export": "spin", "limits": {"timeout": 60, "fuel": 10**12}}
+        job = (await acme.post("/v1/jobs", json=body)).json()["id"]
+        answers = []
+        opened = anyio.Event()
+        let_in = Context.stream
+
+        def entered(context, who):
+            opened.set()
+            return let_in(context, who)
+
+        monkeypatch.setattr(Context, "stream", entered)
+
+        async def listen():
+            answers.append(await acme.get(f"/v1/jobs/{job}/events", timeout=30))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen)
+                await opened.wait()
+                await rotate(client, boss=TENANTS["boss"])
+        assert "event: finished" not in answers[0].text
+        assert (await boss.get(f"/v1/jobs/{job}")).json()["outcome"] is None
+        await boss.delete(f"/v1/jobs/{job}")
+
+
+async def test_every_answer_tells_browsers_to_be_careful(daemon):
+    """No guessing of types, no frames, no scripts, nothing kept: of answers and refusals alike."""
+    async with daemon() as client, client("acme-1") as acme, client() as nobody:
+        for who, path in ((acme, "/v1/jobs"), (acme, "/v1/jobs/x"), (nobody, "/v1/jobs"), (nobody, "/schema")):
+            headers = (await who.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["cache-control"] == "no-store"
 
 
 @given(st.text(st.characters(codec="latin-1")).filter(lambda text: text.strip() != "acme-1"))
@@ -130,6 +200,7 @@ async def test_a_token_speaks_for_its_own_tenant_only(daemon):
             await acme.post("/v1/jobs", json=body | {"tenant": "bolt"}),
             await acme.post("/v1/jobs", json=[body, body | {"tenant": "default"}]),
             await acme.get("/v1/jobs", params={"tenant": "bolt"}),
+            await acme.post("/v1/jobs", json=body | {"grant": ["env.f"]}),
             await acme.get("/v1/tenants/bolt"),
             await acme.put("/v1/tenants/acme", json={"weight": 9}),
             await acme.put("/v1/tenants/acme", json={"fuel_budget": 10**15}),

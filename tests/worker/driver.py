@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wasmq.pool.begun import Record
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Answer,
@@ -29,24 +30,32 @@ from wasmq_worker.protocol import (
     Cancel,
     Compiled,
     CompileRequest,
+    CompilerReady,
+    CompilerSetup,
     Decoder,
     Described,
     Ended,
+    Exhausted,
+    GiveUp,
     HostImport,
     Map,
     Outcomes,
     Prices,
     Pulse,
     Ready,
+    Refuel,
     Rejected,
+    Sandbox,
     Setup,
     Signature,
     Splitter,
     Start,
+    Suspended,
     Underway,
     Unmap,
     Unmappable,
     Upward,
+    Wall,
     pack,
     pack_raw,
 )
@@ -55,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PATIENCE = 60.0
+SOMEBODY = 61_184  # a user that no file belongs to
 GUESTS = Path(__file__).parents[2] / "workers" / "guests"
 VALUE_TYPES = frozenset(("i32", "i64", "f32", "f64", "v128"))
 MIB = 2**20
@@ -63,11 +73,11 @@ FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 _replies = msgspec.msgpack.Decoder(Compiled | Rejected)
 
 
-def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+def spawn(module: str, theirs: socket.socket, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start `python -m module FD` as the scheduler does."""
     return subprocess.Popen(
         [sys.executable, "-I", "-m", module, str(theirs.fileno())],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},
@@ -86,6 +96,23 @@ def bury(process: subprocess.Popen[bytes]) -> None:
         process.stderr.close()
 
 
+def confined(artifacts: Path, **options: Any) -> Sandbox:
+    """Return how a scheduler would shut a process in: as somebody else where the tests run as root."""
+    somebody = SOMEBODY if os.geteuid() == 0 else None
+    given = {"uid": somebody, "gid": somebody, "parent": os.getpid(), **options}
+    return Sandbox(str(artifacts), **given)
+
+
+def shut_in(control: socket.socket, sandbox: Sandbox, engine: str = "native") -> tuple[Wall, ...]:
+    """Tell a compile process how it is shut in, and return the walls that it says it is behind."""
+    control.settimeout(PATIENCE)
+    control.sendall(pack(CompilerSetup(engine, sandbox)))
+    splitter = Splitter()
+    while not (frames := splitter.feed(control.recv(65_536))):
+        pass
+    return msgspec.msgpack.decode(frames[0], type=CompilerReady).walls
+
+
 class Artifact(NamedTuple):
     """A compiled module on disk."""
 
@@ -97,11 +124,13 @@ class Compiler:
     """The waiting compile process, and the artifacts that it has made for all tests."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
+        directory.chmod(0o711)  # whoever a worker becomes can read in it
         self._made: dict[tuple[str, bytes], Artifact] = {}
         self._control, theirs = socket.socketpair()
         with theirs:
             self.process = spawn("wasmq_worker.compiler", theirs)
+        self.walls = shut_in(self._control, confined(directory))
 
     def close(self) -> None:
         self._control.close()
@@ -145,7 +174,7 @@ class Compiler:
             reply, parts = self.ask(source, engine)
             if not isinstance(reply, Compiled):
                 raise AssertionError(f"the module does not compile: {reply}")
-            path = self._directory / f"{engine}-{len(self._made)}.cwasm"
+            path = self.directory / f"{engine}-{len(self._made)}.cwasm"
             path.write_bytes(parts[1])
             found = self._made[engine, source] = Artifact(reply.description, path)
         return found
@@ -180,6 +209,8 @@ class Worker:
         instances: int = 64,
         pulse: float = 3600.0,
         host_bytes: int = MIB,
+        suspended: int = 100,
+        without: tuple[str, ...] = (),
     ) -> None:
         self.engine = engine
         self.ended: dict[int, Ended] = {}
@@ -189,19 +220,23 @@ class Worker:
         self.pulses: list[Pulse] = []
         self.live: set[int] = set()
         self.asked: dict[int, Asked] = {}
+        self.exhausted: dict[int, int] = {}  # at which cap
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
+        self._record = Record()
         self._decoder: Decoder[Any] = Decoder(Upward)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         with theirs:
-            self.process = spawn("wasmq_worker", theirs)
-        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes))
+            self.process = spawn("wasmq_worker", theirs, self._record.descriptor)
+        sandbox = confined(compiler.directory, without=without)
+        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes, suspended, sandbox))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
             raise AssertionError(f"the first frame was {ready}")
         self.engine_version = ready.engine_version
+        self.walls = {wall.name: wall for wall in ready.walls}
 
     @property
     def pid(self) -> int:
@@ -210,6 +245,11 @@ class Worker:
     def close(self) -> None:
         self.socket.close()
         bury(self.process)
+        self._record.close()
+
+    def begun(self) -> frozenset[int]:
+        """Return the tickets that have begun, as the worker has noted them."""
+        return self._record.read()
 
     def send(self, *frames: msgspec.Struct) -> None:
         """Send frames in one piece."""
@@ -227,7 +267,12 @@ class Worker:
         return found
 
     def map_new(
-        self, source: bytes, path: Path | None = None, host: Sequence[HostImport] = (), initialise: bool = False
+        self,
+        source: bytes,
+        path: Path | None = None,
+        host: Sequence[HostImport] = (),
+        initialise: bool = False,
+        wasi: Sequence[str] = (),
     ) -> Mapped:
         """Map a module under a number of its own, from another file than its artifact when given one."""
         described, artifact = self._compiler.artifact(source, self.engine)
@@ -244,6 +289,7 @@ class Worker:
                 described.exported_memory,
                 tuple(exports.values()),
                 initialise=exports["_initialize"].position if initialise else -1,
+                wasi=tuple(wasi),
                 host=tuple(host),
             )
         )
@@ -264,6 +310,7 @@ class Worker:
         share: int = 0,
         weight: float = 1.0,
         host_calls: int = 10_000,
+        refuellable: bool = False,
     ) -> Assignment:
         """Return a job for `send`, under a new ticket."""
         self._next["ticket"] += 1
@@ -281,6 +328,7 @@ class Worker:
             share,
             weight,
             host_calls=host_calls,
+            refuellable=refuellable,
         )
 
     def start(self, *jobs: Assignment) -> list[int]:
@@ -312,6 +360,19 @@ class Worker:
     def answer(self, asked: Asked, *values: float | bytes, data: bytes | None = None, error: str | None = None) -> None:
         """Answer a host call."""
         self.send(Answers([Answer(asked.ticket, asked.call, values, data, error)]))
+
+    def until_suspended(self, ticket: int) -> Exhausted | None:
+        """Return what a job has spent once it is suspended, None once it has ended instead."""
+        self.until(lambda: ticket in self.exhausted or ticket in self.ended)
+        return Exhausted(ticket, self.exhausted.pop(ticket)) if ticket in self.exhausted else None
+
+    def refuel(self, ticket: int, fuel: int) -> None:
+        """Raise a job's cap to `fuel` in all."""
+        self.send(Refuel(ticket, fuel))
+
+    def give_up(self, *tickets: int, reason: str = "") -> None:
+        """End suspended jobs."""
+        self.send(GiveUp(list(tickets), reason))
 
     def cancel(self, tickets: Iterable[int]) -> list[Ended]:
         """Cancel jobs and return their outcomes."""
@@ -354,6 +415,11 @@ class Worker:
                     self.asked[asked.ticket] = asked
             case Underway():
                 self.underway.update(frame.tickets)
+            case Suspended():
+                for exhausted in frame.exhausted:
+                    if exhausted.ticket not in self.live or exhausted.ticket in self.exhausted:
+                        raise AssertionError(f"suspended out of turn: {exhausted}")
+                    self.exhausted[exhausted.ticket] = exhausted.fuel
             case Unmappable():
                 for ticket in frame.tickets:
                     self.live.discard(ticket)

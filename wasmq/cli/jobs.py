@@ -1,4 +1,4 @@
-"""`wasmq status`, `wait`, `cancel`, `jobs`, `requeue`: jobs of a daemon."""
+"""`wasmq status`, `wait`, `cancel`, `jobs`, `requeue`, `refuel`: jobs of a daemon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wasmq.client import Client
     from wasmq.remote import RemoteJob
 
-__all__ = ["cancel", "jobs", "requeue", "show_end", "status", "wait"]
+__all__ = ["cancel", "jobs", "refuel", "requeue", "show_end", "status", "wait"]
 
 _PATIENCE = 30.0  # seconds that a daemon may be away while somebody waits for a job
 _Id = Annotated[str, Parameter(help="The job's id.")]
@@ -75,7 +75,7 @@ def show_end(job: RemoteJob, *, json: bool, followed: bool = False) -> int:
     elif outcome is not None:
         print_outcome(outcome, printed=followed)
     if outcome is None:
-        complain(f"job {job.id} is still {job.state}")
+        complain(f"job {job.id} is still {state_of(job)}")
         return Exit.UNFINISHED
     if outcome.status != "succeeded" and not outcome.exit_code:
         complain(f"{outcome.error or outcome.status.replace('_', ' ')} (job {job.id})")
@@ -137,6 +137,29 @@ def requeue(
     return Exit.SUCCEEDED
 
 
+def refuel(
+    job: _Id,
+    fuel: Annotated[int, Parameter(help="Fuel that it may spend besides what it may now.")],
+    /,
+    *,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    json: Json = False,
+) -> int:
+    """Let a job that runs, or is suspended, spend more fuel; prints what it may spend in all."""
+
+    async def ask() -> int:
+        async with connect(url, token) as client:
+            return await client.refuel(job, fuel)
+
+    total = anyio.run(ask)
+    if json:
+        print_json({"id": job, "fuel": total})
+    else:
+        print_line(str(total))
+    return Exit.SUCCEEDED
+
+
 _STATUS = Literal[
     "queued",
     "running",
@@ -178,5 +201,6 @@ def jobs(
 
 def _row(job: RemoteJob) -> tuple[str, ...]:
     outcome = job.outcome
-    fuel, memory = ("", "") if outcome is None else (str(outcome.fuel_used), format_size(outcome.memory_peak))
+    spent = "" if job.fuel_spent is None else str(job.fuel_spent)
+    fuel, memory = (spent, "") if outcome is None else (str(outcome.fuel_used), format_size(outcome.memory_peak))
     return job.id, state_of(job), job.tenant, job.export, fuel, memory, when(job)

@@ -52,6 +52,8 @@ def job_report(job: RemoteJob) -> dict[str, Any]:
         "attempts": job.attempts,
         "submitted_at": when(job),
         "outcome": None if job.outcome is None else report(job.outcome),
+        **({"suspended": job.suspended} if job.state == "running" else {}),
+        **({} if job.fuel_spent is None else {"fuel_spent": job.fuel_spent}),
     }
 
 
@@ -62,7 +64,9 @@ def when(job: RemoteJob) -> str:
 
 def state_of(job: RemoteJob) -> str:
     """Return how a job stands, in one word: its state, or how it ended."""
-    return job.state if job.outcome is None else job.outcome.status
+    if job.outcome is not None:
+        return job.outcome.status
+    return "suspended" if job.suspended else job.state
 
 
 def print_job(job: RemoteJob) -> None:
@@ -76,6 +80,8 @@ def print_job(job: RemoteJob) -> None:
         ("attempts", job.attempts),
         ("submitted", when(job)),
     ]
+    if job.fuel_spent is not None:
+        facts.append(("fuel", f"{job.fuel_spent} by now"))
     if (outcome := job.outcome) is not None:
         facts += [
             ("fuel", outcome.fuel_used),
@@ -83,6 +89,10 @@ def print_job(job: RemoteJob) -> None:
             ("queued", f"{outcome.queued:.6f} s"),
             ("ran", f"{outcome.ran:.6f} s"),
         ]
+        if outcome.reused is not None:
+            facts.append(("reused", f"{outcome.reused}, {outcome.fuel_saved} fuel saved"))
+        if outcome.receipt is not None:
+            facts.append(("receipt", outcome.receipt.digest))
         if outcome.exit_code is not None:
             facts.append(("exit code", outcome.exit_code))
         if outcome.error is not None:

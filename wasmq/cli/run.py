@@ -250,6 +250,8 @@ def report(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON has it."""
     values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
-    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
-    del report["returned"]
+    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome)
+    report |= {"values": values, "receipt": outcome.receipt}
+    for name in ("returned", "basis", "prices"):
+        del report[name]
     return report

@@ -18,7 +18,7 @@ from wasmq.cli.output import print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
-from wasmq.job import Limits
+from wasmq.job import Limits, OnExhausted, Reuse
 
 if TYPE_CHECKING:
     from wasmq.remote import RemoteJob
@@ -40,6 +40,12 @@ def submit(
     timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
     output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
     files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
+    suspend: Annotated[
+        float | None, Parameter(help="Seconds that it waits to be refuelled, with --on-exhausted suspend.")
+    ] = None,
+    on_exhausted: Annotated[
+        OnExhausted, Parameter(help="When its fuel is spent: stop ends it, suspend waits for wasmq refuel.")
+    ] = "stop",
     argv: Annotated[
         tuple[str, ...],
         Parameter(negative=(), show_default=False, help="An argument of a program, as what follows --."),
@@ -65,6 +71,9 @@ def submit(
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
     delay: Annotated[float, Parameter(help="Seconds before it may start.")] = 0.0,
+    reuse: Annotated[
+        Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
+    ] = None,
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -78,7 +87,7 @@ def submit(
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
-    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
+    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, {})
 
@@ -91,7 +100,9 @@ def submit(
             with unreadable(file):
                 module = await (client.load(file) if digest is None else client.module(digest))
             request, before = await request_of(Config(), module, wanted)
-            request = msgspec.structs.replace(request, tenant=tenant, priority=priority, key=key, delay=delay)
+            request = msgspec.structs.replace(
+                request, tenant=tenant, priority=priority, key=key, delay=delay, on_exhausted=on_exhausted, reuse=reuse
+            )
             (handle,) = await client.submit_many([request], wait=wait)
             if wait:
                 write_back(mounted, before, (await handle).files)

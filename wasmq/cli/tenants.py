@@ -12,6 +12,7 @@ from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.output import print_json, print_table
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
 from wasmq.errors import NoAccount
+from wasmq.job import Reuse
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tenants"]
 
+_Reuse = Annotated[Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")]
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
 _COLUMNS = ("weight", "max_queued", "max_running", "memory", "fuel_budget", "fuel_period", "fuel_rate", "grant")
 _FIGURES = ("free", "reserved", "spent", "running")
@@ -42,6 +44,7 @@ def tenants(
         Literal["hold", "refuse"] | None, Parameter(help="Set what becomes of jobs that it cannot pay for now.")
     ] = None,
     credit: Annotated[int | None, Parameter(help="Grant it this much fuel beside its budget, once.")] = None,
+    reuse: _Reuse = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
@@ -57,6 +60,7 @@ def tenants(
         "fuel_burst": fuel_burst,
         "fuel_rate": fuel_rate,
         "on_empty": on_empty,
+        "reuse": reuse,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
     if (changes or credit is not None) and name is None:

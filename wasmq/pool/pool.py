@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from wasmq.pool.programs import Programs
 from wasmq_worker import protocol
-from wasmq_worker.protocol import Assignment, Cancel, ProtocolError, Start, Unmap
+from wasmq_worker.protocol import Assignment, Cancel, GiveUp, ProtocolError, Refuel, Start, Unmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    import msgspec
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
-    from wasmq_worker.protocol import Asked, Ended, HostImport
+    from wasmq_worker.protocol import Asked, Ended, Exhausted, HostImport
 
 _FRAME: Final = 16 * 2**20
 """Bytes of what jobs bring that go into one frame, unless a single job brings more."""
@@ -38,7 +38,7 @@ class Sending(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("asked", "fresh", "mapped", "running", "solo")
+    __slots__ = ("asked", "fresh", "mapped", "running", "solo", "suspended")
 
     def __init__(self, *, solo: bool) -> None:
         self.solo = solo
@@ -46,6 +46,7 @@ class _Worker:
         self.running: dict[int, tuple[Job, float]] = {}
         self.fresh: set[int] = set()
         self.asked: dict[int, int] = {}
+        self.suspended: set[int] = set()
 
 
 class Pool:
@@ -85,9 +86,27 @@ class Pool:
         """Workers that can take jobs."""
         return len(self._workers)
 
+    @property
+    def suspended(self) -> int:
+        """Jobs that are with a worker and wait to be refuelled."""
+        return sum(len(worker.suspended) for worker in self._workers.values())
+
     def join(self, worker: int, *, solo: bool = False) -> None:
         """Enter a worker that is ready, under a number never used before."""
         self._workers[worker] = _Worker(solo=solo)
+
+    def innocent(self, worker: int, begun: Container[int]) -> set[str]:
+        """Return which of a dead worker's jobs had not begun, by what it said and by the record it left, `begun`.
+
+        None, when no job at all had: then nobody knows whether one of them has ended it, such as by its mere module.
+        """
+        held = self._workers.get(worker)
+        if held is None:
+            return set()
+        tickets = [ticket for ticket in held.fresh if ticket not in begun]
+        if len(tickets) == len(held.running):
+            return set()
+        return {held.running[ticket][0].id for ticket in tickets}
 
     def leave(self, worker: int) -> list[Job]:
         """Strike off a worker that is gone, and return the jobs it had."""
@@ -135,10 +154,53 @@ class Pool:
                 raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
             job, assigned = entry
             held.fresh.discard(end.ticket)
+            held.suspended.discard(end.ticket)
             held.asked.pop(end.ticket, None)
             del self._tickets[job.id]
             found.append((job, assigned, end))
         return found
+
+    def exhausted(self, worker: int, exhausted: Exhausted) -> Job | None:
+        """Note that a job has spent its fuel and is suspended, and return it; None if it has been refuelled since.
+
+        Raises `ProtocolError` for a ticket that the worker does not hold, a job that is not to be suspended, or fuel
+        that it never had.
+        """
+        held = self._workers[worker]
+        entry = held.running.get(exhausted.ticket)
+        if entry is None or not entry[0].refuellable or exhausted.fuel > entry[0].fuel:
+            raise ProtocolError(f"ticket {exhausted.ticket} is suspended at {exhausted.fuel} fuel, which cannot be")
+        job, _ = entry
+        if exhausted.fuel < job.fuel:
+            return None
+        held.fresh.discard(exhausted.ticket)
+        held.suspended.add(exhausted.ticket)
+        return job
+
+    def is_suspended(self, job_id: str) -> bool:
+        """Return whether a job is with a worker and waits to be refuelled."""
+        place = self._tickets.get(job_id)
+        return place is not None and place[1] in self._workers[place[0]].suspended
+
+    def refuel(self, job: Job) -> list[Sending]:
+        """Take a job's raised cap, and return the frame that lets it go on; nothing when no worker has it."""
+        place = self._tickets.get(job.id)
+        if place is None:
+            return []
+        worker, ticket = place
+        held = self._workers[worker]
+        known, assigned = held.running[ticket]
+        # Answers of the store may come in another order than it gave them.
+        if known.attempt != job.attempt or known.refuelled >= job.refuelled:
+            return []
+        held.running[ticket] = (msgspec.structs.replace(known, refuelled=job.refuelled), assigned)
+        held.suspended.discard(ticket)
+        return [Sending(worker, Refuel(ticket, job.fuel))]
+
+    def give_up(self, job_id: str, reason: str) -> list[Sending]:
+        """Return the frame that ends a suspended job; nothing when no worker has it."""
+        place = self._tickets.get(job_id)
+        return [] if place is None else [Sending(place[0], GiveUp([place[1]], reason))]
 
     def asked(self, worker: int, asked: Asked) -> Job:
         """Return the job that makes a host call.
@@ -234,7 +296,7 @@ class Pool:
             program.number,
             program.module.places[call.export],
             call.args,
-            caps.fuel,
+            job.fuel,
             caps.memory,
             caps.timeout,
             caps.output,
@@ -242,6 +304,7 @@ class Pool:
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
             caps.host_calls,
+            job.refuellable,
         )
 
     def jobs(self) -> Iterator[Job]:

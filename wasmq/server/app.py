@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from wasmq.server import health, jobs, modules, openapi, problems, stream, tenants
+from wasmq.server import health, jobs, modules, openapi, problems, replays, stream, tenants
 from wasmq.server.context import Context
 from wasmq.server.guard import make_guard
 from wasmq.server.tokens import Keyring
@@ -40,19 +40,21 @@ def build_app(scheduler: "Scheduler") -> Litestar:
     handlers = [
         *modules.routes,
         *jobs.routes,
+        *replays.routes,
         *stream.routes,
         *tenants.routes,
         *health.routes,
         openapi.route(scheduler.config.server),
     ]
+    keyring = Keyring(scheduler.config, lambda: scheduler.config)
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(Keyring(scheduler.config), scheduler.config.server.max_requests)],
+        middleware=[make_guard(keyring, scheduler.config.server.max_requests)],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,
         logging_config=None,
     )
-    Context(scheduler).attach(app)
+    Context(scheduler, keyring).attach(app)
     return app

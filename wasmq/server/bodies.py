@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, Outcome, Reference, State, Status, Trap, Value
+from wasmq.job import Access, Limits, OnExhausted, Outcome, Reference, Reuse, State, Status, Trap, Value
+from wasmq.receipts import Receipt
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_json import from_json, to_json
 
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_KEY",
     "MAX_NAME",
+    "FuelBody",
+    "FuelRequest",
     "InvalidBody",
     "JobBody",
     "JobPage",
     "JobRequest",
+    "JsonValue",
     "LimitsRequest",
     "MalformedBody",
     "OutcomeBody",
@@ -62,7 +66,7 @@ MAX_KEY: Final = 255
 """Characters in an idempotency key, as admission allows."""
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
-_JsonValue: TypeAlias = Annotated[
+JsonValue: TypeAlias = Annotated[
     Any,
     msgspec.Meta(
         extra_json_schema={
@@ -120,6 +124,9 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         msgspec.Meta(description='Bytes that the job\'s files may have together, or text such as "16MiB".'),
     ] = None
     host_calls: Annotated[int | None, msgspec.Meta(description="Calls of host functions.")] = None
+    suspend: Annotated[
+        float | None, msgspec.Meta(description="Seconds that it waits to be refuelled, with on_exhausted suspend.")
+    ] = None
 
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
@@ -131,6 +138,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             output=self.output,
             files=self.files,
             host_calls=self.host_calls,
+            suspend=self.suspend,
         )
 
 
@@ -139,7 +147,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
-    args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    args: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
     link: Annotated[
         dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
     ] = {}
@@ -163,6 +171,23 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+    grant: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(
+            description='Host functions that this job alone may import; for who administers. As "env.lookup".'
+        ),
+    ] = ()
+
+    on_exhausted: Annotated[
+        OnExhausted, msgspec.Meta(description="When its fuel is spent: stop ends it, suspend waits for more.")
+    ] = "stop"
+    reuse: Annotated[
+        Reuse | None,
+        msgspec.Meta(
+            description="Whether the run of an identical job of the tenant may answer this one: one that is under way, "
+            "or one that has ended as well. null is the tenant's choice."
+        ),
+    ] = None
 
     def program(self) -> ProgramOptions:
         """Return what a WASI guest is to see."""
@@ -178,12 +203,25 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         }
 
 
+class FuelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Fuel that a job may spend besides what it may now."""
+
+    fuel: int | Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
+
+
+class FuelBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job may spend in all."""
+
+    id: str
+    fuel: int
+
+
 class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended, and its exact bill: fuel, bytes and seconds."""
 
     status: Status
     value: _JsonResult
-    values: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)]
+    values: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)]
     fuel_used: int
     memory_peak: int
     stdout: bytes
@@ -200,10 +238,15 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     engine: str
     engine_version: str
+    reused: Annotated[str | None, msgspec.Meta(description="The job whose run answered this one.")]
+    fuel_saved: Annotated[int, msgspec.Meta(description="What that run had used and this job was not charged.")]
+    receipt: Annotated[
+        Receipt | None, msgspec.Meta(description="Of a job that comes by itself; null in an array or a page.")
+    ]
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
-    """One job; `outcome` is null until it has finished."""
+    """One job; `outcome` is null until it has finished. What follows that is said of one that runs, where known."""
 
     id: str
     state: State
@@ -213,6 +256,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     submitted_at: datetime.datetime
     outcome: OutcomeBody | None
+    suspended: Annotated[
+        bool | msgspec.UnsetType, msgspec.Meta(description="Whether it has spent its fuel and waits for more.")
+    ] = msgspec.UNSET
+    fuel_spent: Annotated[
+        int | msgspec.UnsetType, msgspec.Meta(description="What it has spent by now, in this attempt.")
+    ] = msgspec.UNSET
 
 
 class JobPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,9 +340,9 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     return () if returned.type is None else (to_json(returned.type, returned.natural()),)
 
 
-def job_body(record: JobRecord) -> JobBody:
-    """Return what HTTP says about a job."""
-    job = record.job
+def job_body(record: JobRecord, *, alone: bool = True) -> JobBody:
+    """Return what HTTP says about a job; one that is not `alone` comes without its receipt, which takes time."""
+    job, outcome = record.job, record.outcome
     return JobBody(
         id=job.id,
         state=record.state,
@@ -302,11 +351,13 @@ def job_body(record: JobRecord) -> JobBody:
         tenant=job.tenant,
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
-        outcome=None if record.outcome is None else _outcome_body(record.outcome),
+        suspended=record.suspended if record.state == "running" else msgspec.UNSET,
+        fuel_spent=msgspec.UNSET if record.fuel_spent is None else record.fuel_spent,
+        outcome=None if outcome is None else _outcome_body(outcome, outcome.of(job).receipt if alone else None),
     )
 
 
-def _outcome_body(outcome: Outcome) -> OutcomeBody:
+def _outcome_body(outcome: Outcome, receipt: Receipt | None) -> OutcomeBody:
     values = outcome_values(outcome)
     return OutcomeBody(
         status=outcome.status,
@@ -328,6 +379,9 @@ def _outcome_body(outcome: Outcome) -> OutcomeBody:
         worker=outcome.worker,
         engine=outcome.engine,
         engine_version=outcome.engine_version,
+        reused=outcome.reused,
+        fuel_saved=outcome.fuel_saved,
+        receipt=receipt,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wasmq.config import Role
     from wasmq.scheduler import Scheduler
-    from wasmq.server.tokens import Caller
+    from wasmq.server.tokens import Caller, Keyring
     from wasmq.store import JobRecord
     from wasmq.submission import Accepted
 
@@ -34,8 +34,9 @@ encode: Final = msgspec.json.Encoder().encode
 class Context:
     """The one object behind the routes of one application."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, keyring: Keyring) -> None:
         self.scheduler = scheduler
+        self.keyring = keyring
         self.config = scheduler.config.server
         self._waits: set[anyio.CancelScope] = set()
         self._closing = False

@@ -20,7 +20,7 @@ from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyRequests, problem_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from wasmq.server.tokens import Keyring
 
@@ -30,6 +30,14 @@ CALLER: Final = "wasmq.caller"
 """Where a request's scope says who asks."""
 OPEN: Final = frozenset({"/livez", "/readyz", "/schema"})
 """Paths that are answered without a token: what a load balancer asks, and what is printed in the documentation."""
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+"""What every answer tells a browser, unless a route says otherwise under the same name."""
 _ELSEWHERE: Final = msgspec.json.encode(
     Problem(
         "urn:wasmq:foreign-site",
@@ -50,6 +58,8 @@ def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIA
     def guard(app: ASGIApp) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             nonlocal inside
+            send = _careful(send)
+            keyring.refresh()
             authorization: bytes | None = None
             local = True
             for name, value in scope["headers"]:
@@ -83,6 +93,17 @@ def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIA
         return guarded
 
     return guard
+
+
+def _careful(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = list(message["headers"])
+            known = {name.lower() for name, _ in given}
+            message["headers"] = [*given, *[header for header in _HEADERS if header[0] not in known]]
+        await send(message)
+
+    return sending
 
 
 async def _refuse(send: Send, status: int, problem: bytes, *more: tuple[bytes, bytes]) -> None:

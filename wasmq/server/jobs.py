@@ -1,10 +1,11 @@
-"""Routes for jobs: submit, look, wait, cancel. Bodies go straight from bytes to structs and back."""
+"""Routes for jobs: submit, look, wait, cancel, requeue, refuel. Bodies go straight from bytes to structs and back."""
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
 import math
 from collections.abc import Sequence
 from typing import Any, Final, cast, get_args
 
+import anyio.to_thread
 import msgspec
 from litestar import Request, delete, get, post
 from litestar.types import ASGIApp
@@ -13,7 +14,16 @@ from wasmq import submission as core
 from wasmq.admission import check_export
 from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, InvalidBody, JobRequest, decode, job_body, read_arguments
+from wasmq.server.bodies import (
+    MAX_KEY,
+    FuelBody,
+    FuelRequest,
+    InvalidBody,
+    JobRequest,
+    decode,
+    job_body,
+    read_arguments,
+)
 from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 from wasmq.server.tokens import Caller
@@ -24,9 +34,11 @@ __all__ = ["MAX_PAGE", "routes"]
 MAX_PAGE: Final = 1_000
 """Jobs in one page."""
 _DEFAULT_PAGE: Final = 100
+_HEAVY: Final = 2**18  # bytes that a job brought and left, above which its receipt is not made on the loop's thread
 _DECODER: Final[msgspec.json.Decoder[JobRequest | list[JobRequest]]] = msgspec.json.Decoder(
     JobRequest | list[JobRequest]
 )
+_FUEL: Final = msgspec.json.Decoder(FuelRequest)
 _STATUSES: Final = (*get_args(State), *get_args(Status))
 
 
@@ -119,7 +131,7 @@ def _page(context: Context, records: Sequence[JobRecord]) -> list[bytes]:
     bodies: list[bytes] = []
     room = int(context.config.max_body)
     for record in records:
-        body = encode(job_body(record))
+        body = encode(job_body(record, alone=False))
         room -= len(body)
         if bodies and room < 0:
             break
@@ -135,10 +147,18 @@ async def get_job(request: Request[Any, Any, Any]) -> ASGIApp:
     job_id = request.path_params["id"]
     seconds = _waiting(context, request)
     if not seconds:
-        return json_response(job_body(caller.may_see(await context.scheduler.job(job_id))))
+        return json_response(await _told(caller.may_see(await context.scheduler.job(job_id))))
     if not caller.sees_all:
         caller.may_see(await context.scheduler.job(job_id))
-    return json_response(job_body(await context.wait(job_id, seconds)))
+    return json_response(await _told(await context.wait(job_id, seconds)))
+
+
+async def _told(record: JobRecord) -> bytes:
+    """Return one job with its receipt as it travels: made in a thread where that takes long."""
+    outcome = record.outcome
+    if outcome is None or record.job.call.weight() + outcome.weight() < _HEAVY:
+        return encode(job_body(record))
+    return await anyio.to_thread.run_sync(lambda: encode(job_body(record)))
 
 
 @delete("/v1/jobs/{id:str}", status_code=200)
@@ -151,7 +171,7 @@ async def cancel(request: Request[Any, Any, Any]) -> ASGIApp:
     if not caller.sees_all:
         caller.may_see(await context.scheduler.job(job_id))
     await context.scheduler.cancel(job_id)
-    return json_response(job_body(await context.scheduler.job(job_id)))
+    return json_response(await _told(await context.scheduler.job(job_id)))
 
 
 @post("/v1/jobs/{id:str}/requeue", status_code=202)
@@ -165,6 +185,19 @@ async def requeue(request: Request[Any, Any, Any]) -> ASGIApp:
         caller.may_see(await context.scheduler.job(job_id))
     handle = await context.scheduler.requeue(job_id)
     return json_response(job_body(await context.scheduler.job(handle.id)), 202)
+
+
+@post("/v1/jobs/{id:str}/refuel", status_code=200)
+async def refuel(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Let a job that runs, or is suspended, spend more fuel; returns what it may spend in all."""
+    context = context_of(request.app)
+    caller = caller_of(request, "submit")
+    query_of(request, ())
+    job_id = request.path_params["id"]
+    wanted = decode(_FUEL, await request.body())
+    if not caller.sees_all:
+        caller.may_see(await context.scheduler.job(job_id))
+    return json_response(FuelBody(id=job_id, fuel=await context.scheduler.refuel(job_id, int(wanted.fuel))))
 
 
 async def _submit(context: Context, requests: list[core.Request], seconds: float) -> tuple[list[bytes], bool]:
@@ -181,7 +214,8 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
     for each in accepted:
         outcome = each.handle.outcome if seconds else None
         if outcome is not None:
-            body = encode(job_body(JobRecord(each.job, "finished", outcome.attempts, outcome)))
+            record = JobRecord(each.job, "finished", outcome.attempts, outcome)
+            body = await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False))
             room -= len(body)
             if room >= 0 or not bodies:
                 bodies.append(body)
@@ -190,11 +224,14 @@ async def _submit(context: Context, requests: list[core.Request], seconds: float
         if each.is_new:
             bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None))))
         else:
-            bodies.append(encode(job_body(await context.scheduler.job(each.job.id))))
+            record = await context.scheduler.job(each.job.id)
+            bodies.append(await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False)))
     return bodies, finished
 
 
 def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:
+    if wanted.grant:
+        caller.must("administer")
     module = context.scheduler.module(wanted.module)
     export = check_export(module, wanted.export)
     return core.Request(
@@ -208,6 +245,9 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        on_exhausted=wanted.on_exhausted,
+        grant=wanted.grant,
+        reuse=wanted.reuse,
     )
 
 
@@ -245,4 +285,4 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-routes: Final = (submit, list_jobs, get_job, cancel, requeue)
+routes: Final = (submit, list_jobs, get_job, cancel, requeue, refuel)

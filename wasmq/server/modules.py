@@ -9,9 +9,12 @@ from litestar.types import ASGIApp
 
 from wasmq import types, wit
 from wasmq.modules import Module
-from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.context import Reply, caller_of, context_of, json_response, query_of
 
-__all__ = ["ModuleBody", "ModuleList", "module_body", "routes"]
+__all__ = ["WASM", "ModuleBody", "ModuleList", "module_body", "routes"]
+
+WASM: Final = "application/wasm"
+"""What a request accepts that wants a module's bytes."""
 
 
 class FunctionBody(msgspec.Struct, frozen=True, tag_field="kind", tag="function"):
@@ -164,11 +167,17 @@ async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/modules/{digest:str}")
 async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return one module, whoever brought it: its digest can only be known from it."""
-    caller_of(request, "observe")
+    """Return one module, whoever brought it: its digest can only be known from it.
+
+    Its bytes are for who administers: whoever may call a module need not have it.
+    """
+    wants_bytes = WASM in request.headers.get("accept", "")
+    caller_of(request, "administer" if wants_bytes else "observe")
     query_of(request, ())
     scheduler = context_of(request.app).scheduler
     await scheduler.recall([request.path_params["digest"]])
+    if wants_bytes:
+        return Reply(await scheduler.wasm(request.path_params["digest"]), media=WASM.encode())
     return json_response(module_body(scheduler.module(request.path_params["digest"])))
 
 

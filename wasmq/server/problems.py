@@ -67,6 +67,8 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotLost: 409,
+    errors.NotRefuellable: 409,
+    errors.NotDeterministic: 409,
     errors.Refused: 422,
     errors.InvalidModule: 422,
     errors.UnknownModule: 404,

@@ -7,6 +7,7 @@ told before has been sent.
 """
 # Annotations are read by litestar when a route is made, so they stay real objects here.
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -31,6 +32,8 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence after which a comment is sent."""
 PATIENCE: Final = 30.0
 """Seconds that a reader may leave lying what was sent."""
+RECHECK: Final = 1.0
+"""Seconds until a stream of a token that was taken away, or has other roles now, ends."""
 _END: Final = "end"
 """The id of the last event: a browser that comes back with it is told to stay away."""
 _START: Final = b"retry: 1000\n\n"
@@ -49,17 +52,30 @@ async def job_events(request: Request[Any, Any, Any]) -> ASGIApp:
         return Reply(b"", 204)
     client = caller.tenant or (request.client.host if request.client is not None else "")
     context.check_stream(client)
-    return _Stream(context, client, record, Position.parse(last) or Position())
+    allowed = partial(context.keyring.still, _authorization(request.scope), caller)
+    return _Stream(context, client, record, Position.parse(last) or Position(), allowed)
+
+
+def _authorization(scope: Scope) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == b"authorization"), None)
 
 
 class _Stream:
-    """The response. Two tasks send: one what happens, one a comment now and then."""
+    """The response, for as long as it is `allowed`. Two tasks send: one what happens, one a comment now and then."""
 
-    def __init__(self, context: Context, client: str, record: JobRecord, position: Position) -> None:
+    def __init__(
+        self,
+        context: Context,
+        client: str,
+        record: JobRecord,
+        position: Position,
+        allowed: "Callable[[], bool]",
+    ) -> None:
         self._context = context
         self._client = client
         self._record = record
         self._position = position
+        self._allowed = allowed
         self._turn = anyio.Lock()
         self._sent = 0.0
 
@@ -85,6 +101,7 @@ class _Stream:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
                         tasks.start_soon(self._beat, put)
+                        tasks.start_soon(self._until_forbidden, tasks.cancel_scope)
                         await put(_START)
                         await self._tell(put)
                         tasks.cancel_scope.cancel()
@@ -97,6 +114,11 @@ class _Stream:
             cast("dict[str, Any]", scope).get(ABORT, bool)()
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _until_forbidden(self, scope: anyio.CancelScope) -> None:
+        while self._allowed():  # noqa: ASYNC110 - a token ends by what a configuration no longer says
+            await anyio.sleep(RECHECK)
+        scope.cancel()
 
     async def _tell(self, put: "Callable[[bytes], Awaitable[None]]") -> None:
         events: AsyncGenerator[JobEvent] = self._context.scheduler.events(self._record.job.id, self._position)

@@ -14,6 +14,8 @@ from wasmq.config import Role
 from wasmq.errors import Forbidden, Unauthenticated, no_such_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wasmq.config import Config
     from wasmq.store import JobRecord
 
@@ -62,10 +64,19 @@ ANYBODY: Final = Caller(None, frozenset(get_args(Role)))
 
 
 class Keyring:
-    """The tokens of a configuration."""
+    """The tokens of a configuration, or of the one that `current` returns when a token is looked up.
 
-    def __init__(self, config: Config) -> None:
-        self.required = config.tokens_required
+    Once `required`, tokens stay so: what listens where other machines reach it is never opened to them by a reload.
+    """
+
+    def __init__(self, config: Config, current: Callable[[], Config] | None = None) -> None:
+        self.required = False
+        self._current = current
+        self._take(config)
+
+    def _take(self, config: Config) -> None:
+        self._config = config
+        self.required = self.required or config.tokens_required
         # Found by the first bytes of its digest, and compared whole, in a time that says nothing.
         self._keys: dict[bytes, list[tuple[bytes, Caller]]] = {}
         for name, tenant in config.tenants.items():
@@ -74,8 +85,21 @@ class Keyring:
                 digest = bytes.fromhex(token.removeprefix("sha256:"))
                 self._keys.setdefault(digest[:2], []).append((digest, caller))
 
+    def refresh(self) -> None:
+        """Take over the tokens of a configuration that was reloaded since."""
+        if self._current is not None and (config := self._current()) is not self._config:
+            self._take(config)
+
+    def still(self, authorization: bytes | None, caller: Caller) -> bool:
+        """Return whether a header stands for the same caller, with the same roles, as it did."""
+        try:
+            return self.caller(authorization) == caller
+        except Unauthenticated:
+            return False
+
     def caller(self, authorization: bytes | None) -> Caller:
         """Return who asks, by the header that came. Raises `Unauthenticated`."""
+        self.refresh()
         if authorization is None:
             if self.required:
                 raise Unauthenticated("this daemon wants a token: Authorization: Bearer …")

@@ -87,6 +87,7 @@ class PostgresStore:
         # When the first delayed job is due, and whether that is still known.
         self._first_due: float | None = None
         self._due_is_known = False
+        self._round = 1  # of charges
         # As of the last look: jobs that wait by tenant, jobs that run, and since when the oldest could have started.
         self._waiting: dict[str, int] = {}
         self._running = 0
@@ -399,7 +400,10 @@ class PostgresStore:
             list(charges),
             [charge.charge for charge in charges.values()],
             [charge.floor for charge in charges.values()],
+            self._owner,
+            self._round,
         )
+        self._round += 1
         return Glance(self._waiting, row[0], dict(tags))
 
     async def fates(self, ids: Sequence[str]) -> list[Fate]:
@@ -467,6 +471,7 @@ class PostgresStore:
             oldest = self._clock.wall() - self._config.history_age
             await connection.execute(self._sql["forget_tags"])
             await connection.execute(self._sql["forget_shifts"])
+            await connection.execute(self._sql["forget_charged"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )

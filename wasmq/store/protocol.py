@@ -32,12 +32,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
-    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`."""
+    """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`.
+
+    Of a job that runs, the scheduler that runs it adds whether it is `suspended`, and its `fuel_spent` where known.
+    """
 
     job: Job
     state: State
     attempts: int
     outcome: Outcome | None
+    suspended: bool = False
+    fuel_spent: int | None = None
 
     @property
     def id(self) -> str:
@@ -63,6 +68,12 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
     def submitted_at(self) -> float:
         """When it was accepted, in seconds since 1970."""
         return self.job.submitted_at
+
+    def with_receipt(self) -> JobRecord:
+        """Return the same record, with an outcome that knows whose it is: stores keep the two apart."""
+        if self.outcome is None or self.outcome.basis is not None:
+            return self
+        return JobRecord(self.job, self.state, self.attempts, self.outcome.of(self.job))
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -250,7 +261,8 @@ class SharedStore(Store, Protocol):
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """Say how far the virtual time is here and what tenants were charged, and look at the whole queue.
 
-        Raises `StoreUnavailable`; nobody knows then whether they were charged, who are charged again the next time.
+        Raises `StoreUnavailable`; nobody knows then whether they were charged, so the next call has to name the same
+        charges again: they are charged once.
         """
         ...
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmq_worker.hosting import Question
+    from wasmq_worker.meter import Meter
     from wasmq_worker.protocol import Answer, Prices, Program
     from wasmq_worker.wasi.preview2 import State
 
@@ -158,6 +159,18 @@ class Guest:
         """Charge bytes that a host call moves, and the call's own price. Raises `OutOfFuel`."""
         self.charge(context, price + size * self._byte_price)
 
+    def when_paid(self, then: Callable[[], bool]) -> bool:
+        """Go on with a call of the host as soon as all that was charged is covered, which it is if it was not refused.
+
+        Returns what `then` does: whether the call is done.
+        """
+        return then()
+
+    def go_on(self) -> bool:
+        """Note that the call of the host is done, and return so."""
+        self.wake = self.attempt = None
+        return True
+
     def charge(self, context: int, cost: int) -> None:
         """Take fuel from the instance. Raises `OutOfFuel` when it has not so much, and takes what there is."""
         _get_fuel(context, self._fuel_at)
@@ -175,3 +188,29 @@ class Guest:
         self._left = left - cost
         _yield_every(context, remaining)
         _set_fuel(context, self._left)
+
+
+class RefuellableGuest(Guest):
+    """One that is not refused what it cannot pay for: it is held in its call until its cap has been raised."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(
+        self, program: Program, output_cap: int, prices: Prices, meter: Meter, fuel_slice: int, max_calls: int
+    ) -> None:
+        super().__init__(program, output_cap, prices, meter.cap, fuel_slice, max_calls)
+        self._meter = meter
+
+    def charge(self, context: int, cost: int) -> None:
+        """Take fuel from the instance, also beyond its cap."""
+        self._meter.charge(cost)
+
+    def when_paid(self, then: Callable[[], bool]) -> bool:
+        """See `Guest.when_paid`: until then the guest is parked, and its call not done."""
+        if self._meter.dry:
+            self.attempt = lambda: self.when_paid(then)
+            self.wake = FOR_EVER
+            return False
+        self.attempt = then
+        self.wake = None
+        return then()

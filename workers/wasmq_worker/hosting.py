@@ -114,7 +114,12 @@ def asking(host: HostImport, host_bytes: int) -> Callable[..., None]:
                     layout.write(slots_at(out, count), 0, answer.values)
             except BaseException as error:
                 ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
-            return True
+                return True
+            return guest.when_paid(guest.go_on)
+
+        def ask() -> bool:
+            guest.question, guest.attempt = question, attempt
+            return attempt()
 
         try:
             question = _counted(guest, host)
@@ -125,7 +130,7 @@ def asking(host: HostImport, host_bytes: int) -> Callable[..., None]:
             guest.attempt = None
             ctypes.c_size_t.from_address(trap).value = end(guest, name, error)
         else:
-            guest.question, guest.attempt = question, attempt
+            guest.attempt = lambda: guest.when_paid(ask)
         again(continuation)
 
     return call

@@ -26,8 +26,9 @@ from wasmq_worker.engine import (
     TABLES,
     one_line,
 )
-from wasmq_worker.guest import Guest
+from wasmq_worker.guest import Guest, RefuellableGuest
 from wasmq_worker.memories import Account
+from wasmq_worker.meter import Meter
 from wasmq_worker.protocol import Assignment, Ended, Printed, Program
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Instance:
     """One job being run. `begin`, then `turn` until it returns True and `finish`, or `stop` it between turns.
 
     `polled` is the fuel of all slices that it has spent whole. `guest` is what its imports know of it, None without
-    imports.
+    imports. `meter` is there when it can be refuelled, and `suspended` says that it has spent its cap and waits for
+    that; `polled` is then exact.
     """
 
     __slots__ = (
@@ -90,9 +92,11 @@ class Instance:
         "assignment",
         "deadline",
         "guest",
+        "meter",
         "module",
         "polled",
         "started",
+        "suspended",
     )
 
     def __init__(self, assignment: Assignment, module: Module | Linked, now: float) -> None:
@@ -104,6 +108,8 @@ class Instance:
         module.live += 1
         self._position, self._layout = module.calls[assignment.signature]
         self.guest: Guest | None = None
+        self.meter = Meter(assignment.fuel) if assignment.refuellable else None
+        self.suspended = False
         self._account: Account | None = None
         self._store: int | None = None
         self._future: int | None = None
@@ -118,14 +124,7 @@ class Instance:
             return self._beyond(now)
         if module.hosted:
             try:
-                self.guest = Guest(
-                    assignment.program or NOTHING,
-                    assignment.output,
-                    module.prices,
-                    assignment.fuel,
-                    self._slice,
-                    assignment.host_calls,
-                )
+                self.guest = self._guest()
             except ValueError as wrong:
                 return self._ended("trapped", now, error=f"trapped: {wrong}", trap="host")
             stage.guest = self.guest
@@ -137,8 +136,19 @@ class Instance:
         if module.memories is not None:
             self._account = module.memories.account = Account(assignment.memory)
         self._limit(store)
-        _set_fuel(context, assignment.fuel)
+        if self.meter is None:
+            _set_fuel(context, assignment.fuel)
+        else:
+            self.meter.fill(context)
         return self._instantiate(now)
+
+    def _guest(self) -> Guest:
+        """Return what the imports are to know of it. Raises `ValueError` for a world that cannot be."""
+        assignment, prices = self.assignment, self.module.prices
+        program = assignment.program or NOTHING
+        if self.meter is not None:
+            return RefuellableGuest(program, assignment.output, prices, self.meter, self._slice, assignment.host_calls)
+        return Guest(program, assignment.output, prices, assignment.fuel, self._slice, assignment.host_calls)
 
     def _limit(self, store: int) -> None:
         """Tell the engine what the store may hold; memories that are counted are bounded by their account."""
@@ -151,27 +161,37 @@ class Instance:
 
     def _instantiate(self, now: float) -> Ended | None:
         """Make the instance, or begin to; returns the outcome if that fails at once."""
-        module, address, context, buffer = cast("Module", self.module), self._address, self._context, self._buffer
-        if module.slow_start:
-            _yield_every(context, self._slice)
+        address, context, buffer = self._address, self._context, self._buffer
+        front = cast("Module", self.module).front(held=self.meter is not None)
+        if front.pre is None:
+            front.ready()
+        if front.slow_start:
+            self._begin_slice()
             self._future = capi.instantiate_async(
-                module.pre, context, address + INSTANCE, address + TRAP, address + ERROR
+                front.pre, context, address + INSTANCE, address + TRAP, address + ERROR
             )
             return None
-        error = _instantiate(module.pre, context, address + INSTANCE, address + TRAP)
+        error = _instantiate(front.pre, context, address + INSTANCE, address + TRAP)
         (trap,) = _u64.unpack_from(buffer, TRAP)
         if error or trap:
             return self._failed(trap, error, now)
-        _yield_every(context, self._slice)
+        self._begin_slice()
         self._advance()
         return None
+
+    def _begin_slice(self) -> None:
+        """Have the instance yield when it has spent a slice from here."""
+        if self.meter is None:
+            _yield_every(self._context, self._slice)
+        else:
+            self.meter.begin_slice(self._slice)
 
     def turn(self, until: float, *, alone: bool = False) -> bool:
         """Spend a quantum, in several slices if growth is counted; returns whether the call has come to its end.
 
         After `until` on the monotonic clock no further slice begins; `alone`, with nobody else waiting for a turn,
         quantum follows quantum until then. Ask `finish` for the outcome at the end. When `guest.wake` is set the
-        instance is parked: it wants no turn before then.
+        instance is parked: it wants no turn before then. When it is `suspended`, it wants none before it is refuelled.
         """
         slices = _ENDLESS if alone else self._slices
         guest = self.guest
@@ -187,6 +207,9 @@ class Instance:
                 self._advance()
                 if self._future is None:
                     return True
+            elif self.meter is not None:
+                if not self._goes_on(self.meter):
+                    return False
             elif guest is not None:
                 if guest.wake is not None:
                     self.polled += guest.rest(self._context)
@@ -194,7 +217,8 @@ class Instance:
                 guest.renew(self._context)
                 self.polled += guest.over
                 guest.over = 0
-            self.polled += self._slice
+            if self.meter is None:
+                self.polled += self._slice
             if slices > 1:
                 now = monotonic()
                 if self._account is not None:
@@ -203,6 +227,33 @@ class Instance:
                     break
                 began = now
         return False
+
+    def _goes_on(self, meter: Meter) -> bool:
+        """Begin another slice of an instance that can be refuelled; False when it is parked, or suspended now."""
+        meter.look()
+        self.polled = meter.bill
+        if meter.dry:
+            self.suspended = True
+            return False
+        meter.begin_slice(self._slice)
+        return self.guest is None or self.guest.wake is None
+
+    def refuel(self, fuel: int) -> bool:
+        """Raise the cap to `fuel` in all, if that is more; returns whether a suspended instance can go on now."""
+        meter = self.meter
+        assert meter is not None
+        meter.cap = max(meter.cap, fuel)
+        if not self.suspended or meter.dry:
+            return False
+        self.suspended = False
+        self.polled = meter.bill
+        meter.begin_slice(self._slice)
+        return True
+
+    def postpone(self, seconds: float) -> None:
+        """Take it that the instance began so much later: its time did not run."""
+        self.started += seconds
+        self.deadline += seconds
 
     def _cut(self, quantum: int) -> None:
         """Decide how many slices a turn has, and of how much fuel."""
@@ -222,7 +273,7 @@ class Instance:
             return
         if fuel != self._slice:
             self._slice = fuel
-            _yield_every(self._context, fuel)
+            self._begin_slice()
             if self.guest is not None:
                 self.guest.resize(fuel)
 
@@ -387,6 +438,9 @@ class Instance:
     def _spent(self) -> int:
         if self._store is None:
             return 0
+        if self.meter is not None:
+            self.meter.look()
+            return self.meter.bill
         _get_fuel(self._context, self._address + FUEL)
         spent: int = self.assignment.fuel - _u64.unpack_from(self._buffer, FUEL)[0]
         return spent

@@ -69,16 +69,20 @@ class Linked:
         )
         self.prices = main.prices
         self.hosted = any(module.hosted for module in modules)
-        # Once one instance may run code or wait while it is made, all that follow must be made in the same way.
-        self.slow_start = any(module.slow_start for module in modules) or any(
-            module.description.initialise >= 0 for module in modules[:-1]
-        )
+        self._initialising = any(module.description.initialise >= 0 for module in modules[:-1])
         self.engine = main.engine
         self.memories = main.memories
         self.calls = main.calls
         self.instances = len(modules)
         self.live = 0
         self.unmapped = False
+
+    def slow_start(self, *, held: bool) -> bool:
+        """Return whether instances are made in slices.
+
+        Once one may run code or wait while it is made, all that follow must be made in the same way.
+        """
+        return self._initialising or any(part.module.front(held=held).slow_start for part in self.parts)
 
     def instance(self, assignment: Assignment, now: float) -> Instance:
         """Return a job of this program, not yet begun."""
@@ -99,12 +103,13 @@ class Linked:
 class LinkedInstance(Instance):
     """One job of a linked program."""
 
-    __slots__ = ("_handles", "_handles_at", "_linker", "_part", "_parts")
+    __slots__ = ("_handles", "_handles_at", "_linker", "_part", "_parts", "_slow")
 
     def __init__(self, assignment: Assignment, program: Linked, now: float) -> None:
         super().__init__(assignment, program, now)
         self._parts = program.parts
         self._part = 0
+        self._slow = program.slow_start(held=assignment.refuellable)
         self._linker: int | None = None
 
     def turn(self, until: float, *, alone: bool = False) -> bool:
@@ -117,8 +122,8 @@ class LinkedInstance(Instance):
     def _instantiate(self, now: float) -> Ended | None:
         self._handles = (ctypes.c_char * (_HANDLE * len(self._parts)))()
         self._handles_at = ctypes.addressof(self._handles)
-        if self.module.slow_start:
-            capi.yield_every(self._context, self._slice)
+        if self._slow:
+            self._begin_slice()
             self._make()
             return None if self._future is not None else self._failure(now)
         for place in range(len(self._parts)):
@@ -126,7 +131,7 @@ class LinkedInstance(Instance):
             self._make()
             if any(self._buffer[TRAP : TRAP + 16]):
                 return self._failure(now)
-        capi.yield_every(self._context, self._slice)
+        self._begin_slice()
         self._advance()
         return None
 
@@ -140,7 +145,7 @@ class LinkedInstance(Instance):
         part, address, context = self._parts[self._part], self._address, self._context
         module = part.module
         self._drop_linker()
-        linker = self._linker = capi.linker_clone(module.linker)
+        linker = self._linker = capi.linker_clone(module.front(held=self.meter is not None).linker)
         capi.linker_shadowing(linker, True)
         for offset, position, of, name in part.wires:
             _export_nth(
@@ -151,7 +156,7 @@ class LinkedInstance(Instance):
                 _u64.pack_into(self._buffer, ERROR, error)
                 return
         at = (linker, context, module.pointer, address + INSTANCE, address + TRAP)
-        if self.module.slow_start:
+        if self._slow:
             self._future = capi.linker_instantiate_async(*at, address + ERROR)
             return
         error = capi.linker_instantiate(*at)
@@ -165,7 +170,7 @@ class LinkedInstance(Instance):
 
     def _advance(self) -> None:
         last = self._part == len(self._parts) - 1
-        if last or not self.module.slow_start:
+        if last or not self._slow:
             super()._advance()
             return
         initialise = self._parts[self._part].module.description.initialise

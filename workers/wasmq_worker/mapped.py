@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from wasmq_worker import capi, values
+from wasmq_worker import capi, sandbox, values
 from wasmq_worker.engine import EngineError, check
 from wasmq_worker.imports import WAITING
 from wasmq_worker.instance import Instance
@@ -17,18 +17,47 @@ if TYPE_CHECKING:
     from wasmq_worker.protocol import Assignment, Map, Prices
 
 
-class Module:
-    """A mapped artifact. Raises `EngineError` when the file is not such an artifact.
+class Front:
+    """What instances of a module are made from, with what it imports; of those that import nothing there is one.
 
-    `pre` is what its instances are made from once it is `ready`; to be linked with others, it need not be.
+    `held` guests can be held in calls of their host until those are paid for. `pre` is there once it is `ready`; to be
+    linked with others, it need not be. Raises `EngineError`.
     """
+
+    def __init__(self, engine: int, module: int, imports: Imports, description: Map, *, held: bool) -> None:
+        wasi, host = description.wasi, bool(description.host)
+        # The engine insists on this for a module that is linked with a function that may wait.
+        self.slow_start = description.start or host or not WAITING.isdisjoint(wasi) or (held and bool(wasi))
+        self.pre: int | None = None
+        self._module = module
+        self.linker: int = capi.linker_new(engine)
+        try:
+            imports.fill(self.linker, description, held=held)
+        except EngineError:
+            self.close()
+            raise
+
+    def ready(self) -> None:
+        """Make instances possible. Raises `EngineError` when an import is not satisfied."""
+        if self.pre is None:
+            out = ctypes.c_void_p()
+            check(capi.linker_instantiate_pre(self.linker, self._module, ctypes.addressof(out)))
+            self.pre = out.value
+
+    def close(self) -> None:
+        """Free it; no instance made from it may be live."""
+        if self.pre is not None:
+            capi.instance_pre_delete(self.pre)
+        capi.linker_delete(self.linker)
+
+
+class Module:
+    """A mapped artifact. Raises `EngineError` when the file is not such an artifact."""
 
     def __init__(self, engine: Engine, memories: Memories, description: Map, imports: Imports, prices: Prices) -> None:
         self.description = description
         self.prices = prices
         self.hosted = bool(description.wasi or description.host)
-        # The engine insists on this for a module that is linked with a function that may wait.
-        self.slow_start = description.start or bool(description.host) or not WAITING.isdisjoint(description.wasi)
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.calls = [
@@ -39,23 +68,28 @@ class Module:
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
-        path = description.path.encode()
+        path = sandbox.artifact_path(description.path).encode()
         check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
-        self.pointer = out.value
-        self.linker = capi.linker_new(engine.pointer)
-        self.pre: int | None = None
+        self.pointer: int = out.value or 0
+        self._imports = imports
+        self._held: Front | None = None
         try:
-            imports.fill(self.linker, description)
+            self._front = Front(engine.pointer, self.pointer, imports, description, held=False)
         except EngineError:
-            self.close()
+            capi.module_delete(self.pointer)
             raise
 
     def ready(self) -> None:
         """Make instances possible. Raises `EngineError` when an import is not satisfied."""
-        if self.pre is None:
-            out = ctypes.c_void_p()
-            check(capi.linker_instantiate_pre(self.linker, self.pointer, ctypes.addressof(out)))
-            self.pre = out.value
+        self._front.ready()
+
+    def front(self, *, held: bool) -> Front:
+        """Return what instances are made from, guests that may be held or others. Raises `EngineError`."""
+        if not (held and self.hosted):
+            return self._front
+        if self._held is None:
+            self._held = Front(self.engine.pointer, self.pointer, self._imports, self.description, held=True)
+        return self._held
 
     def instance(self, assignment: Assignment, now: float) -> Instance:
         """Return a job of this module, not yet begun."""
@@ -63,9 +97,9 @@ class Module:
 
     def close(self) -> None:
         """Unmap the artifact; no instance of it may be live."""
-        if self.pre is not None:
-            capi.instance_pre_delete(self.pre)
-        capi.linker_delete(self.linker)
+        if self._held is not None:
+            self._held.close()
+        self._front.close()
         capi.module_delete(self.pointer)
 
     def release(self) -> None:

@@ -17,6 +17,8 @@ MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
 ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
+AT_ONCE = -1
+"""The fuel that is known to a `Watch` which wants its answer now."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
 DESCRIPTION_REVISION = 2
@@ -28,7 +30,8 @@ BYTES = ("bytes", "str")
 """What a host function takes and gives through the guest's memory."""
 _PAIR = ("i32", "i32")
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
+"""What goes before a frame: its length in bytes."""
 
 
 class ProtocolError(Exception):
@@ -116,7 +119,8 @@ class Program(_Part, frozen=True):
 class Assignment(_Part, frozen=True):
     """One job for a worker. `share` and `weight` say whose turn it spends; fuel, bytes, seconds, bytes limit it.
 
-    `host_calls` is how many calls of the embedding program's functions it may make.
+    `host_calls` is how many calls of the embedding program's functions it may make. A `refuellable` job that has spent
+    its fuel is suspended, and waits for more.
     """
 
     ticket: int
@@ -131,6 +135,7 @@ class Assignment(_Part, frozen=True):
     weight: float
     program: Program | None = None
     host_calls: int = 0
+    refuellable: bool = False
 
     def size(self) -> int:
         """Return about how many bytes this takes in a frame, if it is more than a few."""
@@ -166,11 +171,34 @@ class ComponentParts(_Part, frozen=True):
     fixed: int
 
 
+class Sandbox(_Part, frozen=True):
+    """How a process is shut in. `artifacts` is the directory of the artifacts, all that it may read; "" is none.
+
+    `uid` and `gid` are whom it becomes where the scheduler is root, `parent` is the scheduler's process id. `without`
+    names walls that are left out.
+    """
+
+    artifacts: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    parent: int = 0
+    without: tuple[str, ...] = ()
+
+
+class Wall(_Part, frozen=True):
+    """One wall around a process: "up", "down", or "moot" where it has nothing to hold back, and why."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
     `engine` is "native" or "interpreter", `quantum` is in fuel, `instances` the most that are live at once,
-    `pulse` the seconds between two `Pulse` frames, `host_bytes` the most that one host call may carry each way.
+    `pulse` the seconds between two `Pulse` frames, `host_bytes` the most that one host call may carry each way,
+    `suspended` the most instances that are suspended at once.
     """
 
     engine: str
@@ -179,6 +207,8 @@ class Setup(_Frame, frozen=True):
     pulse: float
     prices: Prices
     host_bytes: int = 2**20
+    suspended: int = 100
+    sandbox: Sandbox = Sandbox()
 
 
 class Map(_Frame, frozen=True):
@@ -250,8 +280,27 @@ class Cancel(_Frame, frozen=True):
     tickets: list[int]
 
 
+class Refuel(_Frame, frozen=True):
+    """Down: a refuellable job may spend `fuel` in all, if that is more than it may now; suspended, it goes on.
+
+    One that has ended meanwhile is not spoken of. One that has spent so much already stays `Suspended`, and says so.
+    """
+
+    ticket: int
+    fuel: int
+
+
+class GiveUp(_Frame, frozen=True):
+    """Down: end those of these jobs that are suspended with what they have spent; `reason` is added to their line."""
+
+    tickets: list[int]
+    reason: str
+
+
 class Watch(_Frame, frozen=True):
     """Down: say once, under the number `watch`, what a job has done by now, as soon as that is more than is known.
+
+    With `AT_ONCE` for its fuel that is the next time that the channel is looked at.
 
     Known are `fuel`, and so many bytes of `stdout` and `stderr`. A job that has ended is not spoken of.
     """
@@ -336,9 +385,10 @@ class Ended(_Part, frozen=True):
 
 
 class Ready(_Frame, frozen=True):
-    """The first frame up: the worker can take jobs."""
+    """The first frame up: the worker can take jobs, behind these walls."""
 
     engine_version: str
+    walls: tuple[Wall, ...] = ()
 
 
 class Outcomes(_Frame, frozen=True):
@@ -351,6 +401,19 @@ class Underway(_Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
     tickets: list[int]
+
+
+class Exhausted(_Part, frozen=True):
+    """A job that has spent all of `fuel`, its cap by then."""
+
+    ticket: int
+    fuel: int
+
+
+class Suspended(_Frame, frozen=True):
+    """Up: refuellable jobs that have spent their fuel, and wait until they are refuelled or given up."""
+
+    exhausted: list[Exhausted]
 
 
 class Asked(_Part, frozen=True):
@@ -397,7 +460,8 @@ class Progress(_Frame, frozen=True):
 class Pulse(_Frame, frozen=True):
     """Up, at a steady pace: the worker lives.
 
-    `fresh` jobs wait for their first turn, `running` have had it; `quanta` counts turns per `QUANTUM_BUCKETS` (the
+    `fresh` jobs wait for their first turn, `running` have had it, `suspended` are those of them that wait for fuel;
+    `quanta` counts turns per `QUANTUM_BUCKETS` (the
     last count is what lies above them) since the last pulse, `quanta_total` their sum in seconds.
     """
 
@@ -405,6 +469,20 @@ class Pulse(_Frame, frozen=True):
     running: int
     quanta: list[int]
     quanta_total: float
+    suspended: int = 0
+
+
+class CompilerSetup(_Frame, frozen=True):
+    """The first frame down to a compile process: the engine that it compiles for, and how it is shut in."""
+
+    engine: str
+    sandbox: Sandbox = Sandbox()
+
+
+class CompilerReady(_Frame, frozen=True):
+    """The first frame up from a compile process: it takes connections, behind these walls."""
+
+    walls: tuple[Wall, ...] = ()
 
 
 class CompileRequest(_Frame, frozen=True):
@@ -454,8 +532,8 @@ class Rejected(_Frame, frozen=True):
     reason: str
 
 
-Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Answers | Watch | Unwatch
-Upward: TypeAlias = Ready | Outcomes | Underway | Asks | Unmappable | Progress | Pulse
+Downward: TypeAlias = Setup | Map | Link | Unmap | Start | Cancel | Refuel | GiveUp | Answers | Watch | Unwatch
+Upward: TypeAlias = Ready | Outcomes | Underway | Suspended | Asks | Unmappable | Progress | Pulse
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -469,7 +547,7 @@ def pack_raw(payload: bytes, limit: int = MAX_FRAME) -> bytes:
     """Return bytes that are not MessagePack as one frame. Raises `ProtocolError` above `limit` bytes."""
     if len(payload) > limit:
         raise ProtocolError(f"a frame of {len(payload)} bytes is above the limit of {limit}")
-    return _LENGTH.pack(len(payload)) + payload
+    return LENGTH.pack(len(payload)) + payload
 
 
 class Splitter:
@@ -486,7 +564,7 @@ class Splitter:
         payloads = []
         start = 0
         while len(buffer) - start >= 4:
-            (length,) = _LENGTH.unpack_from(buffer, start)
+            (length,) = LENGTH.unpack_from(buffer, start)
             if length > self._limit:
                 raise ProtocolError(f"a frame of {length} bytes is above the limit of {self._limit}")
             end = start + 4 + length

@@ -8,6 +8,7 @@ from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.begun import Begun
 from wasmq_worker.buffers import Buffers
 from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
@@ -17,6 +18,7 @@ from wasmq_worker.mapped import Module
 from wasmq_worker.memories import Memories
 from wasmq_worker.protocol import (
     ASK_WINDOW,
+    AT_ONCE,
     QUANTUM_BUCKETS,
     Answer,
     Answers,
@@ -25,10 +27,12 @@ from wasmq_worker.protocol import (
     Cancel,
     Downward,
     Ended,
+    GiveUp,
     Link,
     Map,
     Outcomes,
     Pulse,
+    Refuel,
     Setup,
     Start,
     Underway,
@@ -38,6 +42,7 @@ from wasmq_worker.protocol import (
     Watch,
 )
 from wasmq_worker.shares import Shares
+from wasmq_worker.suspended import Suspensions, spent
 from wasmq_worker.watched import GLANCE_EVERY, Watched
 
 if TYPE_CHECKING:
@@ -84,11 +89,13 @@ class Turns:
         self._deadlines: list[tuple[float, int]] = []
         self._sleepers: list[tuple[float, int]] = []
         self._parked: set[int] = set()
+        self._suspended = Suspensions(setup.suspended)
         self._asking: deque[int] = deque()
         self._out = 0  # bytes of host calls that are out
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
+        self._begun = Begun()
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
         self._watched = Watched()
@@ -113,7 +120,11 @@ class Turns:
                 if now - pulsed >= self._setup.pulse:
                     pulsed = now
                     self._pulse()
-                elif self._asking or ((self._ended or self._underway) and now - self._told >= TELL_EVERY):
+                elif (
+                    self._asking
+                    or self._suspended.untold
+                    or ((self._ended or self._underway) and now - self._told >= TELL_EVERY)
+                ):
                     self._tell()
                 if self._watched.any and now - self._glanced >= GLANCE_EVERY:
                     self._glance(now)
@@ -131,6 +142,7 @@ class Turns:
         ended: Ended | None = None
         before = instance.polled
         if first:
+            self._begun.note(instance.assignment.ticket)
             if now >= instance.deadline:
                 ended = instance.stop("timed_out", _late(instance), now)
             else:
@@ -143,6 +155,8 @@ class Turns:
             after = monotonic()
             if done:
                 ended = instance.finish(after)
+            elif instance.suspended and (line := self._suspended.obstacle(instance)) is not None:
+                ended = instance.stop("out_of_fuel", line, after)
         else:
             after = monotonic()
         took = after - now
@@ -153,7 +167,7 @@ class Turns:
             # Since the last look at the channel little else has run. What others took of the core does not count.
             fuel = max(fuel, int(min(took, thread_time() - self._busy) * self._nominal))
         guest = instance.guest
-        parked = ended is None and guest is not None and guest.wake is not None
+        parked = instance.suspended or (guest is not None and guest.wake is not None)
         shares.charge(instance, fuel, first=first, more=ended is None and not parked)
         if ended is not None:
             self._drop(instance, ended)
@@ -161,7 +175,9 @@ class Turns:
         if first:
             self._expect(instance)
             self._underway.append(instance.assignment.ticket)
-        if parked:
+        if instance.suspended:
+            self._suspended.add(instance, after)
+        elif parked:
             self._park(instance)
         return after
 
@@ -184,9 +200,14 @@ class Turns:
                 self._shares.rejoin(self._live[ticket])
 
     def _expect(self, instance: Instance) -> None:
-        """Note the deadline of an instance, and forget those of instances that are gone before they are the most."""
+        """Note the deadline of an instance, and forget those that do not count any more before they are the most."""
         if len(self._deadlines) > 2 * len(self._live) + 1_000:
-            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._live]
+            live = self._live
+            self._deadlines = [
+                (deadline, ticket)
+                for deadline, ticket in self._deadlines
+                if ticket in live and live[ticket].deadline == deadline
+            ]
             heapq.heapify(self._deadlines)
         heapq.heappush(self._deadlines, (instance.deadline, instance.assignment.ticket))
 
@@ -216,6 +237,13 @@ class Turns:
                 for ticket in frame.tickets:
                     if (instance := self._live.get(ticket)) is not None:
                         self._stop(instance, "cancelled", "cancelled while it ran", now)
+            case Refuel():
+                self._refuel(frame, now)
+            case GiveUp():
+                for ticket in frame.tickets:
+                    if ticket in self._suspended:
+                        instance = self._live[ticket]
+                        self._stop(instance, "out_of_fuel", spent(instance, frame.reason), now)
             case Answers():
                 for answer in frame.answers:
                     self._answer(answer)
@@ -223,6 +251,8 @@ class Turns:
                 self._unmap(frame.module)
             case Watch():
                 self._watched.add(frame)
+                if frame.fuel == AT_ONCE:
+                    self._glanced = 0.0
             case Unwatch():
                 self._watched.remove(frame.watches)
             case Setup():
@@ -244,9 +274,22 @@ class Turns:
         self._parked.discard(answer.ticket)
         self._shares.rejoin(instance)
 
+    def _refuel(self, refuel: Refuel, now: float) -> None:
+        """Raise the cap of an instance, which may have ended meanwhile, and let it go on if it was suspended."""
+        ticket = refuel.ticket
+        instance = self._live.get(ticket)
+        if instance is None:
+            return
+        if instance.meter is None:
+            raise ValueError(f"ticket {ticket} is to be refuelled, which cannot be")
+        if self._suspended.refuel(instance, refuel.fuel, now):
+            self._expect(instance)
+            self._shares.rejoin(instance)
+
     def _start(self, assignment: Assignment, now: float) -> None:
         program = self._programs.get(assignment.module)
         if program is None:
+            self._begun.note(assignment.ticket)  # what gets a program ready can end the process too
             try:
                 program = self._programs[assignment.module] = self._ready(assignment.module)
             except Missing as missing:
@@ -259,7 +302,9 @@ class Turns:
 
     def _stop(self, instance: Instance, status: str, error: str, now: float) -> None:
         ticket = instance.assignment.ticket
-        if ticket in self._parked:
+        if ticket in self._suspended:
+            self._suspended.release(instance, now)
+        elif ticket in self._parked:
             self._parked.discard(ticket)
         else:
             self._shares.remove(instance)
@@ -317,7 +362,7 @@ class Turns:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, ticket = heapq.heappop(self._deadlines)
             instance = self._live.get(ticket)
-            if instance is not None:
+            if instance is not None and instance.deadline <= now and ticket not in self._suspended:
                 self._stop(instance, "timed_out", _late(instance), now)
 
     def _idle_for(self, now: float, pulsed: float) -> float:
@@ -341,6 +386,8 @@ class Turns:
             if underway:
                 self._channel.send(Underway(underway))
             self._underway = []
+        if self._suspended.untold:
+            self._channel.send(self._suspended.news())
         if self._asking:
             self._ask()
 
@@ -371,7 +418,8 @@ class Turns:
     def _pulse(self) -> None:
         self._tell()
         fresh = self._shares.fresh
-        self._channel.send(Pulse(fresh, len(self._live) - fresh, self._quanta, self._quanta_total))
+        running = len(self._live) - fresh
+        self._channel.send(Pulse(fresh, running, self._quanta, self._quanta_total, len(self._suspended)))
         self._quanta = [0] * len(self._quanta)
         self._quanta_total = 0.0
 

@@ -59,7 +59,7 @@ class Watched:
 
 
 def _glimpse(watch: Watch, instance: Instance) -> Glimpse | None:
-    fuel = min(instance.polled, instance.assignment.fuel)
+    fuel = instance.polled if instance.meter is not None else min(instance.polled, instance.assignment.fuel)
     stdout = stderr = b""
     if instance.guest is not None:
         world = instance.guest.world

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from wasmq_worker import capi
+from wasmq_worker import capi, sandbox
 from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, VALUES, Buffers
 from wasmq_worker.callbacks import stage
 from wasmq_worker.components import values
@@ -58,27 +58,34 @@ class Component(Module):
         self.parts = parts
         self.prices = prices
         self.hosted = bool(parts.imports)
-        self.slow_start = True
         self.engine = engine
         self.memories = memories if engine.counted else None
         self.instances = INSTANCES
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
-        check(capi.component_deserialize_file(engine.pointer, description.path.encode(), ctypes.addressof(out)))
+        path = sandbox.artifact_path(description.path).encode()
+        check(capi.component_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
         self.pointer = out.value or 0
         self._indices: list[int] = []
-        self._offered: Linker | None = None
+        self._linkers: dict[bool, Linker] = {}
         try:
             self.calls: list[Any] = [(self._index(call), Shape(call)) for call in parts.calls]
-            self._offered = Linker(engine.pointer, parts.imports, parts.resources)
-            self.linker = self._offered.pointer
+            self.linker(held=False)
         except BaseException:
             self.close()
             raise
 
     def ready(self) -> None:
         """See `Module`: a component's imports are looked at each time."""
+
+    def linker(self, *, held: bool) -> int:
+        """Return what offers its imports, to guests that may be held in them or to others. Raises `EngineError`."""
+        linker = self._linkers.get(held)
+        if linker is None:
+            parts = self.parts
+            linker = self._linkers[held] = Linker(self.engine.pointer, parts.imports, parts.resources, held=held)
+        return linker.pointer
 
     def instance(self, assignment: Assignment, now: float) -> ComponentInstance:
         """Return a job of this component, not yet begun."""
@@ -88,8 +95,8 @@ class Component(Module):
         """Unmap the artifact; no instance of it may be live."""
         for index in self._indices:
             capi.export_index_delete(index)
-        if self._offered is not None:
-            self._offered.close()
+        for linker in self._linkers.values():
+            linker.close()
         capi.component_delete(self.pointer)
 
     def _index(self, call: ComponentFunction) -> int:
@@ -124,9 +131,10 @@ class ComponentInstance(Instance):
 
     def _instantiate(self, now: float) -> Ended | None:
         module, context, address = self.module, self._context, self._address
-        capi.yield_every(context, self._slice)
+        self._begin_slice()
+        linker = module.linker(held=self.meter is not None)
         self._future = capi.component_instantiate_async(
-            module.linker, context, module.pointer, address + INSTANCE, address + ERROR
+            linker, context, module.pointer, address + INSTANCE, address + ERROR
         )
         return None
 
@@ -187,7 +195,8 @@ class ComponentInstance(Instance):
             return self._ended("trapped", now, error=f"trapped: {guest.failure}", trap="host")
         if guest is not None and guest.ended:
             return self._exited(guest.exit_code, now)
-        if code == OUT_OF_FUEL or (guest is not None and not self._fuel_left()):
+        # What can be refuelled is never refused for its fuel: it has trapped for something else.
+        if code == OUT_OF_FUEL or (guest is not None and self.meter is None and not self._fuel_left()):
             return self._ended("out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units")
         if self._refused():
             return self._ended("out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmq_worker import capi
+from wasmq_worker import capi, entries
 from wasmq_worker.callbacks import again, stage
 from wasmq_worker.components import values
 from wasmq_worker.engine import check
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmq_worker.components.values import Codec
+    from wasmq_worker.entries import Entries
     from wasmq_worker.guest import Guest
     from wasmq_worker.protocol import ComponentFunction, ComponentResource
     from wasmq_worker.wasi.preview2 import Function
@@ -30,14 +31,22 @@ RESOURCES: Final = {name: drop for interface in INTERFACES.values() for name, dr
 
 
 class Linker:
-    """A linker that offers one component what it imports. Raises `EngineError`."""
+    """A linker that offers one component what it imports. Raises `EngineError`.
+
+    With `held`, a guest can be held in any of the calls until what it costs is covered, which makes them dearer.
+    """
 
     def __init__(
-        self, engine: int, imports: Sequence[ComponentFunction], resources: Sequence[ComponentResource]
+        self,
+        engine: int,
+        imports: Sequence[ComponentFunction],
+        resources: Sequence[ComponentResource],
+        *,
+        held: bool = False,
     ) -> None:
+        self._held = held
         self.pointer: int = capi.component_linker_new(engine)
-        # They must outlive the linker.
-        self._callbacks: list[Any] = []
+        self._entered: list[tuple[Entries, int]] = []
         by_interface: dict[str, tuple[list[ComponentFunction], list[str]]] = {}
         for resource in resources:
             by_interface.setdefault(resource.interface, ([], []))[1].append(resource.name)
@@ -53,6 +62,8 @@ class Linker:
     def close(self) -> None:
         """Free the linker; no instance made with it may be live."""
         capi.component_linker_delete(self.pointer)
+        for entry, number in self._entered:
+            entry.remove(number)
 
     def _offer(self, root: int, interface: str, functions: list[ComponentFunction], names: list[str]) -> None:
         text = interface.encode()
@@ -69,12 +80,11 @@ class Linker:
             capi.linker_instance_delete(instance)
 
     def _add_resource(self, instance: int, name: str) -> None:
-        callback = capi.ComponentDestructor(_destructor(name))
-        self._callbacks.append(callback)
+        entry, number = self._enter(entries.component_destructor, _destructor(name))
         type_ = capi.resource_type_new(values.resources.type_of(name))
         text = name.encode()
         try:
-            check(capi.linker_add_resource(instance, text, len(text), type_, _address(callback), None, None))
+            check(capi.linker_add_resource(instance, text, len(text), type_, entry.address, number, None))
         finally:
             capi.resource_type_delete(type_)
 
@@ -82,26 +92,29 @@ class Linker:
         params = [values.codec(type_, True) for type_ in function.params]
         results = [] if function.result is None else [values.codec(function.result, True)]
         where = f"{interface_name(function.interface)}#{function.name}"
-        callback: Any
-        if offered.waits:
-            callback = capi.ComponentAsyncFunction(_waiting(where, offered, params, results))
+        if self._held and not offered.waits:
+            entry, number = self._enter(entries.component_waiting, _holding(where, offered, params, results))
+            add = capi.linker_add_async
+        elif offered.waits:
+            entry, number = self._enter(entries.component_waiting, _waiting(where, offered, params, results))
             add = capi.linker_add_async
         else:
-            callback = capi.ComponentFunction(_direct(where, offered, params, results))
+            entry, number = self._enter(entries.component_direct, _direct(where, offered, params, results))
             add = capi.linker_add_function
-        self._callbacks.append(callback)
         text = function.name.encode()
-        check(add(instance, text, len(text), _address(callback), None, None))
+        check(add(instance, text, len(text), entry.address, number, None))
+
+    def _enter(self, entry: Entries, function: Callable[..., Any]) -> tuple[Entries, int]:
+        """Have a function called through an entry for as long as the linker is there."""
+        number = entry.add(function)
+        self._entered.append((entry, number))
+        return entry, number
 
 
 def interface_name(versioned: str) -> str:
     """Return the name under which an interface is in the table: without its version, if that is a 0.2."""
     name, at, version = versioned.partition("@")
     return name if at and (version == "0.2" or version.startswith("0.2.")) else versioned
-
-
-def _address(callback: Any) -> int | None:
-    return ctypes.cast(callback, ctypes.c_void_p).value
 
 
 def _state(guest: Guest) -> State:
@@ -128,6 +141,38 @@ def _direct(where: str, function: Function, params: list[Codec], results: list[C
         except BaseException as error:
             return fail(guest, where, error)
         return None
+
+    return enter
+
+
+def _holding(where: str, function: Function, params: list[Codec], results: list[Codec]) -> Callable[..., None]:
+    """Return the callback for a function that never waits, for a guest that may be held until it has paid."""
+    call = function.call
+
+    def enter(
+        _env: int | None,
+        context: int,
+        _type: int,
+        args: int,
+        _count: int,
+        out: int,
+        _results: int,
+        error_out: int,
+        continuation: int,
+    ) -> None:
+        guest = stage.guest
+        try:
+            values.resources.context = context
+            value = call(_state(guest), *values.read_all(params, args))
+            guest.pay(context)
+            if results:
+                values.write_all(results, (value,), out)
+        except BaseException as error:
+            guest.attempt = None
+            ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)
+        else:
+            guest.attempt = lambda: guest.when_paid(guest.go_on)
+        again(continuation)
 
     return enter
 
@@ -161,15 +206,15 @@ def _waiting(where: str, function: Function, params: list[Codec], results: list[
                 return False
             except BaseException as error:
                 ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)
-            guest.wake = guest.attempt = None
-            return True
+                return guest.go_on()
+            return guest.when_paid(guest.go_on)
 
         try:
             values.resources.context = context
             given = values.read_all(params, args)
             # Once, however often it is attempted: what a call costs must not depend on the time.
             guest.pay_call(context)
-            guest.attempt = attempt
+            guest.attempt = lambda: guest.when_paid(attempt)
         except BaseException as error:
             guest.attempt = None
             ctypes.c_size_t.from_address(error_out).value = fail(guest, where, error)

@@ -1,0 +1,26 @@
+"""A function that finds itself in a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arena import run
+
+if TYPE_CHECKING:
+    import wasmq
+
+
+MODULE = """(module
+  (type $t (func (result i32)))
+  (table 1 funcref)
+  (elem (i32.const 0) $f)
+  (func $f (export "f") (result i32) (i32.add (call_indirect (type $t) (i32.const 0)) (i32.const 1))))"""
+
+
+async def attack(scheduler: wasmq.Scheduler) -> None:
+    """The stack ends, and the job with it."""
+    outcome = await run(scheduler, MODULE, "f")
+    assert outcome.status == "trapped", outcome
+    assert outcome.trap is not None
+    assert outcome.trap.code == "stack_overflow"
+    assert len(outcome.trap.backtrace) < 1_000

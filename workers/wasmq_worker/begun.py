@@ -1,0 +1,29 @@
+"""Which jobs have begun, where the scheduler can still read it when this process is dead.
+
+A frame that says so may never be sent: a job can end its worker within its first turn. So the worker's standard input
+is a small file in memory that both map or read, and each ticket is written there before anything of its job runs.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+SLOTS: Final = 512
+"""Tickets that are kept, the last ones: more than begin, at two notes each, before the scheduler has heard of them."""
+BYTES: Final = 8 * SLOTS
+"""The file's size: a 64-bit number of this machine for each slot; 0 is no ticket."""
+_MASK: Final = SLOTS - 1
+
+
+class Begun:
+    """Notes tickets in the file that is open at `descriptor`. Raises `OSError` or `ValueError` when it is no such."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._slots = memoryview(mmap.mmap(descriptor, BYTES)).cast("Q")
+        self._next = 0
+
+    def note(self, ticket: int) -> None:
+        """Write down that a job begins."""
+        self._slots[self._next & _MASK] = ticket
+        self._next += 1
