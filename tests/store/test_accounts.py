@@ -76,7 +76,7 @@ async def open_memory(clock, terms):
 
 
 TestMemoryMachine = accounts_machine(open_memory).TestCase
-TestMemoryMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestMemoryMachine.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 NUMBERS = itertools.count()
 
 
@@ -101,7 +101,7 @@ class TestSQLiteMachine(
 ):
     """Anything in any order, with the file closed or left as by a crash and opened again in between."""
 
-    settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
 
     @classmethod
     def setUpClass(cls):
@@ -134,7 +134,7 @@ async def open_server_again(store, clock, terms, crash):
 class TestPostgresMachine(accounts_machine(open_server, open_server_again).TestCase):
     """Anything in any order."""
 
-    settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=6, stateful_step_count=25, deadline=None)
 
     @pytest.fixture(autouse=True)
     def short_front(self, monkeypatch):

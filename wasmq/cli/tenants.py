@@ -96,8 +96,8 @@ async def _account(client: Client, name: str) -> Account | None:
 
 
 def _facts(tenant: Tenant, account: Account | None) -> dict[str, Any]:
-    share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in _NOT_SHOWN}
-    share["memory"] = None if tenant.memory is None else int(tenant.memory)
+    share = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
+    share = {key: value for key, value in share.items() if key not in _NOT_SHOWN}
     return share | {"account": None if account is None else msgspec.structs.asdict(account)}
 
 
