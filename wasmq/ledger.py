@@ -12,7 +12,6 @@ Time is seconds on a wall clock that may step. A step back refills nothing, and 
 from __future__ import annotations
 
 import math
-from copy import copy
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -134,7 +133,7 @@ class Ledger:
         tenant = job.tenant
         before = self._known(tenant)
         # What has changed in this batch already may change further, the rest only if the job starts.
-        balance = before if tenant in self.changed else copy(before)
+        balance = before if tenant in self.changed else msgspec.structs.replace(before)
         _refill(balance, terms, _instant(now))
         wait = _obstacle(balance, terms, job.fuel, job.caps.memory)
         if wait is not None:
@@ -208,7 +207,7 @@ class Ledger:
         balance = self._known(tenant)
         if tenant not in self.changed:
             self.changed[tenant] = balance
-            balance = self.balances[tenant] = copy(balance)
+            balance = self.balances[tenant] = msgspec.structs.replace(balance)
         return balance
 
     def _known(self, tenant: str) -> Balance:
@@ -249,7 +248,7 @@ def most_held(balance: Balance, terms: Terms, now: float) -> int | None:
 
 
 def _as_of(balance: Balance, terms: Terms, now: float) -> Balance:
-    balance = copy(balance)
+    balance = msgspec.structs.replace(balance)
     _refill(balance, terms, _instant(now))
     return balance
 

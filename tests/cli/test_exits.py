@@ -49,6 +49,7 @@ BY_ERROR = {
     errors.Forbidden: 77,
     errors.NotDeterministic: 77,
     errors.NotLost: 77,
+    errors.NoAccount: 77,
     errors.NotRefuellable: 77,
     errors.CursorGone: 70,
 }

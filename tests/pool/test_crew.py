@@ -17,7 +17,7 @@ from wasmq.pool.begun import Record
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Sending
 from wasmq.pool.process import spawn
-from wasmq_worker.begun import SLOTS
+from wasmq_worker.protocol import BEGUN_SLOTS as SLOTS
 from wasmq_worker.protocol import Assignment, Map, Outcomes, ProtocolError, Pulse, Signature, Start, Unmappable
 
 
@@ -132,7 +132,8 @@ async def test_what_a_worker_began_is_read_when_it_is_dead():
 
 _BEGIN = """
 import os
-from wasmq_worker.begun import SLOTS, Begun
+from wasmq_worker.begun import Begun
+from wasmq_worker.protocol import BEGUN_SLOTS as SLOTS
 begun = Begun()
 for ticket in range(1, SLOTS + 4):
     begun.note(ticket)

@@ -188,10 +188,12 @@ def test_a_process_that_enters_the_sandbox_says_what_is_left_to_it() -> None:
 
 
 _PARENT = """
-import subprocess, sys
+import os, subprocess, sys
+record = os.memfd_create("wasmq-begun")
+os.ftruncate(record, 4096)
 child = subprocess.Popen(
     [sys.executable, "-I", "-m", sys.argv[1], sys.argv[2]],
-    env={}, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(int(sys.argv[2]),),
+    env={}, stdin=record, start_new_session=True, pass_fds=(int(sys.argv[2]),),
 )
 print(child.pid, flush=True)
 child.wait()

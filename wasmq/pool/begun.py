@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from wasmq_worker.begun import BYTES
+from wasmq_worker.protocol import BEGUN_BYTES
 
 
 class Record:
@@ -14,7 +14,7 @@ class Record:
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("wasmq-begun", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(self.descriptor, BYTES)
+            os.ftruncate(self.descriptor, BEGUN_BYTES)
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         except BaseException:
             os.close(self.descriptor)
@@ -22,7 +22,7 @@ class Record:
 
     def read(self) -> frozenset[int]:
         """Return the tickets in the file: what a hostile process wrote, and no more than that."""
-        return frozenset(memoryview(os.pread(self.descriptor, BYTES, 0)).cast("Q"))
+        return frozenset(memoryview(os.pread(self.descriptor, BEGUN_BYTES, 0)).cast("Q"))
 
     def close(self) -> None:
         """Give the file up."""

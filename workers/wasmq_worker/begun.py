@@ -9,18 +9,16 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-SLOTS: Final = 512
-"""Tickets that are kept, the last ones: more than begin, at two notes each, before the scheduler has heard of them."""
-BYTES: Final = 8 * SLOTS
-"""The file's size: a 64-bit number of this machine for each slot; 0 is no ticket."""
-_MASK: Final = SLOTS - 1
+from wasmq_worker.protocol import BEGUN_BYTES, BEGUN_SLOTS
+
+_MASK: Final = BEGUN_SLOTS - 1
 
 
 class Begun:
     """Notes tickets in the file that is open at `descriptor`. Raises `OSError` or `ValueError` when it is no such."""
 
     def __init__(self, descriptor: int = 0) -> None:
-        self._slots = memoryview(mmap.mmap(descriptor, BYTES)).cast("Q")
+        self._slots = memoryview(mmap.mmap(descriptor, BEGUN_BYTES)).cast("Q")
         self._next = 0
 
     def note(self, ticket: int) -> None:

@@ -19,6 +19,11 @@ ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 AT_ONCE = -1
 """The fuel that is known to a `Watch` which wants its answer now."""
+BEGUN_SLOTS = 512
+"""Tickets in a worker's record of the jobs that have begun, the last ones: more than begin, at two notes each, before
+the scheduler has heard of them."""
+BEGUN_BYTES = 8 * BEGUN_SLOTS
+"""The size of that record: a 64-bit number of this machine for each slot; 0 is no ticket."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
 DESCRIPTION_REVISION = 3
