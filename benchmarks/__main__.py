@@ -28,6 +28,7 @@ NAMES = (
     "suspended",
     "startup",
     "fuel",
+    "decision",
     "http",
 )
 
