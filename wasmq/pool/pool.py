@@ -3,7 +3,8 @@
 A worker is fed `depth` jobs ahead of those that have had their first turn, which keeps it busy without letting a
 queue build up behind the wall, where priorities and fair shares no longer reach; all together it holds at most
 `instances`. A job that is on its last attempt runs alone in a worker of its own: so only a job that kills its worker
-by itself can be lost, never one that had the bad luck to run beside it.
+by itself can be lost, never one that had the bad luck to run beside it. What one tenant may hold is bounded by what is
+free: see `wasmq.pool.slots`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wasmq.pool.programs import Programs
+from wasmq.pool.slots import Slots
 from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, ProtocolError, Start, Unmap
 
@@ -67,6 +69,7 @@ class Pool:
         self._programs = Programs(modules, counted, imports)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
+        self._slots = Slots()
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
 
@@ -96,12 +99,17 @@ class Pool:
             return []
         jobs = [job for job, _ in gone.running.values()]
         for job in jobs:
-            del self._tickets[job.id]
+            self._strike(job)
         return jobs
 
     def room(self) -> int:
         """Return how many jobs the workers could take now."""
         return sum(self._room(worker) for worker in self._workers.values() if not worker.solo)
+
+    def wants(self) -> tuple[int, list[str]]:
+        """Return how many jobs to assign next, and the tenants that have enough instances now: none of theirs."""
+        free = sum(self._instances - len(worker.running) for worker in self._workers.values() if not worker.solo)
+        return min(self.room(), self._slots.batch(free)), self._slots.sated(free)
 
     def assign(self, jobs: Iterable[Job], now: float) -> list[Sending]:
         """Give each job to the worker with the least to do. `now` is what `ended` will say of when it started."""
@@ -136,7 +144,7 @@ class Pool:
             job, assigned = entry
             held.fresh.discard(end.ticket)
             held.asked.pop(end.ticket, None)
-            del self._tickets[job.id]
+            self._strike(job)
             found.append((job, assigned, end))
         return found
 
@@ -165,7 +173,7 @@ class Pool:
             if entry is None:
                 raise ProtocolError(f"ticket {ticket} came back, which it does not hold")
             held.fresh.discard(ticket)
-            del self._tickets[entry[0].id]
+            self._strike(entry[0])
             jobs.append(entry[0])
         return jobs
 
@@ -238,11 +246,15 @@ class Pool:
             caps.memory,
             caps.timeout,
             caps.output,
-            hash(job.tenant),
+            self._slots.enter(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
             caps.host_calls,
         )
+
+    def _strike(self, job: Job) -> None:
+        del self._tickets[job.id]
+        self._slots.leave(job.tenant)
 
     def jobs(self) -> Iterator[Job]:
         """Yield the jobs that are with a worker, or wait for one of their own."""
