@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wasmq.config import Config, SchedulerConfig, Tenant
 from wasmq.fairness import Fairness
 
 
@@ -240,3 +241,41 @@ def test_an_earlier_life_is_resumed():
     assert after.tag("new", 1.0, 10.0) == tags["a"][50]
     after.resume([])
     assert after.virtual == tags["a"][50]
+
+
+def test_a_head_start_moves_turns_and_not_shares():
+    """A tenant of a class goes before others that came with it; in the long run both get what their weights say."""
+    fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant == "express" else 0.0)
+    queued: list[tuple[float, int, str]] = []
+    used = dict.fromkeys(("plain", "express"), 0.0)
+    for number in range(50):
+        heapq.heappush(queued, (fairness.tag("plain", 1.0, 100.0), number, "plain"))
+    for number in range(50):
+        heapq.heappush(queued, (fairness.tag("express", 1.0, 100.0), 50 + number, "express"))
+    begun = []
+    for number in range(1_000):
+        order, _, tenant = heapq.heappop(queued)
+        fairness.started(order, tenant)
+        begun.append(tenant)
+        used[tenant] += 100.0
+        heapq.heappush(queued, (fairness.tag(tenant, 1.0, 100.0), 100 + number, tenant))
+    assert begun[:10] == ["express"] * 10
+    assert abs(used["express"] - used["plain"]) <= 1_000.0 + 100.0
+
+
+def test_a_head_start_is_nothing_to_a_job_that_came_long_ago():
+    """Nobody starves: who has waited while more was run than the head start goes first."""
+    fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant.startswith("express") else 0.0)
+    waiting = fairness.tag("plain", 1.0, 100.0)
+    for number in range(11):
+        fairness.started(fairness.tag(f"express{number // 2}", 1.0, 600.0), f"express{number // 2}")
+        fairness.started(fairness.virtual + 100.0)
+    assert fairness.tag("express-new", 1.0, 100.0) > waiting
+
+
+def test_classes_are_configured():
+    """A tenant names its class; one that there is none of is an error that names both."""
+    config = Config(scheduler=SchedulerConfig(classes={"express": 1e9}), tenants={"a": Tenant(class_="express")})
+    assert config.tenants["a"].class_ == "express"
+    with pytest.raises(ValueError, match=r"tenants\.a\.class: 'slow' is none of scheduler\.classes"):
+        Config(tenants={"a": Tenant(class_="slow")})

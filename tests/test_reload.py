@@ -41,8 +41,7 @@ def test_what_can_change_does_and_the_rest_is_named():
     assert set(changed) == {
         *("limits.fuel", "limits.max.timeout", "logs.level", "scheduler.grace", "scheduler.max_queued"),
         *("store.history", "store.history_age"),
-        *("tenants", "tenants.acme.grant", "tenants.acme.max_queued", "tenants.acme.weight"),
-        *("tenants.acme.roles", "tenants.acme.tokens"),
+        *("tenants", *[f"tenants.acme.{name}" for name in Tenant.__struct_fields__]),
     }
     assert restart == ("prices.call", "scheduler.workers", "server.port", "store.lease")
     assert config == Config(

@@ -102,6 +102,9 @@ class SchedulerConfig(_Section, frozen=True):
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: _Seconds = 30.0
     """Seconds of silence after which a worker is killed and replaced."""
+    classes: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e18)]] = {}
+    """Classes that tenants may be in, and the head start in fuel that each gives: a job goes before others as if that
+    much had been run since it came. Shares stay by weight, and nobody starves."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -238,6 +241,8 @@ class Tenant(_Section, frozen=True):
     """
 
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    class_: str | None = msgspec.field(default=None, name="class")
+    """One of the scheduler's `classes`."""
     max_queued: _Count | None = None
     """Jobs waiting; None is the scheduler's own `max_queued`."""
     max_running: _Count | None = None
@@ -338,6 +343,8 @@ class Config(_Section, frozen=True):
         for name, tenant in self.tenants.items():
             if tenant.problem is not None:
                 raise ValueError(f"tenants.{name}: {tenant.problem}")
+            if tenant.class_ is not None and tenant.class_ not in self.scheduler.classes:
+                raise ValueError(f"tenants.{name}.class: {tenant.class_!r} is none of scheduler.classes")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
             for name in ("memory", "output", "files"):
                 if getattr(limits, name) < 1:

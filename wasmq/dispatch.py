@@ -123,7 +123,7 @@ class Dispatcher:
     def _assign(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self._gate.leave(job.tenant, 1)
-            self._fairness.started(job.order)
+            self._fairness.started(job.order, job.tenant)
         self._send(self._absent.sort_out(jobs))
 
     def _send(self, jobs: Sequence[Job]) -> None:

@@ -5,6 +5,10 @@ and its tenant's last finish tag; the finish tag adds the fuel it is expected to
 and is corrected by what it really used when it ends. The smallest start tag goes next, so the tag is the one sortable
 number that every store keeps with a job.
 
+A tenant may have a head start, in fuel, on the others: it is taken off the start tags of its jobs, as if they had come
+when so much less had been run, and changes no finish tag. So its jobs go before those that came with them, what came
+longer ago still goes before those, and the shares stay what the weights say.
+
 Daemons that share a store tag and correct the jobs of the same tenants, whoever runs them. What one does to a finish
 tag is f → max(f + charge, floor), and so is any number of such steps together: every daemon says now and then what it
 did in these two numbers, and goes on from what all have done.
@@ -62,13 +66,20 @@ class _Account:
 class Fairness:
     """The tags of one queue. `unknown_cost` is the fuel expected of a call never seen before.
 
-    With `weight` the queue is shared: it gives the weights of tenants whose jobs others have tagged.
+    With `weight` the queue is shared: it gives the weights of tenants whose jobs others have tagged. `ahead` gives the
+    head start of a tenant, in fuel.
     """
 
-    def __init__(self, unknown_cost: float, weight: Callable[[str], float] | None = None) -> None:
+    def __init__(
+        self,
+        unknown_cost: float,
+        weight: Callable[[str], float] | None = None,
+        ahead: Callable[[str], float] = lambda _: 0.0,
+    ) -> None:
         self.virtual = 0.0
         self._unknown_cost = unknown_cost
         self._weight = weight
+        self._ahead = ahead
         self._elsewhere: Mapping[str, float] = {}
         self._accounts: dict[str, _Account] = {}
         self._costs: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -84,20 +95,30 @@ class Fairness:
         account.finish = start = max(self.virtual, account.finish)
         account.floor = max(self.virtual, account.floor)
         account.charged(cost / weight)
-        return start
+        return start - self._ahead(tenant)
 
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
         """Go on with jobs tagged in an earlier life: tenant, weight, start tag and expected fuel of each."""
         if jobs:
-            self.virtual = max(self.virtual, min(order for _, _, order, _ in jobs))
+            self.virtual = max(self.virtual, min(order + self._ahead(tenant) for tenant, _, order, _ in jobs))
         for tenant, weight, order, cost in jobs:
             account = self._account(tenant, weight)
             account.waiting += 1
-            account.finish = max(account.finish, order + cost / weight)
+            account.finish = max(account.finish, order + self._ahead(tenant) + cost / weight)
 
-    def started(self, order: float) -> None:
-        """Move the virtual time to the tag of a job that starts."""
-        self.virtual = max(self.virtual, order)
+    def started(self, order: float, tenant: str | None = None) -> None:
+        """Move the virtual time to the tag of a tenant's job that starts, or to where others have come."""
+        self.virtual = max(self.virtual, order if tenant is None else order + self._ahead(tenant))
+
+    def shift(self, tenant: str, cost: float, used: float) -> float:
+        """Return how far a job that used more fuel than expected, or less, moves the later tags of its tenant.
+
+        Those of jobs that wait are in the store, which is told; those to come follow from what has `settled`.
+        """
+        account = self._accounts.get(tenant)
+        if account is None:
+            return 0.0 if self._weight is None else (used - cost) / self._weight(tenant)
+        return (used - cost) / account.weight
 
     def settled(self, tenant: str, cost: float, used: float) -> None:
         """Correct a tenant's tags by what its job really used in place of the `cost` it was expected to."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 2**63 - 1
 """The largest amount of fuel or bytes that an account can hold: what a database's integers hold."""
+LOOK_AGAIN: Final = 10.0
+"""Seconds after which a tenant that has to wait is looked at again: by then another job or other terms may count."""
 _SECOND: Final = 1_000_000  # instants, which are microseconds: as fine as a float of seconds since 1970 is
 
 

@@ -120,6 +120,7 @@ class Scheduler:
         self._fairness = Fairness(
             unknown_cost=settings.quantum,
             weight=(lambda tenant: self._tenant(tenant).weight) if isinstance(self._store, SharedStore) else None,
+            ahead=self._ahead,
         )
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenant(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
@@ -584,12 +585,18 @@ class Scheduler:
         """Set a tenant's share, bounds and account's terms from now on. Raises `ConfigError` for impossible ones."""
         admission.check_name("tenant", name)
         tenant = checked_tenant(name, tenant)
+        if tenant.class_ is not None and tenant.class_ not in self.config.scheduler.classes:
+            raise ConfigError(f"tenant {name!r}: class: {tenant.class_!r} is none of scheduler.classes")
         if len(self._tenants) >= _MAX_TENANTS and name not in self._tenants:
             raise Refused(f"tenant {name!r}: {_MAX_TENANTS} tenants are configured already")
         self._tenants[name] = tenant
         self._budgets.set(name, tenant)
         self._gate.admit()
         self._work.ring()
+
+    def _ahead(self, name: str) -> float:
+        class_ = self._tenant(name).class_
+        return 0.0 if class_ is None else self.config.scheduler.classes.get(class_, 0.0)
 
     def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured."""

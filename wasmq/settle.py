@@ -231,7 +231,10 @@ class Settler:
 
     async def _record(self, ends: list[tuple[Job, Outcome]]) -> None:
         started = self._clock.monotonic()
-        finished = [Finished(job.id, job.attempt, outcome) for job, outcome in ends]
+        finished = [
+            Finished(job.id, job.attempt, outcome, self._fairness.shift(job.tenant, job.cost, outcome.fuel_used))
+            for job, outcome in ends
+        ]
         recorded = await self._insist(lambda: self._store.finish(finished))
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):

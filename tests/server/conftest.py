@@ -12,13 +12,15 @@ import anyio
 import httpx
 import pytest
 
-from wasmq.config import Tenant, load_config
+from wasmq.budgets import Budgets
+from wasmq.clock import SystemClock
+from wasmq.config import StoreConfig, Tenant, load_config
 from wasmq.errors import InvalidModule, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
 from wasmq.server import build_app
-from wasmq.store import JobRecord
+from wasmq.store import JobRecord, MemoryStore
 from wasmq.submission import Accepted
 from wasmq.types import Extern, FunctionType, GlobalType, Import, MemoryType, TableType, TagType
 
@@ -71,7 +73,8 @@ class Scheduler:
         self._records = {}
         self._finished = {}
         self._modules = {make_module().digest: make_module()}
-        self._tenants = {"acme": Tenant(weight=2.0)}
+        self._tenants = {"acme": Tenant(weight=2.0), "paid": Tenant(fuel_budget=1_000)}
+        self._budgets = Budgets(MemoryStore(StoreConfig(), SystemClock()), SystemClock(), self._tenants)
 
     def _fail(self):
         failure, self.failure = self.failure, None
@@ -156,9 +159,19 @@ class Scheduler:
 
     async def set_tenant(self, name, tenant):
         self._tenants[name] = tenant
+        self._budgets.set(name, tenant)
 
     def tenants(self):
         return self._tenants
+
+    async def account(self, tenant):
+        return await self._budgets.account(tenant)
+
+    def accounts(self):
+        return self._budgets.known()
+
+    async def credit(self, tenant, fuel, *, key=None):
+        return await self._budgets.credit(tenant, fuel, key)
 
     def finish(self, job_id, outcome):
         """End a job with `outcome`."""

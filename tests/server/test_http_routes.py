@@ -54,10 +54,24 @@ async def test_an_unknown_module_is_not_found(client):
 
 async def test_a_tenant_is_set_and_read(client, scheduler):
     """PUT sets a tenant's share, GET reads it, and one that nobody configured has the defaults."""
-    assert (await client.get("/v1/tenants/acme")).json() == {"weight": 2.0, "max_queued": None, "grant": []}
-    assert (await client.get("/v1/tenants/new")).json() == {"weight": 1.0, "max_queued": None, "grant": []}
-    response = await client.put("/v1/tenants/new", json={"weight": 3, "max_queued": 10, "grant": ["env.f"]})
-    assert (response.status_code, response.json()) == (200, {"weight": 3.0, "max_queued": 10, "grant": ["env.f"]})
+    defaults = {
+        "weight": 1.0,
+        "max_queued": None,
+        "max_running": None,
+        "memory": None,
+        "fuel_budget": None,
+        "fuel_period": None,
+        "fuel_burst": None,
+        "fuel_rate": None,
+        "on_empty": "hold",
+        "grant": [],
+        "account": None,
+    }
+    assert (await client.get("/v1/tenants/acme")).json() == defaults | {"weight": 2.0}
+    assert (await client.get("/v1/tenants/new")).json() == defaults
+    share = {"weight": 3, "max_queued": 10, "grant": ["env.f"]}
+    response = await client.put("/v1/tenants/new", json=share)
+    assert (response.status_code, response.json()) == (200, defaults | share)
     assert scheduler.tenants()["new"] == Tenant(weight=3.0, max_queued=10, grant=("env.f",))
 
 

@@ -6,13 +6,16 @@ waits.
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from clocks import NOON, VirtualClock
 
 from wasmq.config import StoreConfig
 from wasmq.errors import KeyConflict
+from wasmq.fairness import Fairness
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.store import Finished, SharedStore, Store
 
@@ -136,6 +139,47 @@ class StoreContract:
         assert (await store.get("plain")).job.order == 8.0
         await store.release([urgent], charged=False, due=clock.now)
         assert names(await store.claim(10, clock.now)) == ["urgent", "other", "plain"]
+
+    async def test_a_flood_gets_its_share_and_no_more(self, store, clock):
+        """One tenant submits a hundred times as much as each other; all get their weights' shares of fuel, within 2 %.
+
+        What a job really uses differs widely from what is expected of it, and from one to the next.
+        """
+        weights = {"flood": 1.0, "a": 1.0, "b": 2.0, "c": 4.0}
+        fairness = Fairness(unknown_cost=100.0)
+        random = Random(7)
+        for tenant, weight in weights.items():
+            count = 5_000 if tenant == "flood" else 50
+            for start in range(0, count, 500):
+                jobs = []
+                for number in range(start, min(start + 500, count)):
+                    cost = fairness.expect(tenant, "f")
+                    order = fairness.tag(tenant, weight, cost)
+                    jobs.append(make_job(f"{tenant}{number:06}", clock, tenant=tenant, order=order, cost=cost))
+                await store.put(jobs)
+        used = dict.fromkeys(weights, 0)
+        # Each has as much waiting at the end as at the beginning.
+        while sum(used.values()) < 1_200_000:
+            jobs = await store.claim(8, clock.now)
+            ends = []
+            for job in jobs:
+                fairness.started(job.order, job.tenant)
+                fuel = min(20_000, int(random.paretovariate(1.5) * (900 if job.tenant == "b" else 300)))
+                used[job.tenant] += fuel
+                outcome = msgspec.structs.replace(SUCCEEDED, fuel_used=fuel)
+                ends.append(Finished(job.id, job.attempt, outcome, fairness.shift(job.tenant, job.cost, fuel)))
+                fairness.settled(job.tenant, job.cost, fuel)
+                fairness.learn(job.tenant, "f", fuel)
+            await store.finish(ends)
+            again = []
+            for job in jobs:
+                cost = fairness.expect(job.tenant, "f")
+                order = fairness.tag(job.tenant, weights[job.tenant], cost)
+                again.append(make_job(f"{job.id}+", clock, tenant=job.tenant, order=order, cost=cost))
+            await store.put(again)
+        total, heaviest = sum(used.values()), sum(weights.values())
+        for tenant, weight in weights.items():
+            assert abs(used[tenant] / total - weight / heaviest) < 0.02, used
 
     async def test_a_delayed_job_waits_for_its_time(self, store, clock):
         """It is not claimed a moment before it is due, and then it is."""

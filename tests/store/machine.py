@@ -46,7 +46,7 @@ class _Known:
 
 def _next(ready: list[_Known]) -> _Known:
     """Take the job that starts next, in its tenant's earliest turn; whose turn that was gets its own in exchange."""
-    owner = min(ready, key=lambda known: known.job.order)
+    owner = min(ready, key=lambda known: (known.job.order, known.job.id))
     lane = [known for known in ready if known.job.tenant == owner.job.tenant]
     first = min(lane, key=lambda known: (-known.job.priority, known.job.deadline or math.inf, known.job.id))
     earlier, later = owner.job.order, first.job.order
@@ -222,6 +222,18 @@ def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[Ru
                 (name, self.model[name].attempt) for name in self.named("running")
             }
             assert self.runner.run(self.store.orphans(self.clock.now)) == []
+            if not shared:
+                self.begin_anew()
+
+        def begin_anew(self) -> None:
+            """Virtual time begins at 0 with each life of a store that has one owner."""
+            for tenant in "xy":
+                waiting = [self.model[name] for name in self.named("queued") if self.model[name].job.tenant == tenant]
+                earliest = min((known.job.order for known in waiting), default=0.0)
+                for known in waiting:
+                    known.job = msgspec.structs.replace(known.job, order=known.job.order - earliest)
+            for name in self.named("running"):
+                self.model[name].job = msgspec.structs.replace(self.model[name].job, order=0.0)
 
         @rule(seconds=st.sampled_from([0.5, 5.0, 30.0]))
         def advance(self, seconds: float) -> None:

@@ -93,6 +93,7 @@ async def _account(client: Client, name: str) -> Account | None:
 
 def _facts(tenant: Tenant, account: Account | None) -> dict[str, Any]:
     share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in _NOT_SHOWN}
+    share["memory"] = None if tenant.memory is None else int(tenant.memory)
     return share | {"account": None if account is None else msgspec.structs.asdict(account)}
 
 

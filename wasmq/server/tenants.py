@@ -58,6 +58,7 @@ class CreditRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def tenant_view(tenant: Tenant, account: Account | None) -> Any:
     """Return what HTTP says about a tenant."""
     share = {name: getattr(tenant, name) for name in TenantBody.__struct_fields__}
+    share["memory"] = None if tenant.memory is None else int(tenant.memory)
     return TenantView(**share, account=None if account is None else AccountBody(**msgspec.structs.asdict(account)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wasmq.errors import KeyConflict
-from wasmq.ledger import Balance, Hold, Ledger, Wait
+from wasmq.ledger import LOOK_AGAIN, Balance, Hold, Ledger, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +52,10 @@ class Accounts:
         self.credits.update(credits)
 
     def start(self, job: Job, now: float) -> float | None:
-        """Reserve for a job that is to start; returns None, or until when its tenant's jobs have to wait."""
+        """Reserve for a job that is to start; returns None, or when to look again at its tenant, who has to wait."""
         decision = self.ledger.reserve(job, now)
         if isinstance(decision, Wait):
-            return decision.until
+            return min(decision.until, now + LOOK_AGAIN)
         if decision is not None:
             self._set(job.id, decision)
         return None

@@ -105,6 +105,7 @@ class Books:
         self._ends: list[_End] = []
         self._refuelled: dict[int, tuple[_Live, bytes]] = {}
         self._fired: list[tuple[str, float]] = []
+        self._shifts: list[tuple[str, float]] = []
         self._pruned = False
 
     def configure(self, config: StoreConfig) -> None:
@@ -117,13 +118,17 @@ class Books:
         read_accounts(self._connection, self.accounts)
         queued: list[Job] = []
         running: list[Job] = []
+        entries: list[_Live] = []
         for *job, status, seq, ready_at in self._connection.execute(LIVE):
             entry = _Live(_job(*job), seq, ready_at, None)
             if len(job[-2]) > LARGE:
                 entry.lighten()
             if status == "running":
                 entry.state = "running"
-            (running if status == "running" else queued).append(entry.job)
+            entries.append(entry)
+        self._begin_anew(entries)
+        for entry in entries:
+            (running if entry.state == "running" else queued).append(entry.job)
             self._enter(entry, now)
         (last,) = self._connection.execute("SELECT max(seq) FROM jobs").fetchone()
         (ended,) = self._connection.execute("SELECT max(ended) FROM jobs").fetchone()
@@ -131,6 +136,25 @@ class Books:
         self._last_ended = ended or 0
         self._look_at_history()
         return queued, running
+
+    def _begin_anew(self, entries: Sequence[_Live]) -> None:
+        """Let virtual time begin at 0: what each tenant has had is forgotten, the distances between its jobs are not.
+
+        A job that ran has had its turn, and goes first.
+        """
+        first: dict[str, float] = {}
+        for entry in entries:
+            if entry.state == "queued":
+                tenant, order = entry.job.tenant, entry.job.order
+                first[tenant] = min(first.get(tenant, order), order)
+        for entry in entries:
+            order = 0.0 if entry.state == "running" else entry.job.order - first[entry.job.tenant]
+            entry.job = msgspec.structs.replace(entry.job, order=order)
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            "UPDATE jobs SET ord = ? WHERE seq = ?", [(entry.job.order, entry.age) for entry in entries]
+        )
+        self._connection.execute("COMMIT")
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """Do operations in one transaction, and return for each its result or its exception."""
@@ -196,6 +220,8 @@ class Books:
     def _undo(self) -> None:
         """Put everything back as it was before the batch."""
         now = self._clock.wall()
+        for tenant, distance in self._shifts:
+            self.queue.shift(tenant, -distance)
         for entry in self._new:
             if entry.state != "finished":
                 self.queue.leave(entry)
@@ -223,6 +249,7 @@ class Books:
     def _clear(self) -> None:
         self._new, self._changed, self._ends, self._fired, self._pruned = [], {}, [], [], False
         self._refuelled = {}
+        self._shifts = []
 
     def _enter(self, entry: _Live, now: float) -> None:
         job = entry.job
@@ -241,7 +268,7 @@ class Books:
         job = entry.job
         if entry.age not in self._changed:
             self._changed[entry.age] = _Before(
-                entry, entry.state, job.attempt, job.returned, entry.ready_at, job.refuelled, job.order
+                entry, entry.state, job.attempt, job.returned, entry.ready_at, job.refuelled, self.queue.tag_of(entry)
             )
 
     def _roll_back(self) -> None:
@@ -306,12 +333,14 @@ class Books:
         bodies = dict(INPUTS.run(self._connection, [(entry.age,) for entry in claimed if entry.light]))
         return [_whole(entry.job, bodies[entry.age]) if entry.light else entry.job for entry in claimed]
 
-    def _finish(self, end: tuple[str, int, str, bytes, int], now: float) -> bool:
-        job_id, attempt, status, outcome, used = end
+    def _finish(self, end: tuple[str, int, str, bytes, int, float], now: float) -> bool:
+        job_id, attempt, status, outcome, used, shift = end
         entry = self._running(job_id, attempt)
         if entry is None:
             return False
         self._settle(entry.job, used)
+        self.queue.shift(entry.job.tenant, shift)
+        self._shifts.append((entry.job.tenant, shift))
         self._end(entry, status, outcome, now)
         return True
 
@@ -416,7 +445,7 @@ class Books:
                         job.attempt,
                         job.returned,
                         entry.ready_at,
-                        job.order,
+                        self.queue.tag_of(entry),
                         _small(entry.body),
                     )
                     for entry in new
@@ -432,7 +461,7 @@ class Books:
             UPDATE.run(
                 connection,
                 [
-                    (entry.age, entry.state, job.attempt, job.returned, entry.ready_at, job.order)
+                    (entry.age, entry.state, job.attempt, job.returned, entry.ready_at, self.queue.tag_of(entry))
                     for entry in unfinished
                     for job in (entry.job,)
                 ],

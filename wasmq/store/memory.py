@@ -106,6 +106,7 @@ class MemoryStore:
             current = entry is not None and entry.state == "running" and entry.job.attempt == end.attempt
             if entry is not None and current:
                 self._settle(entry.job, end.outcome.fuel_used)
+                self._queue.shift(entry.job.tenant, end.shift)
                 self._end(entry, end.outcome, now)
             recorded.append(current)
         self._prune(now)

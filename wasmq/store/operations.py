@@ -36,9 +36,9 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """Ends of attempts: id, attempt, status, outcome as bytes, and the fuel that was used."""
+    """Ends of attempts: id, attempt, status, outcome as bytes, the fuel that was used, and the shift."""
 
-    ends: Sequence[tuple[str, int, str, bytes, int]]
+    ends: Sequence[tuple[str, int, str, bytes, int, float]]
     now: float
 
     @property

@@ -252,6 +252,7 @@ class PostgresStore:
             [encode_outcome(end.outcome) for end in first.values()],
             self._owner,
             self._clock.wall(),
+            [end.shift for end in first.values()],
         )
         used = {key: end.outcome.fuel_used for key, end in first.items()}
 
@@ -465,6 +466,7 @@ class PostgresStore:
             kept_for = _SHARED_MEMORY if self._lease.others else 0.0
             oldest = self._clock.wall() - self._config.history_age
             await connection.execute(self._sql["forget_tags"])
+            await connection.execute(self._sql["forget_shifts"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from wasmq.errors import KeyConflict
-from wasmq.ledger import Balance, Hold, Ledger, Wait
+from wasmq.ledger import LOOK_AGAIN, Balance, Hold, Ledger, Wait
 from wasmq.store.records import decode_job, encode_job
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from wasmq.store.database import Connection, Database
 
 _FIGURES: Final = Balance.__struct_fields__
-_LOOK_AGAIN: Final = 10.0  # seconds after which held jobs are looked at again: another may stand first by then
 
 
 class SharedAccounts:
@@ -83,7 +82,7 @@ class SharedAccounts:
                 waiting.append(job.id)
                 after = decision.until - times[job.tenant]
                 ledger.balances[job.tenant].held_until = now + after
-                look_again[job.tenant] = now + min(_LOOK_AGAIN, after)
+                look_again[job.tenant] = now + min(LOOK_AGAIN, after)
             elif decision is not None:
                 holds[job.id] = job.tenant, decision
         self.held |= look_again

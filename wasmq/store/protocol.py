@@ -66,11 +66,15 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """The end of one attempt: counts only while this attempt is the job's latest."""
+    """The end of one attempt: counts only while this attempt is the job's latest.
+
+    `shift` is how far it moves the tags of its tenant's jobs that wait, in fuel: see `Fairness.shift`.
+    """
 
     id: str
     attempt: int
     outcome: Outcome
+    shift: float = 0.0
 
 
 class Fate(msgspec.Struct, frozen=True, gc=False):

@@ -5,6 +5,9 @@ then the earliest deadline, then the oldest. A lane's tags say only when its tur
 starts before another of its lane takes the earlier tag and leaves the other its own, and `order` says which tag a job
 has now. So priorities and deadlines change nobody's share, but order what each tenant has of it.
 
+What a job is expected to use is in the tags behind its own. When it has used something else, all tags of its lane move
+by the difference; so what is kept of a waiting job's `order` is its distance from the lane's shift.
+
 Stores that have one owner decide here and record what was decided. One thread at a time may change a queue; `queued`,
 `running`, `earliest` and `due` may be read by any.
 """
@@ -63,7 +66,7 @@ def _unnoted(_entry: Entry) -> None:
 class _Lane(Generic[EntryT]):
     """A tenant's ready jobs, and the tags that they have between them."""
 
-    __slots__ = ("count", "held_until", "jobs", "tags", "tenant", "ticket")
+    __slots__ = ("count", "held_until", "jobs", "shift", "tags", "tenant", "ticket")
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
@@ -71,6 +74,7 @@ class _Lane(Generic[EntryT]):
         self.jobs: list[tuple[_Rank, int, EntryT]] = []
         self.tags: list[tuple[_Tag, int, EntryT]] = []
         self.ticket = 0
+        self.shift = 0.0
         self.held_until: float | None = None
 
     def first(self) -> EntryT:
@@ -85,7 +89,8 @@ class _Lane(Generic[EntryT]):
         tags = self.tags
         while tags[0][2].tag_ticket != tags[0][1]:
             heapq.heappop(tags)
-        return tags[0][0]
+        order, age = tags[0][0]
+        return order + self.shift, age
 
     def compact(self) -> None:
         """Sweep out stale items when they are many."""
@@ -191,6 +196,19 @@ class Queue(Generic[EntryT]):
         entry.ready_at = due
         self.enter(entry, now)
 
+    def shift(self, tenant: str, distance: float) -> None:
+        """Move the tags of a tenant's ready jobs, in fuel."""
+        lane = self._lanes.get(tenant)
+        if lane is not None and distance:
+            lane.shift += distance
+            # One that is to come later is noticed when it comes up too early.
+            if distance < 0 and lane.held_until is None:
+                self._queue_up(lane)
+
+    def tag_of(self, entry: EntryT) -> float:
+        """Return a job's tag as it is now."""
+        return entry.job.order + self._lanes[entry.job.tenant].shift if entry.tag_ticket else entry.job.order
+
     def free(self, tenant: str) -> None:
         """Look again at a tenant's jobs that have been held."""
         lane = self._lanes.get(tenant)
@@ -217,6 +235,8 @@ class Queue(Generic[EntryT]):
         lane = self._lanes.get(job.tenant)
         if lane is None:
             lane = self._lanes[job.tenant] = _Lane(job.tenant)
+        if lane.shift:
+            job = entry.job = msgspec.structs.replace(job, order=job.order - lane.shift)
         entry.tag_ticket = entry.ticket
         heapq.heappush(lane.jobs, (rank(job, entry.age), entry.ticket, entry))
         heapq.heappush(lane.tags, ((job.order, entry.age), entry.ticket, entry))

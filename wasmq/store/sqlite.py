@@ -98,7 +98,7 @@ class SQLiteStore:
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`."""
         records = [
-            (end.id, end.attempt, end.outcome.status, encode_outcome(end.outcome), end.outcome.fuel_used)
+            (end.id, end.attempt, end.outcome.status, encode_outcome(end.outcome), end.outcome.fuel_used, end.shift)
             for end in ends
         ]
         recorded: list[bool] = await self._do(Finish(records, self._clock.wall()))

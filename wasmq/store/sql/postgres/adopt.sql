@@ -7,4 +7,5 @@ WHERE j.ctid = ANY (ARRAY(
     LIMIT $2
     FOR UPDATE OF o SKIP LOCKED
 ))
-RETURNING j.id, j.tenant, j.key, j.attempt, j.returned, j.body, j.ord
+RETURNING j.id, j.tenant, j.key, j.attempt, j.returned, j.body,
+    j.ord + coalesce((SELECT s.shift FROM wasmq_shifts AS s WHERE s.tenant = j.tenant), 0) AS ord

@@ -1,6 +1,6 @@
 -- Lets jobs take each other's turns: some start in place of others, which are queued as if they had not.
 UPDATE wasmq_jobs AS j
-SET ord = turns.ord,
+SET ord = turns.ord - coalesce((SELECT s.shift FROM wasmq_shifts AS s WHERE s.tenant = j.tenant), 0),
     attempt = turns.attempt,
     state = CASE WHEN turns.starts THEN 'running' ELSE 'ready' END,
     owner = CASE WHEN turns.starts THEN $5::bigint END,
