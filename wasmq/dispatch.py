@@ -114,10 +114,12 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         while (room := self._pool.room() - len(self._absent)) > 0 and not self._stopping:
             self._claimed_at = self._clock.wall()
-            jobs = await self._store.claim(room, self._claimed_at)
+            wanted, sated = self._pool.wants()
+            wanted = min(wanted, room)
+            jobs = await self._store.claim(wanted, self._claimed_at, sated)
             if jobs:
                 self._assign(jobs)
-            if len(jobs) < room:
+            if len(jobs) < wanted:
                 return
 
     def _assign(self, jobs: Sequence[Job]) -> None:

@@ -142,8 +142,9 @@ class Model:
                 await self._settle(ended)
 
     async def _claim(self) -> None:
-        while room := self.pool.room():
-            jobs = await self.store.claim(room, self.clock.now)
+        while self.pool.room():
+            wanted, sated = self.pool.wants()
+            jobs = await self.store.claim(wanted, self.clock.now, sated)
             sendings = self.pool.assign(jobs, self.clock.now)
             frames = [sending.frame for sending in sendings if isinstance(sending.frame, Start)]
             assignments = [assignment for frame in frames for assignment in frame.jobs]
@@ -152,7 +153,7 @@ class Model:
                 self.waiting[job.tenant] -= 1
                 self.tenants[assignment.share] = job.tenant
                 self.worker.shares.add(Guest(assignment, self.wanted[job.id]))
-            if len(jobs) < room:
+            if len(jobs) < wanted:
                 return
 
     async def _settle(self, ended: list[Guest]) -> None:

@@ -298,7 +298,7 @@ async def test_a_claim_uses_its_index(open_more, clock, postgres_url):
         jobs = [make_job(f"j{number:06}", clock, order=float(number)) for number in range(start, start + 1_000)]
         await store.put(jobs)
     statement = store._sql["claim"]
-    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now))
+    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now, []))
     assert "Index Scan using wasmq_jobs_ready" in plan, plan
     assert "Seq Scan on wasmq_jobs" not in plan, plan
 
@@ -313,7 +313,7 @@ async def test_a_claim_under_way_leaves_the_rest_to_others(open_more, clock, pos
     try:
         transaction = connection.transaction()
         await transaction.start()
-        under_way = await connection.fetch(one._sql["claim"], 3, one._owner, 9, clock.now)
+        under_way = await connection.fetch(one._sql["claim"], 3, one._owner, 9, clock.now, [])
         claimed = await two.claim(3, clock.now)
         await transaction.rollback()
     finally:

@@ -38,12 +38,12 @@ class Plain:
             tenant: until for tenant, until in self.held.items() if until > now and self.lane(tenant, now)
         }  # fmt: skip
 
-    def claim(self, limit: int, now: float, closed: dict[str, float]) -> list[tuple[str, float]]:
+    def claim(self, limit: int, now: float, closed: dict[str, float], passing: str) -> list[tuple[str, float]]:
         """Return ids and tags of the jobs that start, and strike them off."""
         self.wake(now)
         claimed = []
         while len(claimed) < limit:
-            ready = [item for item in self.waiting if item[2] <= now and item[0].tenant not in self.held]
+            ready = [item for item in self.waiting if item[2] <= now and item[0].tenant not in {*self.held, *passing}]
             if not ready:
                 break
             owner = min(ready, key=lambda item: (item[0].order, item[1]))
@@ -110,10 +110,10 @@ class Lanes(RuleBasedStateMachine):
         self.queue.enter(entry, self.clock.now)
         self.plain.waiting.append((job, self.age, job.due))
 
-    @rule(limit=st.integers(0, 5))
-    def claim(self, limit: int) -> None:
-        expected = self.plain.claim(limit, self.clock.now, self.closed)
-        claimed = self.queue.claim(limit, self.clock.now)
+    @rule(limit=st.integers(0, 5), passing=st.sampled_from(["", "", "", "a", "bc"]))
+    def claim(self, limit: int, passing: str) -> None:
+        expected = self.plain.claim(limit, self.clock.now, self.closed, passing)
+        claimed = self.queue.claim(limit, self.clock.now, passing)
         assert [(entry.job.id, entry.job.order) for entry in claimed] == expected
         for entry in claimed:
             assert entry.state == "running"

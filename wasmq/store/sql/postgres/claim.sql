@@ -1,9 +1,9 @@
--- Starts ready jobs by their tags, those of tenants apart that wait for their accounts. Where a tenant's tags have moved
+-- Starts ready jobs by their tags, those of tenants apart that wait for their accounts or let others go first. Where a tenant's tags have moved
 -- no index knows where they stand among the others: so of these tenants the first tag of each is looked at, and behind
 -- it only what may be among the first of all. Nothing is locked but what starts. Twice as many are looked at as are
 -- wanted, for others that claim at the same time have the first of them: a claim passes over what they have locked.
 WITH held AS MATERIALIZED (
-    SELECT tenant FROM wasmq_accounts WHERE look_again > $4
+    SELECT tenant FROM wasmq_accounts WHERE look_again > $4 UNION ALL SELECT unnest($5::text[])
 ), lanes AS MATERIALIZED (
     SELECT s.tenant, s.shift, head.ord + s.shift AS tag
     FROM wasmq_shifts AS s CROSS JOIN LATERAL (
