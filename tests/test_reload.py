@@ -41,7 +41,7 @@ def test_what_can_change_does_and_the_rest_is_named():
     assert set(changed) == {
         *("limits.fuel", "limits.max.timeout", "logs.level", "scheduler.grace", "scheduler.max_queued"),
         *("store.history", "store.history_age"),
-        *("tenants", *[f"tenants.acme.{name}" for name in Tenant.__struct_fields__]),
+        *("tenants", *[f"tenants.acme.{name}" for name in Tenant.__struct_encode_fields__]),
     }
     assert restart == ("prices.call", "scheduler.workers", "server.port", "store.lease")
     assert config == Config(

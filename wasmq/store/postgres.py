@@ -188,7 +188,7 @@ class PostgresStore:
         return claimed
 
     async def _claim(
-        self, connection: Connection, limit: int, now: float, passing: Sequence[str]
+        self, connection: Connection, limit: int, now: float, passing: Sequence[str] = ()
     ) -> tuple[list[Job], bool]:
         """Start jobs, and say whether others were found that have to wait for their accounts."""
         self._claims += 1
