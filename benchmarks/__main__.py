@@ -29,6 +29,7 @@ NAMES = (
     "startup",
     "sandbox",
     "fuel",
+    "decision",
     "http",
 )
 

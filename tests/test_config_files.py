@@ -35,11 +35,11 @@ def uncommented() -> dict[str, Any]:
 def missing_keys(section: type, tree: dict[str, Any], path: str = "") -> Iterator[str]:
     """Yield the dotted name of each key of a section, and of those inside, that the tree does not have."""
     for field in msgspec.structs.fields(section):
-        name = f"{path}{field.name}"
-        if field.name not in tree:
+        name = f"{path}{field.encode_name}"
+        if field.encode_name not in tree:
             yield name
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            yield from missing_keys(field.type, tree[field.name], f"{name}.")
+            yield from missing_keys(field.type, tree[field.encode_name], f"{name}.")
 
 
 def rules() -> list[dict[str, Any]]:

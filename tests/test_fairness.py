@@ -304,6 +304,19 @@ def test_a_head_start_is_nothing_to_a_job_that_came_long_ago():
     assert fairness.tag("express-new", 1.0, 100.0) > waiting
 
 
+def test_a_head_start_given_later_moves_no_time():
+    """Jobs tagged without it start at their tags: whoever comes then is not put behind everybody's backlog."""
+    ahead = {"late": 0.0}
+    fairness = Fairness(100.0, ahead=lambda tenant: ahead.get(tenant, 0.0))
+    first = fairness.tag("late", 1.0, 100.0)
+    ahead["late"] = 1e9
+    fairness.started(first, "late")
+    assert fairness.virtual <= 100.0
+    # With the head start in its tag, a job's start is the present as it would be without.
+    fairness.started(fairness.tag("late", 1.0, 100.0), "late")
+    assert fairness.virtual == 100.0
+
+
 def test_classes_are_configured():
     """A tenant names its class; one that there is none of is an error that names both."""
     config = Config(scheduler=SchedulerConfig(classes={"express": 1e9}), tenants={"a": Tenant(class_="express")})

@@ -147,10 +147,14 @@ class Dispatcher:
                     return
                 self._probed = self._clock.monotonic()
             self._claimed_at = self._clock.wall()
-            jobs = await self._store.claim(room, self._claimed_at)
+            wanted, sated = self._pool.wants()
+            wanted = min(wanted, room)
+            if not wanted:
+                return
+            jobs = await self._store.claim(wanted, self._claimed_at, sated)
             if jobs:
                 self._assign(jobs)
-            if len(jobs) < room:
+            if len(jobs) < wanted:
                 return
 
     def _assign(self, jobs: Sequence[Job]) -> None:

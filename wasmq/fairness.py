@@ -120,8 +120,15 @@ class Fairness:
             account.finish = max(account.finish, order + self._ahead(tenant) + cost / weight)
 
     def started(self, order: float, tenant: str | None = None) -> None:
-        """Move the virtual time to the tag of a tenant's job that starts, or to where others have come."""
-        self.virtual = max(self.virtual, order if tenant is None else order + self._ahead(tenant))
+        """Move the virtual time to the tag of a tenant's job that starts, or to where others have come.
+
+        A job that was tagged before its tenant had this head start moves it no further than the tenant's last tag.
+        """
+        if tenant is not None:
+            account = self._accounts.get(tenant)
+            finish = self._elsewhere.get(tenant, order) if account is None else account.finish
+            order = max(order, min(order + self._ahead(tenant), finish))
+        self.virtual = max(self.virtual, order)
 
     def shift(self, tenant: str, cost: float, used: float) -> float:
         """Return how far a job that used more fuel than expected, or less, moves the later tags of its tenant.

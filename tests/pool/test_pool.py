@@ -109,6 +109,35 @@ def test_tenants_have_shares_of_their_own():
     assert shares[0] == shares[2] != shares[1]
 
 
+def test_a_tenant_that_comes_back_is_known_by_the_same_share():
+    """What it owes in a worker stays with it while it has nothing there, and nobody else gets it."""
+    pool = make_pool()
+    pool.join(1)
+    ((_, first),) = started(pool.assign([make_job("a", tenant="x")], 0.0))
+    pool.ended(1, [Ended(first.ticket, "succeeded")])
+    ((_, between),) = started(pool.assign([make_job("b", tenant="y")], 0.0))
+    ((_, second),) = started(pool.assign([make_job("c", tenant="x")], 0.0))
+    assert first.share == second.share != between.share
+
+
+def test_a_tenants_long_jobs_leave_room_for_others():
+    """One that has nine times what is free gets no more; another does, and when instances are free again so does it."""
+    pool = make_pool(instances=100)
+    pool.join(1)
+    given = []
+    while "hog" not in pool.wants()[1]:
+        wanted, _ = pool.wants()
+        jobs = [make_job(f"h{len(given) + place}", tenant="hog") for place in range(wanted)]
+        given += started(pool.assign(jobs, 0.0))
+        pool.underway(1, [assignment.ticket for _, assignment in given])
+    assert 90 <= len(given) <= 95
+    assert pool.wants()[0] > 0
+    pool.assign([make_job("n", tenant="new")], 0.0)
+    assert pool.wants()[1] == ["hog"]
+    pool.ended(1, [Ended(assignment.ticket, "succeeded") for _, assignment in given[:20]])
+    assert pool.wants()[1] == []
+
+
 def test_a_module_is_mapped_once_per_worker():
     """Each worker is told of a module before its first job of it, and not again."""
     pool = make_pool()
@@ -453,6 +482,16 @@ class PoolMachine(RuleBasedStateMachine):
             assert len(held) <= self.instances
             free += min(self.instances - len(held), DEPTH - len(self.fresh & held.keys()))
         assert self.pool.room() == free
+
+    @invariant()
+    def no_more_is_wanted_than_there_is_room_for(self):
+        wanted, sated = self.pool.wants()
+        room = self.pool.room()
+        assert (wanted > 0) == (room > 0)
+        assert wanted <= room
+        free = sum(self.instances - len(held) for held in self.shared.values())
+        live = sum(len(held) for _, held in self.everyone())
+        assert sated == (["default"] if live and live >= 9 * free else [])
 
     @invariant()
     def the_last_attempt_is_alone(self):

@@ -203,6 +203,14 @@ class StoreContract:
         for tenant, weight in weights.items():
             assert abs(used[tenant] / total - weight / heaviest) < 0.02, used
 
+    async def test_a_tenant_that_is_passing_lets_others_go_first(self, store, clock):
+        """None of its jobs is claimed, whatever their tags and priorities; afterwards it is as if nothing had been."""
+        await store.put([make_job(f"a{n}", clock, tenant="a", order=float(n), priority=n) for n in range(3)])
+        await store.put([make_job(f"b{n}", clock, tenant="b", order=10.0 + n) for n in range(3)])
+        assert names(await store.claim(2, clock.now, ["a", "nobody"])) == ["b0", "b1"]
+        assert names(await store.claim(5, clock.now, ["a", "b"])) == []
+        assert names(await store.claim(5, clock.now)) == ["a2", "a1", "a0", "b2"]
+
     async def test_a_delayed_job_waits_for_its_time(self, store, clock):
         """It is not claimed a moment before it is due, and then it is."""
         await store.put([make_job("later", clock, delay=10.0), make_job("now", clock)])

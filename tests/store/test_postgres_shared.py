@@ -337,9 +337,28 @@ async def test_a_claim_uses_its_index(open_more, clock, postgres_url):
         jobs = [make_job(f"j{number:06}", clock, order=float(number)) for number in range(start, start + 1_000)]
         await store.put(jobs)
     statement = store._sql["claim"]
-    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now))
+    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now, []))
     assert "Index Scan using wasmq_jobs_ready" in plan, plan
     assert "Seq Scan on wasmq_jobs" not in plan, plan
+
+
+async def test_a_claim_under_way_leaves_the_rest_to_others(open_more, clock, postgres_url):
+    """Where tags have moved, too, one that is not committed yet locks nothing but what it starts."""
+    one, two = await open_more(), await open_more()
+    await one.put([make_job(f"{name}{n}", clock, tenant=name, order=float(n)) for name in "ab" for n in range(4)])
+    ends = [Finished(job.id, job.attempt, SUCCEEDED, 0.25) for job in await one.claim(2, clock.now)]
+    assert await one.finish(ends) == [True, True]
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        under_way = await connection.fetch(one._sql["claim"], 3, one._owner, 9, clock.now, [])
+        claimed = await two.claim(3, clock.now)
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    assert sorted(row["id"] for row in under_way) == ["a1", "a2", "b1"]
+    assert sorted(names(claimed)) == ["a3", "b2", "b3"]
 
 
 async def test_rivals_are_found_by_their_index(open_more, clock, postgres_url):

@@ -3,7 +3,8 @@
 A worker is fed `depth` jobs ahead of those that have had their first turn, which keeps it busy without letting a
 queue build up behind the wall, where priorities and fair shares no longer reach; all together it holds at most
 `instances`. A job that is on its last attempt runs alone in a worker of its own: so only a job that kills its worker
-by itself can be lost, never one that had the bad luck to run beside it.
+by itself can be lost, never one that had the bad luck to run beside it. What one tenant may hold is bounded by what is
+free: see `wasmq.pool.slots`.
 
 A job starts only where there is room for all the memory that it can come to (`wasmq.pool.memory`). One that was claimed
 and fits nowhere waits in a line here; those behind it that fit go on.
@@ -19,6 +20,7 @@ import msgspec
 from wasmq.deadlines import time_left
 from wasmq.pool.memory import Memory, need_of
 from wasmq.pool.programs import Programs
+from wasmq.pool.slots import Slots
 from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, GiveUp, ProtocolError, Refuel, Start, Unmap
 
@@ -82,6 +84,7 @@ class Pool:
         self._programs = Programs(modules, counted, imports)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
+        self._slots = Slots()
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
         self._line: list[Job] = []
@@ -147,6 +150,13 @@ class Pool:
         if not self._line:
             return slots
         return min(slots, PROBE if self.is_crowded else LINE - len(self._line))
+
+    def wants(self) -> tuple[int, list[str]]:
+        """Return how many jobs to assign next, and the tenants that have enough instances now: none of theirs."""
+        free = sum(
+            self._instances - len(worker.running) for worker in self._workers.values() if worker.share is not None
+        )
+        return min(self.room(), self._slots.batch(free)), self._slots.sated(free)
 
     def assign(self, jobs: Iterable[Job], now: float) -> list[Sending]:
         """Give each job to the worker with the least to do that has the memory; those that fit nowhere wait in line.
@@ -382,6 +392,7 @@ class Pool:
     def _strike(self, job: Job) -> None:
         del self._tickets[job.id]
         self.memory.free(job.id)
+        self._slots.leave(job.tenant)
 
     def _enter(self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]) -> Assignment:
         caps, call = job.caps, job.call
@@ -403,7 +414,7 @@ class Pool:
             caps.memory,
             time_left(job, now),
             caps.output,
-            hash(job.tenant),
+            self._slots.enter(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
             caps.host_calls,

@@ -174,7 +174,7 @@ class PostgresStore:
             [job.deadline for job in jobs],
         ]
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
         """See `Store.claim`. What a claim took whose answer was lost is queued again, and its start does not count."""
         await self._wake(now)
         claimed: list[Job] = []
@@ -182,15 +182,19 @@ class PostgresStore:
         while held and len(claimed) < limit:
             # Behind a tenant that has to wait there may be others who need not.
             room = limit - len(claimed)
-            jobs, held = await self._database.run(lambda connection, _: self._claim(connection, room, now))  # noqa: B023
+            jobs, held = await self._database.run(
+                lambda connection, _: self._claim(connection, room, now, passing)  # noqa: B023
+            )
             claimed += jobs
         return claimed
 
-    async def _claim(self, connection: Connection, limit: int, now: float) -> tuple[list[Job], bool]:
+    async def _claim(
+        self, connection: Connection, limit: int, now: float, passing: Sequence[str] = ()
+    ) -> tuple[list[Job], bool]:
         """Start jobs, and say whether others were found that have to wait for their accounts."""
         self._claims += 1
         number = self._claims
-        values = (limit, self._owner, number, now)
+        values = (limit, self._owner, number, now, passing)
         waiting: list[str] = []
         holding: set[str] = set()
         try:

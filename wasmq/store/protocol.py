@@ -158,8 +158,11 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
-        """Start up to `limit` jobs that are due: by priority, then order, then age. Each counts an attempt."""
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
+        """Start up to `limit` jobs that are due, none of those tenants that are `passing`. Each counts an attempt.
+
+        Between tenants by order, then age; which of a tenant's jobs it is that starts, by priority, deadline and age.
+        """
         ...
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from wasmq.job import Job, State
 
@@ -156,9 +156,13 @@ class Queue(Generic[EntryT]):
             lane.compact()
         self._tidy()
 
-    def claim(self, limit: int, now: float) -> list[EntryT]:
-        """Take up to `limit` jobs that are due, the lanes by their tags; each is running its next attempt."""
+    def claim(self, limit: int, now: float, passing: Collection[str] = ()) -> list[EntryT]:
+        """Take up to `limit` jobs that are due, the lanes by their tags; each is running its next attempt.
+
+        Tenants that are `passing` let the others go first, and keep their tags.
+        """
         self._wake(now)
+        passed = []
         claimed: list[EntryT] = []
         turns = self._turns
         while turns and len(claimed) < limit:
@@ -169,6 +173,9 @@ class Queue(Generic[EntryT]):
             if (smallest := lane.tag()) > tag:
                 # Whose turn this was has left.
                 heapq.heapreplace(turns, (smallest, ticket, lane))
+                continue
+            if passing and lane.tenant in passing:
+                passed.append(heapq.heappop(turns))
                 continue
             entry = lane.first()
             until = self._start(entry.job, now)
@@ -182,6 +189,8 @@ class Queue(Generic[EntryT]):
                 heapq.heapreplace(turns, (lane.tag(), ticket, lane))
             else:
                 heapq.heappop(turns)
+        for turn in passed:
+            heapq.heappush(turns, turn)
         self.queued -= len(claimed)
         self.running += len(claimed)
         self._tidy()
