@@ -13,7 +13,7 @@ from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
-from wasmq.confinement import announce
+from wasmq.confinement import Confinement, announce
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
@@ -136,6 +136,7 @@ class Scheduler:
             store=self._store,
             tenants=self._tenants,
             budgets=self._budgets,
+            confinement=Confinement(self.config),
             functions=self._functions,
             fairness=self._fairness,
             gate=self._gate,
@@ -195,6 +196,7 @@ class Scheduler:
         self._parts = parts
         self._library = parts.library
         self._pool = parts.pool
+        self._reuse = parts.reuse
         self._onlookers = parts.onlookers
         self._settler = parts.settler
         self._crew = parts.crew
@@ -756,7 +758,7 @@ class Scheduler:
             self._settler.stopping = True
             self._crew.stop()
             await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._parts.reuse.drop())])
+            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._reuse.drop())])
             await self._settler.stop()
             if not self._store.durable:
                 outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")

@@ -10,7 +10,6 @@ import msgspec
 
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
-from wasmq.confinement import Confinement
 from wasmq.deadlines import Deadlines
 from wasmq.dispatch import Dispatcher
 from wasmq.estimate import Estimator
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import Config, ModulesConfig
+    from wasmq.confinement import Confinement
     from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -67,6 +67,7 @@ class Base(NamedTuple):
     store: Store
     tenants: Tenants
     budgets: Budgets
+    confinement: Confinement
     functions: HostFunctions
     fairness: Fairness
     gate: Gate
@@ -116,7 +117,7 @@ class Parts:
             idle=self.settler.idle,
             tasks=tasks,
         )
-        self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks)
+        self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks, base.confinement)
         self.dispatcher = self._dispatcher()
         self.canceller = Canceller(
             store=base.store,
@@ -180,7 +181,7 @@ class Parts:
             base.store,
             in_use=self._modules_in_use,
             forgotten=self._forget_module,
-            confinement=Confinement(base.config),
+            confinement=base.confinement,
         )
 
     def _pool(self) -> Pool:

@@ -79,9 +79,20 @@ class _Worker:
 
 
 class Crew:
-    """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone."""
+    """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone.
 
-    def __init__(self, config: Config, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup) -> None:
+    `confinement` is how they are shut in; left out, it is made here, which reads a little of /proc.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        clock: Clock,
+        overseer: Overseer,
+        tasks: TaskGroup,
+        confinement: Confinement | None = None,
+    ) -> None:
         self._config = config.scheduler
         self._sandbox = config.sandbox
         self._prices = Prices(config.prices.call, config.prices.byte)
@@ -99,7 +110,7 @@ class Crew:
         self._gone = anyio.Event()
         self._problem = ""
         self._refusal = ""
-        self._confinement = Confinement(config)
+        self._confinement = confinement or Confinement(config)
         self._artifacts: Path | None = None
         self._cgroups: Cgroups | None = None
         self._no_cgroup = ""
