@@ -21,6 +21,7 @@ NAMES = (
     "queues",
     "idle",
     "neighbours",
+    "flooding",
     "real_neighbours",
     "wasi",
     "component",
