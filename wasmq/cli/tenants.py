@@ -24,7 +24,17 @@ __all__ = ["tenants"]
 
 _Reuse = Annotated[Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")]
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
-_COLUMNS = ("weight", "max_queued", "max_running", "memory", "fuel_budget", "fuel_period", "fuel_rate", "grant")
+_COLUMNS = (
+    "weight",
+    "class_",
+    "max_queued",
+    "max_running",
+    "memory",
+    "fuel_budget",
+    "fuel_period",
+    "fuel_rate",
+    "grant",
+)
 _FIGURES = ("free", "reserved", "spent", "running")
 
 
@@ -33,6 +43,7 @@ def tenants(
     /,
     *,
     weight: Annotated[float | None, Parameter(help="Set its share against the other tenants.")] = None,
+    class_: Annotated[str | None, Parameter(name="--class", help="Put it into one of [scheduler.classes].")] = None,
     max_queued: Annotated[int | None, Parameter(help="Set how many of its jobs may wait.")] = None,
     max_running: Annotated[int | None, Parameter(help="Set how many of its jobs may run.")] = None,
     memory: Annotated[str | None, Parameter(help="Set what its running jobs may use together: 1GiB.")] = None,
@@ -52,6 +63,7 @@ def tenants(
     """List the tenants, their shares and accounts, or show, set or credit one."""
     changes = {
         "weight": weight,
+        "class_": class_,
         "max_queued": max_queued,
         "max_running": max_running,
         "memory": None if memory is None else parse_size(memory, "--memory"),
@@ -84,7 +96,7 @@ def tenants(
         print_json({each: _facts(tenant, account) for each, (tenant, account) in found.items()})
     else:
         rows = [(each, *_row(tenant, account)) for each, (tenant, account) in found.items()]
-        print_table("", ("tenant", *_COLUMNS, *_FIGURES), rows)
+        print_table("", ("tenant", *[name.rstrip("_") for name in _COLUMNS], *_FIGURES), rows)
     return Exit.SUCCEEDED
 
 
