@@ -151,6 +151,16 @@ async def test_a_host_function_is_for_tenants_that_were_granted_it(tmp_path):
             assert (await run(client, **call))["outcome"]["value"] == -7
 
 
+async def test_a_class_that_there_is_none_of_is_refused(daemon):
+    """The answer names the tenant and the class, and nothing has changed."""
+    async with daemon() as client:
+        before = (await client.get("/v1/tenants")).json()
+        response = await client.put("/v1/tenants/acme", json={"class": "nope"})
+        assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-arguments")
+        assert "class: 'nope' is none of scheduler.classes" in response.json()["detail"]
+        assert (await client.get("/v1/tenants")).json() == before
+
+
 async def test_a_daemon_that_runs_is_live_and_ready(daemon):
     """The probes answer for the real loops."""
     async with daemon() as client:

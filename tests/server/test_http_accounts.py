@@ -133,12 +133,3 @@ async def test_a_client_sees_and_does_the_same(remote, scheduler, digest):
     with pytest.raises(BudgetExhausted, match="empty") as refused:
         await remote.submit(digest, "mul", 2, 4)
     assert refused.value.after == 13.0
-
-
-async def test_a_class_that_there_is_none_of_is_refused(client, scheduler):
-    """The answer names the tenant and the class, and nothing has changed."""
-    before = scheduler.tenants()
-    response = await client.put("/v1/tenants/acme", json={"class": "nope"})
-    assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-arguments")
-    assert "class: 'nope' is none of scheduler.classes" in response.json()["detail"]
-    assert scheduler.tenants() == before
