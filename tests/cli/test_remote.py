@@ -210,3 +210,22 @@ def test_rates_are_differences_over_time():
     assert (facts["finished_per_second"], facts["failed_per_second"]) == (20.0, 20.0)
     assert facts["tenants"]["a"]["jobs_per_second"] == 20.0
     assert summary(sample(10.0, 100), sample(12.0, 0))["finished_per_second"] == 0.0
+
+
+def test_a_job_is_submitted_with_links(call, tmp_path):
+    """What is imported comes from a module in a file, or from one known by its digest."""
+    (tmp_path / "lib.wat").write_text('(module (func (export "seven") (result i32) (i32.const 7)))')
+    (tmp_path / "app.wat").write_text(
+        '(module (import "lib" "seven" (func $f (result i32))) (func (export "f") (result i32) (call $f)))'
+    )
+    digest = call("modules", tmp_path / "lib.wat").stdout.strip()
+    for source in (tmp_path / "lib.wat", digest):
+        done = call("submit", "--wait", tmp_path / "app.wat", "f", "--link", f"lib={source}")
+        assert (done.returncode, done.stdout) == (0, "7\n")
+
+
+def test_values_of_a_component_are_printed_as_run_prints_them(call, wasmq):
+    """A component's value looks the same from a daemon as from `run`."""
+    words = [f"{GUESTS}/components/values.wat", "result", json.dumps([{"err": {"circle": 1.5}}, list(range(17))])]
+    done = call("submit", "--wait", *words)
+    assert (done.returncode, done.stdout) == (0, wasmq("run", *words).stdout)

@@ -165,3 +165,20 @@ def test_a_link_that_is_none(wasmq, words, status, line):
     assert (done.returncode, done.stdout) == (status, "")
     assert line.replace("mul.wat", str(GUESTS / "mul.wat")) in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_host_function_is_granted_to_one_job(wasmq, tmp_path):
+    """What a configured host function is not granted to cannot import it, unless --grant names it."""
+    settings = tmp_path / "wasmq.toml"
+    settings.write_text(
+        '[host.functions]\n"env.answer" = { path = "os:getpid", params = [], results = ["i64"], inline = true }\n'
+    )
+    guest = tmp_path / "ask.wat"
+    guest.write_text(
+        '(module (import "env" "answer" (func $f (result i64))) (func (export "f") (result i64) (call $f)))'
+    )
+    refused = wasmq("run", guest, "f", "--config", settings)
+    assert refused.returncode != 0
+    assert "not granted" in refused.stderr
+    done = wasmq("run", guest, "f", "--config", settings, "--grant", "env.answer")
+    assert (done.returncode, done.stdout.strip().isdecimal()) == (0, True)

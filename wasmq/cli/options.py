@@ -13,7 +13,7 @@ from wasmq.config import Config, load_config
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ConfigFile", "Json", "LinkedFiles", "ModuleFile", "effective_config", "linked_files"]
+__all__ = ["ConfigFile", "Grants", "Json", "LinkedFiles", "ModuleFile", "effective_config", "linked_files"]
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -30,7 +30,16 @@ LinkedFiles: TypeAlias = Annotated[
         name="--link",
         negative=(),
         show_default=False,
-        help="NAME=FILE: what is imported from NAME comes from the module in FILE. As often as you like.",
+        help="NAME=FILE: what is imported from NAME comes from the module in FILE, or for submit with that digest.",
+    ),
+]
+Grants: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--grant",
+        negative=(),
+        show_default=False,
+        help="A host function that this job may import, such as env.lookup. As often as you like.",
     ),
 ]
 

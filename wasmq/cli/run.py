@@ -16,7 +16,7 @@ from wasmq import logs
 from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
-from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
+from wasmq.cli.options import ConfigFile, Grants, Json, LinkedFiles, ModuleFile, effective_config, linked_files
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
@@ -82,6 +82,7 @@ def run(
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
     link: LinkedFiles = (),
+    grant: Grants = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -104,7 +105,7 @@ def run(
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
     outcome = anyio.run(_run, settings, wanted)
     if json:
         print_json(report(outcome))
@@ -128,6 +129,7 @@ class Wanted(NamedTuple):
     deterministic: bool
     limits: Limits
     linked: dict[str, Path]
+    grant: tuple[str, ...]
 
     @property
     def named(self) -> str:
@@ -191,7 +193,10 @@ async def request_of(config: Config, module: Module | RemoteModule, wanted: Want
             _read_input, wanted.stdin, module, config.limits.max.input, abandon_on_cancel=True
         ),
     }
-    return Request(module=module.digest, export=export, args=values, program=program, limits=wanted.limits), before
+    request = Request(
+        module=module.digest, export=export, args=values, program=program, limits=wanted.limits, grant=wanted.grant
+    )
+    return request, before
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,19 +13,21 @@ from wasmq.cli.directories import parse_directory, write_back
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
+from wasmq.cli.options import Grants, LinkedFiles, linked_files
 from wasmq.cli.output import print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
 from wasmq.job import Limits, OnExhausted
+from wasmq.modules import is_digest
 
 if TYPE_CHECKING:
-    from wasmq.remote import RemoteJob
+    from wasmq.client import Client
+    from wasmq.remote import RemoteJob, RemoteModule
 
 __all__ = ["submit"]
 
 _File = Annotated[Path, Parameter(help="A module: wasm bytes, WebAssembly text, or the digest of a loaded one.")]
-_DIGEST = re.compile("[0-9a-f]{64}")
 _PATIENCE = 30.0  # seconds that a daemon may be away
 
 
@@ -71,22 +72,25 @@ def submit(
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
     delay: Annotated[float, Parameter(help="Seconds before it may start.")] = 0.0,
+    link: LinkedFiles = (),
+    grant: Grants = (),
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
 ) -> int:
     """Queue a job and print its id, or wait for it and print its value."""
-    digest = str(file) if _DIGEST.fullmatch(str(file)) and not file.exists() else None
-    if digest is None:
-        with unreadable(file):
-            file.stat()
+    linked = linked_files(link)
+    for each in (file, *linked.values()):
+        if not _is_digest(each):
+            with unreadable(each):
+                each.stat()
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, {})
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
 
     async def ask() -> RemoteJob:
         async with (
@@ -94,11 +98,11 @@ def submit(
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(spin, f"submitting {wanted.named}")
-            with unreadable(file):
-                module = await (client.load(file) if digest is None else client.module(digest))
+            module = await _module(client, file)
+            links = {name: await _module(client, each) for name, each in linked.items()}
             request, before = await request_of(Config(), module, wanted)
             request = msgspec.structs.replace(
-                request, tenant=tenant, priority=priority, key=key, delay=delay, on_exhausted=on_exhausted
+                request, tenant=tenant, priority=priority, key=key, delay=delay, on_exhausted=on_exhausted, link=links
             )
             (handle,) = await client.submit_many([request], wait=wait)
             if wait:
@@ -115,3 +119,12 @@ def submit(
     else:
         print_line(job.id)
     return Exit.SUCCEEDED
+
+
+def _is_digest(file: Path) -> bool:
+    return is_digest(str(file)) and not file.exists()
+
+
+async def _module(client: Client, file: Path) -> RemoteModule:
+    with unreadable(file):
+        return await (client.module(str(file)) if _is_digest(file) else client.load(file))
