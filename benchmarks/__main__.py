@@ -19,6 +19,7 @@ NAMES = (
     "scheduler",
     "durable",
     "queues",
+    "decision",
     "idle",
     "neighbours",
     "real_neighbours",

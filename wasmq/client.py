@@ -399,8 +399,9 @@ class Client:
         Raises `ConfigError` for impossible ones.
         """
         tenant = checked_tenant(name, tenant)
-        share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in ("tokens", "roles")}
-        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share, enc_hook=int))
+        said = msgspec.to_builtins(tenant, enc_hook=int)
+        share = {key: value for key, value in said.items() if key not in ("tokens", "roles")}
+        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share))
 
     async def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured; with a token only for who administers."""

@@ -278,7 +278,7 @@ def account_of(body: bytes) -> Account:
 
 def _tenant(view: dict[str, Any]) -> tuple[Tenant, Account | None]:
     account = msgspec.convert(view.pop("account", None), Account | None)
-    known = {name: value for name, value in view.items() if name in Tenant.__struct_fields__}
+    known = {name: value for name, value in view.items() if name in Tenant.__struct_encode_fields__}
     return msgspec.convert(known, Tenant, dec_hook=lambda wanted, value: wanted(value)), account
 
 
