@@ -122,9 +122,11 @@ class Client:
 
     `token` says whose jobs they are, where the daemon wants one. A request that finds no daemon, or one that has no
     room now, is sent again for `retry_for` seconds; a job is submitted under a key of its own, so that it never runs
-    twice for that. `timeout` is how many seconds an answer may take. Everything raises what the scheduler raises, and
-    `Unreachable`, `Unauthenticated` and `Forbidden` besides. What a component takes and returns is natural Python, as
-    with the scheduler; a module that is named by its digest is looked up once for its types, if the token observes.
+    twice for that. `timeout` is how many seconds an answer may take. The URL of a daemon that listens on a file is
+    unix:///PATH; for https `verify` is a PEM file with the certificates to trust instead of the usual ones. Everything
+    raises what the scheduler raises, and `Unreachable`, `Unauthenticated` and `Forbidden` besides. What a component
+    takes and returns is natural Python, as with the scheduler; a module that is named by its digest is looked up once
+    for its types, if the token observes.
     """
 
     def __init__(
@@ -135,8 +137,16 @@ class Client:
         timeout: float = 10.0,
         retry_for: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        verify: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._connection = Connection(url, token=token, timeout=timeout, retry_for=retry_for, transport=transport)
+        self._connection = Connection(
+            url,
+            token=token,
+            timeout=timeout,
+            retry_for=retry_for,
+            transport=transport,
+            verify=None if verify is None else str(verify),
+        )
         self._ask = self._connection.ask
         self._modules: OrderedDict[str, RemoteModule | None] = OrderedDict()
 

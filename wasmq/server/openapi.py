@@ -255,7 +255,7 @@ def _operation(
         str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
         for status, (text, schema) in answers.items()
     }
-    for status in dict.fromkeys((*problems, 401, 403, 500, 503)):
+    for status in dict.fromkeys((*problems, 401, 403, 429, 500, 503)):
         responses[str(status)] = {
             "description": _PROBLEMS[status],
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
@@ -277,7 +277,7 @@ _PROBLEMS: Final = {
     410: "The cursor's job has left the history.",
     413: "The body is too large.",
     422: "The body, or what it asks for, cannot be.",
-    429: "The queue has no room, the tenant's budget is spent, or too many streams are open.",
+    429: "Later: the caller is too fast, the queue has no room, the budget is spent, or too many streams are open.",
     500: "The daemon failed.",
     503: "The daemon is stopping, or answers as many requests as it may.",
 }
