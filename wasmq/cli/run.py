@@ -16,7 +16,25 @@ from wasmq import logs
 from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
-from wasmq.cli.options import ConfigFile, Grants, Json, LinkedFiles, ModuleFile, effective_config, linked_files
+from wasmq.cli.options import (
+    Argv,
+    ConfigFile,
+    Deterministic,
+    Env,
+    Export,
+    FilesSize,
+    Fuel,
+    Grants,
+    Json,
+    LinkedFiles,
+    Memory,
+    ModuleFile,
+    Output,
+    Stdin,
+    Timeout,
+    effective_config,
+    linked_files,
+)
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
@@ -40,7 +58,7 @@ _LISTED = 12  # exports named in one line
 
 def run(
     file: ModuleFile,
-    export: Annotated[str | None, Parameter(help="The exported function to call.")] = None,
+    export: Export = None,
     /,
     *args: Annotated[
         str,
@@ -50,22 +68,14 @@ def run(
             "those of a component as JSON, a string also as it is.",
         ),
     ],
-    fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
-    memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
-    output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
-    files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
-    argv: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative=(), show_default=False, help="An argument of a program; what follows -- is short for these."
-        ),
-    ] = (),
-    stdin: Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")] = None,
-    env: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
-    ] = (),
+    fuel: Fuel = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    output: Output = None,
+    files: FilesSize = None,
+    argv: Argv = (),
+    stdin: Stdin = None,
+    env: Env = (),
     directories: Annotated[
         tuple[str, ...],
         Parameter(
@@ -75,9 +85,7 @@ def run(
             help="A directory whose files a program gets, HOST::GUEST; what it changes is written back, not with :ro.",
         ),
     ] = (),
-    deterministic: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
-    ] = False,
+    deterministic: Deterministic = False,
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,

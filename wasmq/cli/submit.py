@@ -13,7 +13,21 @@ from wasmq.cli.directories import parse_directory, write_back
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
-from wasmq.cli.options import Grants, LinkedFiles, linked_files
+from wasmq.cli.options import (
+    Argv,
+    Deterministic,
+    Env,
+    Export,
+    FilesSize,
+    Fuel,
+    Grants,
+    LinkedFiles,
+    Memory,
+    Output,
+    Stdin,
+    Timeout,
+    linked_files,
+)
 from wasmq.cli.output import print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
@@ -33,29 +47,23 @@ _PATIENCE = 30.0  # seconds that a daemon may be away
 
 def submit(
     file: _File,
-    export: Annotated[str | None, Parameter(help="The exported function to call.")] = None,
+    export: Export = None,
     /,
     *args: Annotated[str, Parameter(allow_leading_hyphen=True, help="Its arguments, as for run.")],
-    fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
-    memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
-    output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
-    files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
+    fuel: Fuel = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    output: Output = None,
+    files: FilesSize = None,
     suspend: Annotated[
         float | None, Parameter(help="Seconds that it waits to be refuelled, with --on-exhausted suspend.")
     ] = None,
     on_exhausted: Annotated[
         OnExhausted, Parameter(help="When its fuel is spent: stop ends it, suspend waits for wasmq refuel.")
     ] = "stop",
-    argv: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="An argument of a program, as what follows --."),
-    ] = (),
-    stdin: Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")] = None,
-    env: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
-    ] = (),
+    argv: Argv = (),
+    stdin: Stdin = None,
+    env: Env = (),
     directories: Annotated[
         tuple[str, ...],
         Parameter(
@@ -65,9 +73,7 @@ def submit(
             help="A directory whose files a program gets, HOST::GUEST; with --wait, what it changes is written back.",
         ),
     ] = (),
-    deterministic: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
-    ] = False,
+    deterministic: Deterministic = False,
     tenant: Annotated[str, Parameter(help="Whose job it is; left out, the token's own.")] = "default",
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
