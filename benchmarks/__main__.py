@@ -19,7 +19,6 @@ NAMES = (
     "scheduler",
     "durable",
     "queues",
-    "decision",
     "idle",
     "neighbours",
     "real_neighbours",

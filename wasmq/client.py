@@ -409,8 +409,8 @@ class Client:
         Raises `ConfigError` for impossible ones.
         """
         tenant = checked_tenant(name, tenant)
-        said = msgspec.to_builtins(tenant, enc_hook=int)
-        share = {key: value for key, value in said.items() if key not in ("tokens", "roles")}
+        share = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
+        del share["tokens"], share["roles"]
         await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share))
 
     async def tenants(self) -> dict[str, Tenant]:
