@@ -1,4 +1,4 @@
-"""The one picture: how many short jobs are answered within which time, a line for each way to run them."""
+"""The pictures: within which time short jobs are answered, and what share of the fuel tenants get."""
 
 from __future__ import annotations
 
@@ -64,4 +64,33 @@ def latencies(path: Path, lines: Mapping[str, Sequence[float]], *, title: str) -
         axes.spines[["top", "right"]].set_visible(False)
         path.parent.mkdir(exist_ok=True)
         # Without the date the file changes only when the figures do.
+        sheet.savefig(path, metadata={"Date": None})
+
+
+def shares(path: Path, tenants: Sequence[tuple[float, int, str]], *, title: str) -> None:
+    """Draw the fuel by weight of tenants (weight, fuel, kind) relative to those always busy, and write it as SVG."""
+    busy = [fuel / weight for weight, fuel, kind in tenants if kind == "busy"]
+    mean = sum(busy) / len(busy) or 1.0
+    lines = [(f"weight {weight:g}", "busy", weight) for weight in sorted({weight for weight, _, _ in tenants})]
+    lines += [("with a budget", "budgeted", None), ("now and then", "occasional", None)]
+    with mpl.rc_context(_STYLE):
+        sheet = Figure(figsize=(8, 4), layout="constrained")
+        axes = sheet.subplots()
+        for name, kind, weight in lines:
+            values = [fuel / each / mean for each, fuel, of in tenants if of == kind and weight in (None, each)]
+            steps = [(step + 1) / _STEPS for step in range(_STEPS)]
+            if values:
+                drawn = [quantile(values, step) for step in steps]
+                axes.plot(drawn, [100 * step for step in steps], label=name, linestyle="-" if weight else "--")
+        axes.set_xlim(0, 2)
+        axes.set_ylim(0, 101)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+        axes.set_xlabel("fuel by weight; 1 is the mean of those that always have work waiting")
+        axes.set_ylabel("tenants with at most that")
+        axes.set_title(title, loc="left", fontsize=12)
+        axes.legend(frameon=False)
+        axes.grid(color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        path.parent.mkdir(exist_ok=True)
         sheet.savefig(path, metadata={"Date": None})

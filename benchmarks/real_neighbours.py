@@ -21,24 +21,7 @@ if TYPE_CHECKING:
 MULS = 100
 WORKERS = 2
 TARGET_RATIO = 1 / 5
-WASI = "wasi_snapshot_preview1"
-SLEEP = f"""(module
-  (import "{WASI}" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "run")
-    (i32.store (i32.const 16) (i32.const 1))
-    (i64.store (i32.const 24) (i64.const 3600000000000))
-    (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"""
-FLOOD = f"""(module
-  (import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "\\10\\00\\00\\00\\00\\10\\00\\00")
-  (func (export "run") (loop $again
-    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (br $again))))"""
-SPIN = '(module (func (export "run") (loop $again (br $again))))'
-PARKED = '(module (import "env" "wait" (func $wait)) (func (export "run") (call $wait)))'
-GROW = '(module (memory 1) (func (export "run") (loop $again (drop (memory.grow (i32.const 1))) (br $again))))'
+NEIGHBOURS = ("sleep", "flood", "spin", "parked", "grow")
 LIMITS = Limits(fuel=10**12, timeout=3_000.0)
 
 
@@ -71,7 +54,7 @@ async def _run(idle: list[float], beside: list[float]) -> None:
             await asyncio.Event().wait()
 
         mul = await scheduler.load(GUESTS / "mul.wat")
-        guests = [await scheduler.load(text) for text in (SLEEP, FLOOD, SPIN, PARKED, GROW)]
+        guests = [await scheduler.load(GUESTS / "neighbours" / f"{name}.wat") for name in NEIGHBOURS]
         await _muls(scheduler, mul)
         idle += await _muls(scheduler, mul)
         neighbours = [await scheduler.submit(guest, "run", limits=LIMITS) for guest in guests]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
@@ -13,22 +13,33 @@ import msgspec
 from wasmq.budgets import check_credit
 from wasmq.config import checked_tenant
 from wasmq.connection import Connection
-from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unreachable, WasmqError, error_for
+from wasmq.errors import (
+    CursorGone,
+    Forbidden,
+    InvalidModule,
+    NoAccount,
+    UnknownJob,
+    UnknownModule,
+    Unreachable,
+    WasmqError,
+    error_for,
+)
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
     call_of,
     estimate_of,
     fuel_of,
+    job_bodies,
     job_of,
-    jobs_of,
     module_of,
     modules_of,
-    page_of,
+    page_bodies,
     request_body,
     tenant_of,
     tenants_of,
 )
+from wasmq.remote_values import doubtful
 from wasmq.replay import compared
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
@@ -46,7 +57,7 @@ if TYPE_CHECKING:
     from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
-    from wasmq.remote import RemoteJob, RemoteModule
+    from wasmq.remote import JobBody, RemoteJob, RemoteModule
     from wasmq.replay import Replay
 
 __all__ = ["Client", "RemoteHandle"]
@@ -55,6 +66,7 @@ _WAIT: Final = 30.0  # seconds that one request waits for a job, before it is se
 _COMPILE: Final = 300.0  # seconds that a module may take to be brought and compiled
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
+_DESCRIBED: Final = 1_000  # modules whose types are kept
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
 _OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant", "reuse")
 _EVENTS: Final = {
@@ -117,9 +129,11 @@ class Client:
 
     `token` says whose jobs they are, where the daemon wants one. A request that finds no daemon, or one that has no
     room now, is sent again for `retry_for` seconds; a job is submitted under a key of its own, so that it never runs
-    twice for that. `timeout` is how many seconds an answer may take. Everything raises what the scheduler raises, and
-    `Unreachable`, `Unauthenticated` and `Forbidden` besides. Values of components go as JSON has them: what natural
-    Python they stand for is known where their types are.
+    twice for that. `timeout` is how many seconds an answer may take. The URL of a daemon that listens on a file is
+    unix:///PATH; for https `verify` is a PEM file with the certificates to trust instead of the usual ones. Everything
+    raises what the scheduler raises, and `Unreachable`, `Unauthenticated` and `Forbidden` besides. What a component
+    takes and returns is natural Python, as with the scheduler; a module that is named by its digest is looked up once
+    for its types, if the token observes.
     """
 
     def __init__(
@@ -130,10 +144,18 @@ class Client:
         timeout: float = 10.0,
         retry_for: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        verify: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._connection = Connection(url, token=token, timeout=timeout, retry_for=retry_for, transport=transport)
+        self._connection = Connection(
+            url,
+            token=token,
+            timeout=timeout,
+            retry_for=retry_for,
+            transport=transport,
+            verify=None if verify is None else str(verify),
+        )
         self._ask = self._connection.ask
-        self._components: set[str] = set()
+        self._modules: OrderedDict[str, RemoteModule | None] = OrderedDict()
 
     async def __aenter__(self) -> Client:
         await self._connection.open()
@@ -179,12 +201,36 @@ class Client:
         return estimate_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}/estimate", params=params))
 
     def _known(self, module: RemoteModule) -> RemoteModule:
-        if module.kind == "component":
-            self._components.add(module.digest)
+        self._keep(module.digest, module)
         return module
 
-    def _body(self, request: Request) -> dict[str, Any]:
-        return request_body(request, request.key or _own_key(), component=request.module in self._components)
+    def _keep(self, digest: str, module: RemoteModule | None) -> None:
+        self._modules[digest] = module
+        self._modules.move_to_end(digest)
+        if len(self._modules) > _DESCRIBED:
+            self._modules.popitem(last=False)
+
+    async def _describe(self, digest: str) -> None:
+        """Look a module up that has not been met; one that may not be looked at is read as core values are."""
+        if digest not in self._modules:
+            try:
+                await self.module(digest)
+            except (UnknownModule, Forbidden):
+                self._keep(digest, None)
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        if doubtful(request.args):
+            await self._describe(request.module)
+        return request_body(request, request.key or _own_key(), self._modules.get(request.module))
+
+    async def _read(self, bodies: Sequence[JobBody]) -> list[RemoteJob]:
+        for digest in dict.fromkeys([body.module for body in bodies if body.doubtful]):
+            await self._describe(digest)
+        return [job_of(body, self._modules) for body in bodies]
+
+    async def _job(self, came: bytes) -> RemoteJob:
+        (job,) = await self._read(job_bodies(came))
+        return job
 
     async def submit(
         self,
@@ -219,7 +265,7 @@ class Client:
         """Queue several calls, all of them or none; returns their handles in the same order. Raises a `Refused`."""
         if not requests:
             return []
-        bodies = [self._body(request) for request in requests]
+        bodies = [await self._body(request) for request in requests]
         jobs = await self._post(bodies if len(bodies) > 1 else bodies[0], patient=wait)
         return [RemoteHandle(self, job.id, job.outcome, at_risk=job.at_risk) for job in jobs]
 
@@ -233,7 +279,7 @@ class Client:
         """
         patient = options.pop("wait", True)
         request = _request_of(module, export, args, options)
-        body = self._body(request)
+        body = await self._body(request)
         try:
             (job,) = await self._post(body, patient=patient, wait=_WAIT)
             outcome = job.outcome or await RemoteHandle(self, job.id)
@@ -287,8 +333,8 @@ class Client:
         if first.outcome is None:
             batch = {handle.id: handle for handle in islice(waiting, _BATCH) if handle.outcome is None}
             params = {"ids": ",".join(batch)}
-            found, _ = page_of(await self._ask("GET", "/v1/jobs", params=params, wait=_WAIT), self._components)
-            for job in found:
+            found, _ = page_bodies(await self._ask("GET", "/v1/jobs", params=params, wait=_WAIT))
+            for job in await self._read(found):
                 batch[job.id]._outcome = job.outcome  # noqa: SLF001 - the handles are this module's own
         return await first
 
@@ -297,7 +343,7 @@ class Client:
 
         Raises `UnknownJob`, `NotLost` for a job that did not end so, or a `Refused` as `submit` does.
         """
-        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False), self._components)
+        job = await self._job(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/requeue", patient=False))
         return RemoteHandle(self, job.id, job.outcome)
 
     async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
@@ -314,7 +360,7 @@ class Client:
 
         Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
         """
-        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/replay", patient=False), self._components)
+        job = await self._job(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/replay", patient=False))
         return RemoteHandle(self, job.id, job.outcome)
 
     async def replay(self, id: str) -> Replay:  # noqa: A002
@@ -338,7 +384,7 @@ class Client:
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
         """Return what is known of a job. Raises `UnknownJob`."""
-        return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"), self._components)
+        return await self._job(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"))
 
     async def call(self, id: str) -> Request:  # noqa: A002
         """Return what a job was asked to do, as it could be submitted. Raises `UnknownJob`.
@@ -368,10 +414,10 @@ class Client:
         while len(found) < limit:
             params = {"tenant": tenant, "status": status, "cursor": cursor, "limit": min(limit - len(found), 1_000)}
             try:
-                page, cursor = page_of(await self._ask("GET", "/v1/jobs", params=params), self._components)
+                page, cursor = page_bodies(await self._ask("GET", "/v1/jobs", params=params))
             except CursorGone as error:
                 raise UnknownJob(str(error)) from None
-            found += page
+            found += await self._read(page)
             if cursor is None:
                 break
         return found
@@ -381,7 +427,7 @@ class Client:
         until = None if timeout is None else anyio.current_time() + timeout
         while True:
             seconds = _WAIT if until is None else min(_WAIT, max(0.0, until - anyio.current_time()))
-            job = job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}", wait=seconds), self._components)
+            job = await self._job(await self._ask("GET", f"/v1/jobs/{_quoted(id)}", wait=seconds))
             if job.outcome is not None or (until is not None and anyio.current_time() >= until):
                 return job
 
@@ -395,7 +441,7 @@ class Client:
             async for heard, name, data in self._connection.stream(f"/v1/jobs/{_quoted(id)}/events", last_id):
                 last_id = heard
                 if name == "finished":
-                    outcome = job_of(data, self._components).outcome
+                    outcome = (await self._job(data)).outcome
                     if outcome is None:
                         raise Unreachable(f"job {id} ended without an outcome, says the daemon")
                     yield JobFinished(outcome)
@@ -411,7 +457,7 @@ class Client:
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
         if (await self.job(id)).outcome is not None:
             return False
-        outcome = job_of(await self._ask("DELETE", f"/v1/jobs/{_quoted(id)}"), self._components).outcome
+        outcome = (await self._job(await self._ask("DELETE", f"/v1/jobs/{_quoted(id)}"))).outcome
         return outcome is None or outcome.status == "cancelled"
 
     # Tenants.
@@ -462,7 +508,7 @@ class Client:
     async def _post(self, body: Any, *, patient: bool, wait: float = 0.0) -> list[RemoteJob]:
         content = msgspec.json.encode(body)
         came = await self._ask("POST", "/v1/jobs", content=content, wait=wait, patient=patient)
-        return jobs_of(came, self._components)
+        return await self._read(job_bodies(came))
 
     async def _take_back(self, body: dict[str, Any]) -> None:
         """Cancel a job that may have been accepted or not: the same key again gives its id."""

@@ -48,7 +48,7 @@ __all__ = [
 
 ENVIRONMENT_PREFIX = "WASMQ_"
 # Variables with the prefix that are not keys of the configuration.
-_OTHER_VARIABLES = frozenset({"WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
+_OTHER_VARIABLES = frozenset({"WASMQ_CA", "WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
 _TEST_PREFIX = "WASMQ_TEST_"
 MAX_MEMORY = 4 * 2**30  # what the engine reserves for one linear memory, and so the most that one job can have
 
@@ -231,6 +231,16 @@ class ServerConfig(_Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8787
+    socket: str | None = None
+    """A file to listen on instead, for its owner and their group."""
+    tls_cert: str | None = None
+    """A PEM file with the certificate, and those it is signed with: TLS is spoken, and nothing else."""
+    tls_key: str | None = None
+    """A PEM file with the certificate's key, unencrypted."""
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 10_000.0
+    """Requests that one token may send, or without tokens one address."""
+    requests_burst: _Count = 10_000
+    """How many of them at once, after a pause."""
     max_wait: _Seconds = 60.0
     """The longest that `GET /v1/jobs/{id}?wait=` holds a request, in seconds."""
     max_batch: _Count = 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -20,6 +21,7 @@ __all__ = ["Connection"]
 _FIRST_PAUSE: Final = 0.05  # seconds, doubled each time
 _LONGEST_PAUSE: Final = 2.0
 _DIGITS: Final = 9  # of a Retry-After that are read
+_FILE: Final = "unix://"
 _LATER: Final = (429, 503)
 
 
@@ -34,9 +36,11 @@ class Connection:
         timeout: float,
         retry_for: float,
         transport: httpx.AsyncBaseTransport | None,
+        verify: str | None = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"{url!r} is not the URL of a daemon: write http://HOST:PORT")
+        if not url.startswith(("http://", "https://", _FILE + "/")):
+            raise ConfigError(f"{url!r} is not the URL of a daemon: write http://HOST:PORT or unix:///PATH")
+        self._verify = verify
         self._url = url.rstrip("/")
         self._token = token
         self._timeout = timeout
@@ -51,13 +55,20 @@ class Connection:
         except ImportError:
             raise ConfigError("talking to a daemon needs httpx: pip install 'wasmq[client]'") from None
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        limits = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
+        trust = True if self._verify is None else _trusting(self._verify)
+        base, transport = self._url, self._transport
+        if base.startswith(_FILE):
+            transport = transport or httpx.AsyncHTTPTransport(uds=base.removeprefix(_FILE), limits=limits)
+            base = "http://localhost"
         try:
             self._http = httpx.AsyncClient(
-                base_url=self._url,
+                base_url=base,
+                verify=trust,
                 headers=headers,
                 timeout=httpx.Timeout(self._timeout, pool=None),
-                limits=httpx.Limits(max_connections=1_000, max_keepalive_connections=100),
-                transport=self._transport,
+                limits=limits,
+                transport=transport,
                 trust_env=False,
             )
         except (httpx.InvalidURL, ValueError) as error:
@@ -157,6 +168,16 @@ class Connection:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"{self._url}: no daemon answers: {str(error) or type(error).__name__}")
+
+
+def _trusting(path: str) -> ssl.SSLContext:
+    """Return what trusts the certificates in a file alone. Raises `ConfigError` when there are none."""
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise ConfigError(f"verify: {path} has no certificate in PEM") from None
+    except OSError as error:
+        raise ConfigError(f"verify: {path}: {error.strerror}") from None
 
 
 class _Trying:

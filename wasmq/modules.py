@@ -25,6 +25,7 @@ from wasmq.compiling import Compiler
 from wasmq.config import Config
 from wasmq.confinement import Confinement
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
+from wasmq.exports import listed, resolve_component
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
 from wasmq.store import SharedStore
@@ -33,7 +34,7 @@ from wasmq.units import format_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from anyio.abc import TaskGroup
@@ -138,7 +139,7 @@ class Module:
         for extern in self.exports:
             if extern.name == export:
                 raise UnknownExport(f"export {printable(export)!r} is not a function but {extern.type}")
-        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {_listed(self.functions)}")
+        raise UnknownExport(f"no export {printable(export)!r}; the module's functions: {listed(self.functions)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,27 +169,13 @@ class Component(Module):
 
     def resolve(self, export: str) -> str:
         """Return an export's full name, given that or its last part if no other has it. Raises `UnknownExport`."""
-        if export in self.functions:
-            return export
-        found = [name for name in self.functions if name.rpartition("#")[2] == export]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnknownExport(f"export {printable(export)!r} is in several instances: {_listed(found)}")
-        for extern in self.exports:
-            if extern.name == export:
-                raise UnknownExport(f"export {printable(export)!r} is not a function: {extern}")
-        raise UnknownExport(f"no export {printable(export)!r}; the component's functions: {_listed(self.functions)}")
+        return resolve_component(self.functions, self.exports, export)
 
     def function(self, export: str) -> wit.Func:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
         function = self.functions[self.resolve(export)]
         assert isinstance(function, wit.Func)
         return function
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join([printable(name, 80) for name in list(names)[:8]]) or "none"
 
 
 def is_digest(text: str) -> bool:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from wasmq import errors
+from wasmq import errors, wit
 from wasmq.config import Tenant
-from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
+from wasmq.errors import UnknownExport, Unreachable, WasmqError
 from wasmq.estimate import Estimate
+from wasmq.exports import resolve_component
 from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
 from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
+from wasmq.remote_values import arguments_body, core_values, doubtful, returned_of
 from wasmq.types import (
     COMMAND,
     Extern,
@@ -30,24 +30,24 @@ from wasmq.types import (
     TagType,
     printable,
 )
-from wasmq.wit import is_command
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable, Mapping
 
     from wasmq.submission import Request
 
 __all__ = [
+    "JobBody",
     "RemoteJob",
     "RemoteModule",
     "account_of",
     "error_of",
     "fuel_of",
+    "job_bodies",
     "job_of",
-    "jobs_of",
     "module_of",
     "modules_of",
-    "page_of",
+    "page_bodies",
     "request_body",
     "tenant_of",
     "tenants_of",
@@ -63,9 +63,6 @@ _TYPES: Final[dict[str, Any]] = {
     "global": GlobalType,
     "tag": TagType,
 }
-_V128: Final = re.compile(r"[0-9a-fA-F]{32}")
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_NAMES: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _SHOWN: Final = 200  # characters of an answer that makes no sense
 
 
@@ -78,11 +75,11 @@ class RemoteModule:
     size: int
     exports: tuple[Extern, ...]
     imports: tuple[Import, ...]
-    functions: dict[str, FunctionType] = field(init=False, repr=False)
+    functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
 
     def __post_init__(self) -> None:
-        functions = {each.name: each.type for each in self.exports if isinstance(each.type, FunctionType)}
+        functions = {each.name: each.type for each in self.exports if isinstance(each.type, FunctionType | wit.Func)}
         object.__setattr__(self, "functions", functions)
 
     @property
@@ -90,15 +87,17 @@ class RemoteModule:
         """The export that runs it as a WASI command, None when it is none."""
         if self.kind == "module":
             return COMMAND if COMMAND in self.functions else None
-        return next((each.name for each in self.exports if is_command(each.name)), None)
+        return next((each.name for each in self.exports if wit.is_command(each.name)), None)
 
     @property
     def wasi(self) -> tuple[str, ...]:
         """The WASI functions that it imports."""
         return tuple([each.name for each in self.imports if each.module == _WASI])
 
-    def function(self, export: str) -> FunctionType:
+    def function(self, export: str) -> FunctionType | wit.Func:
         """Return an exported function's type. Raises `UnknownExport` naming what there is instead."""
+        if self.kind == "component":
+            return self.functions[resolve_component(self.functions, self.exports, export)]
         try:
             return self.functions[export]
         except KeyError:
@@ -123,7 +122,9 @@ class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
     basis: Receipt | None = msgspec.field(name="receipt", default=None)
 
 
-class _JobBody(_Body, frozen=True):
+class JobBody(_Body, frozen=True):
+    """A job as a daemon tells of it."""
+
     id: str
     state: State
     module: str
@@ -137,9 +138,14 @@ class _JobBody(_Body, frozen=True):
     suspended: bool = False
     fuel_spent: int | None = None
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether its results can be read only with the module's description."""
+        return self.outcome is not None and doubtful(self.outcome.values)
+
 
 class _JobPage(_Body, frozen=True):
-    jobs: tuple[_JobBody, ...]
+    jobs: tuple[JobBody, ...]
     cursor: str | None
 
 
@@ -210,7 +216,7 @@ _ERRORS: Final = {
 }
 _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
-_job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
+_job: Final = msgspec.json.Decoder(JobBody | list[JobBody])
 _fuel: Final = msgspec.json.Decoder(_FuelBody)
 _call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
@@ -231,22 +237,13 @@ def error_of(status: int, body: bytes) -> WasmqError:
     return _ERRORS.get(problem.type, WasmqError)(problem.detail)
 
 
-def jobs_of(body: bytes, components: Container[str] = ()) -> list[RemoteJob]:
-    """Return the job, or the jobs, that an answer tells of.
-
-    What those of `components` returned stays as JSON has it. Raises `Unreachable` when it is no such answer.
-    """
+def job_bodies(body: bytes) -> list[JobBody]:
+    """Return the job, or the jobs, that an answer tells of. Raises `Unreachable` when it is no such answer."""
     try:
         jobs = _job.decode(body)
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
-    return [_remote(job, components) for job in (jobs if isinstance(jobs, list) else [jobs])]
-
-
-def job_of(body: bytes, components: Container[str] = ()) -> RemoteJob:
-    """Return the job that an answer tells of. Raises `Unreachable` when it is no such answer."""
-    (job,) = jobs_of(body, components)
-    return job
+    return jobs if isinstance(jobs, list) else [jobs]
 
 
 def fuel_of(body: bytes) -> int:
@@ -257,13 +254,13 @@ def fuel_of(body: bytes) -> int:
         raise _nonsense(error) from None
 
 
-def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJob], str | None]:
+def page_bodies(body: bytes) -> tuple[list[JobBody], str | None]:
     """Return the jobs of a page, and where the next one begins. Raises `Unreachable` when it is no such answer."""
     try:
         page = _page.decode(body)
     except msgspec.DecodeError as error:
         raise _nonsense(error) from None
-    return [_remote(job, components) for job in page.jobs], page.cursor
+    return list(page.jobs), page.cursor
 
 
 def call_of(body: bytes) -> Request:
@@ -285,11 +282,6 @@ def call_of(body: bytes) -> Request:
         limits=call.limits,
         program=program,  # type: ignore[arg-type]
     )
-
-
-def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
-    """Return a core function's arguments, which JSON has in a form of its own."""
-    return tuple([_core_value(value) for value in came])
 
 
 def estimate_of(body: bytes) -> Estimate:
@@ -346,17 +338,19 @@ def _tenant(view: dict[str, Any]) -> tuple[Tenant, Account | None]:
     return msgspec.convert(known, Tenant, dec_hook=lambda wanted, value: wanted(value)), account
 
 
-def request_body(request: Request, key: str, *, component: bool = False) -> dict[str, Any]:
-    """Return the body that asks for a job. Raises `InvalidArguments` for what no guest could be given.
+def request_body(request: Request, key: str, module: RemoteModule | None = None) -> dict[str, Any]:
+    """Return the body that asks for a job; `module` is what is known of its module.
 
-    The arguments of a `component` go as JSON has them, see `wasmq.wit_values`.
-
-    The tenant "default" is left to the daemon: with a token it is the one that the token stands for.
+    The tenant "default" is left to the daemon: with a token it is the one that the token stands for. Raises
+    `InvalidArguments` for what no guest could be given, or `UnknownExport`.
     """
+    function = None
+    if module is not None and module.kind == "component" and request.export is not None:
+        function = module.function(request.export)
     body: dict[str, Any] = {
         "module": request.module,
         "export": request.export,
-        "args": [value if component else _json_argument(place, value) for place, value in enumerate(request.args, 1)],
+        "args": arguments_body(function, request.export or "", request.args),
         "priority": request.priority,
         "key": key,
         "delay": request.delay,
@@ -379,32 +373,12 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
     return body if program is None else body | msgspec.structs.asdict(program)
 
 
-def _json_argument(place: int, value: Any) -> Any:
-    """Return an argument as JSON has it; what is no core value is left to the daemon to refuse."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**64 else str(int(value))
-    if isinstance(value, float):
-        return (
-            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        )
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).hex()
-    if isinstance(value, (str, list, tuple, Mapping)):
-        # Text would be read as the number that it shows, which no argument of a core function is.
-        raise InvalidArguments(f"argument {place}: wants a number or 16 bytes, got {printable(repr(value), 60)}")
-    return value
+def job_of(body: JobBody, modules: Mapping[str, RemoteModule | None]) -> RemoteJob:
+    """Return the job that a daemon tells of, its results read by what is known of its module.
 
-
-def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
-    came = body.outcome
-    outcome = None
-    if came is not None:
-        said = {name: getattr(came, name) for name in Outcome.__struct_fields__}
-        if body.module not in components:
-            said["values"] = tuple([_core_value(value) for value in came.values])
-        outcome = Outcome(**said)
+    Raises `Unreachable` when they are not of the types that the daemon told.
+    """
+    outcome = None if body.outcome is None else _outcome(body.outcome, body.export, modules.get(body.module))
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
     deadline = None if body.deadline is None else datetime.datetime.fromisoformat(body.deadline).timestamp()
     return RemoteJob(
@@ -423,13 +397,14 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
     )
 
 
-def _core_value(came: Any) -> Any:
-    if isinstance(came, str):
-        if came in _NOT_FINITE:
-            return _NOT_FINITE[came]
-        if _V128.fullmatch(came):
-            return bytes.fromhex(came)
-    return came
+def _outcome(came: _OutcomeBody, export: str, module: RemoteModule | None) -> Outcome:
+    said = {name: getattr(came, name) for name in Outcome.__struct_fields__}
+    function = None if module is None else module.functions.get(export)
+    if not isinstance(function, wit.Func):
+        said["values"] = core_values(came.values)
+    elif came.status == "succeeded" and came.exit_code is None:
+        said |= {"values": (), "returned": returned_of(function, came.values)}
+    return Outcome(**said)
 
 
 def _remote_module(body: _ModuleBody) -> RemoteModule:
@@ -444,6 +419,8 @@ def _remote_module(body: _ModuleBody) -> RemoteModule:
 
 def _type(body: dict[str, Any]) -> Any:
     """Return the type of an export or import; one of a kind that is not known here as it came."""
+    if body["kind"] == "component-function" and "types" in body:
+        return msgspec.convert(body["types"], wit.Func)
     kind = _TYPES.get(body["kind"])
     if kind is None:
         return body

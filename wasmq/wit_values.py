@@ -34,7 +34,7 @@ from wasmq.types import printable
 if TYPE_CHECKING:
     from wasmq.wit import ValueType
 
-__all__ = ["Case", "Err", "Ok", "Some", "Wire", "natural", "pack_arguments", "read_result"]
+__all__ = ["Case", "Err", "Ok", "Some", "Wire", "natural", "pack_arguments", "pack_result", "read_result"]
 
 MAX_PACKED: Final = 4 * 2**20
 """Bytes that the arguments of a call may have in the frames: each element of a list takes the worker 32 times that."""
@@ -110,6 +110,14 @@ def pack_arguments(export: str, function: wit.Func, args: Sequence[Any]) -> byte
             "bring more in files"
         )
     return packed
+
+
+def pack_result(type_: ValueType | None, value: Any) -> bytes:
+    """Return a natural value as a worker would have sent it. Raises `ValueError` when it is not of the type."""
+    try:
+        return msgspec.msgpack.encode(None if type_ is None else _lower(type_, value))
+    except (_Misfit, RecursionError) as error:
+        raise ValueError(f"no value of type {_short(type_)}: {error}") from None
 
 
 def read_result(type_: ValueType | None, packed: bytes) -> Any:

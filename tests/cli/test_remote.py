@@ -287,3 +287,22 @@ def test_a_deadline_is_shown_with_the_job(call):
     done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "0.00001")
     assert (done.returncode, done.stdout) == (77, "")
     assert "is too soon" in done.stderr
+
+
+def test_a_job_is_submitted_with_links(call, tmp_path):
+    """What is imported comes from a module in a file, or from one known by its digest."""
+    (tmp_path / "lib.wat").write_text('(module (func (export "seven") (result i32) (i32.const 7)))')
+    (tmp_path / "app.wat").write_text(
+        '(module (import "lib" "seven" (func $f (result i32))) (func (export "f") (result i32) (call $f)))'
+    )
+    digest = call("modules", tmp_path / "lib.wat").stdout.strip()
+    for source in (tmp_path / "lib.wat", digest):
+        done = call("submit", "--wait", tmp_path / "app.wat", "f", "--link", f"lib={source}")
+        assert (done.returncode, done.stdout) == (0, "7\n")
+
+
+def test_values_of_a_component_are_printed_as_run_prints_them(call, wasmq):
+    """A component's value looks the same from a daemon as from `run`."""
+    words = [f"{GUESTS}/components/values.wat", "result", json.dumps([{"err": {"circle": 1.5}}, list(range(17))])]
+    done = call("submit", "--wait", *words)
+    assert (done.returncode, done.stdout) == (0, wasmq("run", *words).stdout)

@@ -175,3 +175,20 @@ def test_a_deadline_ends_a_job_as_a_timeout_does(wasmq):
     done = wasmq("run", str(GUESTS / "loop.wat"), "spin", "--deadline", "-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert "deadline: -1" in done.stderr
+
+
+def test_a_host_function_is_granted_to_one_job(wasmq, tmp_path):
+    """What a configured host function is not granted to cannot import it, unless --grant names it."""
+    settings = tmp_path / "wasmq.toml"
+    settings.write_text(
+        '[host.functions]\n"env.answer" = { path = "os:getpid", params = [], results = ["i64"], inline = true }\n'
+    )
+    guest = tmp_path / "ask.wat"
+    guest.write_text(
+        '(module (import "env" "answer" (func $f (result i64))) (func (export "f") (result i64) (call $f)))'
+    )
+    refused = wasmq("run", guest, "f", "--config", settings)
+    assert refused.returncode != 0
+    assert "not granted" in refused.stderr
+    done = wasmq("run", guest, "f", "--config", settings, "--grant", "env.answer")
+    assert (done.returncode, done.stdout.strip().isdecimal()) == (0, True)

@@ -8,24 +8,7 @@ import pytest
 
 import wasmq
 
-WASI = "wasi_snapshot_preview1"
-SLEEP = f"""(module
-  (import "{WASI}" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (func (export "run")
-    (i32.store (i32.const 16) (i32.const 1))
-    (i64.store (i32.const 24) (i64.const 3600000000000))
-    (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"""
-FLOOD = f"""(module
-  (import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "\\10\\00\\00\\00\\00\\10\\00\\00")
-  (func (export "run") (loop $again
-    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (br $again))))"""
-SPIN = '(module (func (export "run") (loop $again (br $again))))'
-PARKED = '(module (import "env" "wait" (func $wait)) (func (export "run") (call $wait)))'
-GROW = '(module (memory 1) (func (export "run") (loop $again (drop (memory.grow (i32.const 1))) (br $again))))'
+NEIGHBOURS = ("sleep", "flood", "spin", "parked", "grow")
 
 
 @pytest.mark.parametrize("engine", ["native", "interpreter"])
@@ -45,8 +28,8 @@ async def test_short_jobs_come_through_beside_real_neighbours(make_scheduler, gu
         mul = await scheduler.load(guests / "mul.wat")
         limits = wasmq.Limits(fuel=10**12, timeout=3_000.0)
         neighbours = [
-            await scheduler.submit(await scheduler.load(text), "run", limits=limits)
-            for text in (SLEEP, FLOOD, SPIN, PARKED, GROW)
+            await scheduler.submit(await scheduler.load(guests / "neighbours" / f"{name}.wat"), "run", limits=limits)
+            for name in NEIGHBOURS
         ]
         await reached.wait()
         for number in range(100):

@@ -12,6 +12,7 @@ import wasmtime
 
 GUESTS = Path(__file__).parents[2] / "workers" / "guests"
 WAT = sorted(GUESTS.glob("*.wat"))
+NEIGHBOURS = sorted(GUESTS.glob("neighbours/*.wat"))
 MODULES = [*WAT, GUESTS / "life.wasm"]
 # What made the checked-in life.wasm; another version of any of these may give other bytes.
 TOOLCHAIN = {
@@ -63,6 +64,15 @@ def test_the_table_lists_every_guest_with_its_exports() -> None:
             _, guest, exports, *_ = line.split("|")
             table[guest.strip(" `")] = set(re.findall(r"`([^`]+)`", exports))
     assert table == {path.name: functions(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("path", NEIGHBOURS, ids=lambda path: path.name)
+def test_a_neighbour_says_what_it_does(path: Path) -> None:
+    """A neighbour begins with a comment, is named in the README, and exports `run`."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(";; ")
+    assert f"`{path.name}`" in (GUESTS / "README.md").read_text(encoding="utf-8")
+    assert functions(path) == {"run"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

@@ -14,7 +14,7 @@ import pytest
 
 from wasmq.errors import ConfigError
 from wasmq.server import serve
-from wasmq.server.serve import _listen
+from wasmq.server.listen import listen
 
 
 async def test_it_serves_on_a_port_of_the_systems_choice_until_told_to_stop(make_scheduler, digest):
@@ -113,7 +113,7 @@ async def test_signals_stay_with_the_process(make_scheduler):
 
 async def test_answers_are_sent_without_delay():
     """The listening sockets say that they are TCP, without which asyncio delays what it sends."""
-    [listening] = await _listen("127.0.0.1", 0, anywhere=False)
+    [listening] = await listen("127.0.0.1", 0, anywhere=False)
     with listening:
         assert listening.proto == socket.IPPROTO_TCP
 
@@ -150,6 +150,6 @@ def test_importing_wasmq_imports_no_server():
 
 async def test_with_tokens_others_may_reach_the_daemon():
     """Once every request needs a token, the daemon listens on any address."""
-    [listening, *_] = await _listen("0.0.0.0", 0, anywhere=True)
+    [listening, *_] = await listen("0.0.0.0", 0, anywhere=True)
     with listening:
         assert listening.getsockname()[0] == "0.0.0.0"

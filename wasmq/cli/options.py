@@ -13,7 +13,26 @@ from wasmq.config import Config, load_config
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ConfigFile", "Json", "LinkedFiles", "ModuleFile", "effective_config", "linked_files"]
+__all__ = [
+    "Argv",
+    "ConfigFile",
+    "Deadline",
+    "Deterministic",
+    "Env",
+    "Export",
+    "FilesSize",
+    "Fuel",
+    "Grants",
+    "Json",
+    "LinkedFiles",
+    "Memory",
+    "ModuleFile",
+    "Output",
+    "Stdin",
+    "Timeout",
+    "effective_config",
+    "linked_files",
+]
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -24,13 +43,41 @@ Json: TypeAlias = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON.")
 ]
 
+Export: TypeAlias = Annotated[str | None, Parameter(help="The exported function to call.")]
+Fuel: TypeAlias = Annotated[int | None, Parameter(help="Fuel it may spend.")]
+Memory: TypeAlias = Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")]
+Deadline: TypeAlias = Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")]
+Timeout: TypeAlias = Annotated[float | None, Parameter(help="Seconds it may run.")]
+Output: TypeAlias = Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")]
+FilesSize: TypeAlias = Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")]
+Argv: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(negative=(), show_default=False, help="An argument of a program; what follows -- is short for these."),
+]
+Stdin: TypeAlias = Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")]
+Env: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
+]
+Deterministic: TypeAlias = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
+]
 LinkedFiles: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(
         name="--link",
         negative=(),
         show_default=False,
-        help="NAME=FILE: what is imported from NAME comes from the module in FILE. As often as you like.",
+        help="NAME=FILE: what is imported from NAME comes from the module in FILE, or for submit with that digest.",
+    ),
+]
+Grants: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--grant",
+        negative=(),
+        show_default=False,
+        help="A host function that this job may import, such as env.lookup. As often as you like.",
     ),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
@@ -29,7 +30,14 @@ __all__ = [
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8787"
-Url: TypeAlias = Annotated[str, Parameter(name="--url", env_var="WASMQ_URL", help="Where the daemon is.")]
+Url: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name="--url",
+        env_var="WASMQ_URL",
+        help="Where the daemon is: http://HOST:PORT or unix:///PATH. For https, WASMQ_CA is a file of certificates.",
+    ),
+]
 Token: TypeAlias = Annotated[
     str | None,
     Parameter(name="--token", env_var="WASMQ_TOKEN", help="The token that says whose jobs they are."),
@@ -38,7 +46,7 @@ Token: TypeAlias = Annotated[
 
 def connect(url: str, token: str | None, *, retry_for: float = 0.0) -> Client:
     """Return a client for a command: it gives up at once, unless the command is there to wait."""
-    return Client(url, token=token, retry_for=retry_for)
+    return Client(url, token=token, retry_for=retry_for, verify=os.environ.get("WASMQ_CA"))
 
 
 def job_report(job: RemoteJob) -> dict[str, Any]:

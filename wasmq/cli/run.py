@@ -16,7 +16,26 @@ from wasmq import logs
 from wasmq.cli.directories import Mounted, mount, parse_directory, write_back
 from wasmq.cli.exits import UsageError, exit_for_outcome
 from wasmq.cli.inspect import unreadable
-from wasmq.cli.options import ConfigFile, Json, LinkedFiles, ModuleFile, effective_config, linked_files
+from wasmq.cli.options import (
+    Argv,
+    ConfigFile,
+    Deadline,
+    Deterministic,
+    Env,
+    Export,
+    FilesSize,
+    Fuel,
+    Grants,
+    Json,
+    LinkedFiles,
+    Memory,
+    ModuleFile,
+    Output,
+    Stdin,
+    Timeout,
+    effective_config,
+    linked_files,
+)
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_results, json_results, parse_words
 from wasmq.errors import UnknownExport
@@ -40,7 +59,7 @@ _LISTED = 12  # exports named in one line
 
 def run(
     file: ModuleFile,
-    export: Annotated[str | None, Parameter(help="The exported function to call.")] = None,
+    export: Export = None,
     /,
     *args: Annotated[
         str,
@@ -50,23 +69,15 @@ def run(
             "those of a component as JSON, a string also as it is.",
         ),
     ],
-    fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
-    memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
-    deadline: Annotated[float | None, Parameter(help="Seconds by which it is to have ended.")] = None,
-    output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
-    files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
-    argv: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative=(), show_default=False, help="An argument of a program; what follows -- is short for these."
-        ),
-    ] = (),
-    stdin: Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")] = None,
-    env: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
-    ] = (),
+    fuel: Fuel = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    deadline: Deadline = None,
+    output: Output = None,
+    files: FilesSize = None,
+    argv: Argv = (),
+    stdin: Stdin = None,
+    env: Env = (),
     directories: Annotated[
         tuple[str, ...],
         Parameter(
@@ -76,13 +87,12 @@ def run(
             help="A directory whose files a program gets, HOST::GUEST; what it changes is written back, not with :ro.",
         ),
     ] = (),
-    deterministic: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
-    ] = False,
+    deterministic: Deterministic = False,
     engine: Annotated[
         Literal["native", "interpreter"] | None, Parameter(help="Machine code, or bytecode without any.")
     ] = None,
     link: LinkedFiles = (),
+    grant: Grants = (),
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
@@ -105,7 +115,7 @@ def run(
             raise UsageError(f"unknown option {word} (see wasmq run --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
     outcome = anyio.run(_run, settings, wanted, deadline)
     if json:
         print_json(report(outcome))
@@ -129,6 +139,7 @@ class Wanted(NamedTuple):
     deterministic: bool
     limits: Limits
     linked: dict[str, Path]
+    grant: tuple[str, ...]
 
     @property
     def named(self) -> str:
@@ -192,7 +203,10 @@ async def request_of(config: Config, module: Module | RemoteModule, wanted: Want
             _read_input, wanted.stdin, module, config.limits.max.input, abandon_on_cancel=True
         ),
     }
-    return Request(module=module.digest, export=export, args=values, program=program, limits=wanted.limits), before
+    request = Request(
+        module=module.digest, export=export, args=values, program=program, limits=wanted.limits, grant=wanted.grant
+    )
+    return request, before
 
 
 def _variable(text: str) -> tuple[str, str]:

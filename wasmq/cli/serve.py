@@ -71,6 +71,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
     """Run until a signal ends it; `read` reads the configuration anew."""
     from wasmq import server
     from wasmq.scheduler import Scheduler
+    from wasmq.server.listen import url_of
     from wasmq.server.notify import Notifier
 
     stopping = anyio.Event()
@@ -101,7 +102,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
             notifier.ready()
 
     def ready(host: str, port: int) -> None:
-        _announce(host, port)
+        _log.info("daemon.ready", url=url_of(config.server, host, port))
         notifier.ready()
         tasks.start_soon(reload)
         tasks.start_soon(notifier.watch, lambda: scheduler.live)
@@ -126,7 +127,3 @@ async def _reload(scheduler: Scheduler, read: Callable[[], Config]) -> None:
     if news.restart:
         _log.warning("config.needs_restart", keys=list(news.restart))
     _log.info("config.reloaded", changed=list(news.changed))
-
-
-def _announce(host: str, port: int) -> None:
-    _log.info("daemon.ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")

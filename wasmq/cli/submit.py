@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,47 +13,58 @@ from wasmq.cli.directories import parse_directory, write_back
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
+from wasmq.cli.options import (
+    Argv,
+    Deadline,
+    Deterministic,
+    Env,
+    Export,
+    FilesSize,
+    Fuel,
+    Grants,
+    LinkedFiles,
+    Memory,
+    Output,
+    Stdin,
+    Timeout,
+    linked_files,
+)
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
 from wasmq.job import Limits, OnExhausted, Reuse
+from wasmq.modules import is_digest
 
 if TYPE_CHECKING:
-    from wasmq.remote import RemoteJob
+    from wasmq.client import Client
+    from wasmq.remote import RemoteJob, RemoteModule
 
 __all__ = ["submit"]
 
 _File = Annotated[Path, Parameter(help="A module: wasm bytes, WebAssembly text, or the digest of a loaded one.")]
-_DIGEST = re.compile("[0-9a-f]{64}")
 _PATIENCE = 30.0  # seconds that a daemon may be away
 
 
 def submit(
     file: _File,
-    export: Annotated[str | None, Parameter(help="The exported function to call.")] = None,
+    export: Export = None,
     /,
     *args: Annotated[str, Parameter(allow_leading_hyphen=True, help="Its arguments, as for run.")],
-    fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
-    memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
-    timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
-    output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
-    files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
+    fuel: Fuel = None,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    output: Output = None,
+    files: FilesSize = None,
     suspend: Annotated[
         float | None, Parameter(help="Seconds that it waits to be refuelled, with --on-exhausted suspend.")
     ] = None,
     on_exhausted: Annotated[
         OnExhausted, Parameter(help="When its fuel is spent: stop ends it, suspend waits for wasmq refuel.")
     ] = "stop",
-    argv: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="An argument of a program, as what follows --."),
-    ] = (),
-    stdin: Annotated[str | None, Parameter(help="A program's standard input: a file, or - for this command's.")] = None,
-    env: Annotated[
-        tuple[str, ...],
-        Parameter(negative=(), show_default=False, help="A variable of a program's environment: NAME=VALUE."),
-    ] = (),
+    argv: Argv = (),
+    stdin: Stdin = None,
+    env: Env = (),
     directories: Annotated[
         tuple[str, ...],
         Parameter(
@@ -64,9 +74,7 @@ def submit(
             help="A directory whose files a program gets, HOST::GUEST; with --wait, what it changes is written back.",
         ),
     ] = (),
-    deterministic: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Give a program the same clock and chance each time.")
-    ] = False,
+    deterministic: Deterministic = False,
     tenant: Annotated[str, Parameter(help="Whose job it is; left out, the token's own.")] = "default",
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
@@ -74,23 +82,26 @@ def submit(
     reuse: Annotated[
         Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
     ] = None,
-    deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
+    deadline: Deadline = None,
+    link: LinkedFiles = (),
+    grant: Grants = (),
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
 ) -> int:
     """Queue a job and print its id, or wait for it and print its value."""
-    digest = str(file) if _DIGEST.fullmatch(str(file)) and not file.exists() else None
-    if digest is None:
-        with unreadable(file):
-            file.stat()
+    linked = linked_files(link)
+    for each in (file, *linked.values()):
+        if not _is_digest(each):
+            with unreadable(each):
+                each.stat()
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
     mounted = [parse_directory(text) for text in directories]
-    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, {})
+    wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
 
     async def ask() -> RemoteJob:
         async with (
@@ -98,8 +109,8 @@ def submit(
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(spin, f"submitting {wanted.named}")
-            with unreadable(file):
-                module = await (client.load(file) if digest is None else client.module(digest))
+            module = await _module(client, file)
+            links = {name: await _module(client, each) for name, each in linked.items()}
             request, before = await request_of(Config(), module, wanted)
             request = msgspec.structs.replace(
                 request,
@@ -110,6 +121,7 @@ def submit(
                 deadline=deadline,
                 on_exhausted=on_exhausted,
                 reuse=reuse,
+                link=links,
             )
             (handle,) = await client.submit_many([request], wait=wait)
             if handle.at_risk:
@@ -128,3 +140,12 @@ def submit(
     else:
         print_line(job.id)
     return Exit.SUCCEEDED
+
+
+def _is_digest(file: Path) -> bool:
+    return is_digest(str(file)) and not file.exists()
+
+
+async def _module(client: Client, file: Path) -> RemoteModule:
+    with unreadable(file):
+        return await (client.module(str(file)) if _is_digest(file) else client.load(file))

@@ -11,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from wasmq.server import estimates, health, jobs, modules, openapi, problems, replays, stream, tenants
 from wasmq.server.context import Context
 from wasmq.server.guard import make_guard
+from wasmq.server.rate import Rates
 from wasmq.server.tokens import Keyring
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ def build_app(scheduler: "Scheduler") -> Litestar:
         openapi.route(scheduler.config.server),
     ]
     keyring = Keyring(scheduler.config, lambda: scheduler.config)
+    config = scheduler.config.server
+    rates = Rates(config.requests_per_second, config.requests_burst)
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(keyring, scheduler.config.server.max_requests)],
-        request_max_body_size=int(scheduler.config.server.max_body),
+        middleware=[make_guard(keyring, config.max_requests, rates)],
+        request_max_body_size=int(config.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,
         logging_config=None,

@@ -8,6 +8,8 @@ one is wanted neither matters.
 from __future__ import annotations
 
 import ipaddress
+import math
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -15,13 +17,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from wasmq.errors import Unauthenticated
-from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyRequests, problem_of
+from wasmq.server.problems import MEDIA_TYPE, Problem, TooFast, TooManyRequests, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+    from wasmq.server.rate import Rates
     from wasmq.server.tokens import Keyring
 
 __all__ = ["CALLER", "OPEN", "is_loopback", "make_guard"]
@@ -48,8 +51,10 @@ _ELSEWHERE: Final = msgspec.json.encode(
 )
 
 
-def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIApp]:
-    """Return what puts an application behind the guard, which lets in `max_requests` at once.
+def make_guard(
+    keyring: Keyring, max_requests: int, rates: Rates, now: Callable[[], float] = time.monotonic
+) -> Callable[[ASGIApp], ASGIApp]:
+    """Return what puts an application behind the guard, which lets in `max_requests` at once, of each as `rates` say.
 
     Those that wait for a job count too, whether or not anybody is still there to be answered.
     """
@@ -84,6 +89,12 @@ def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIA
                     challenge = (b"www-authenticate", b'Bearer realm="wasmq"' + wrong)
                     await _refuse(send, 401, msgspec.json.encode(problem_of(error)), challenge)
                     return
+                after = rates.take(_name(authorization, scope), now())
+                if after:
+                    fast = TooFast("more requests than one caller may send ([server] requests_per_second)")
+                    retry = (b"retry-after", str(math.ceil(after)).encode())
+                    await _refuse(send, 429, msgspec.json.encode(problem_of(fast)), retry)
+                    return
             inside += 1
             try:
                 await app(scope, receive, send)
@@ -93,6 +104,14 @@ def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIA
         return guarded
 
     return guard
+
+
+def _name(authorization: bytes | None, scope: Scope) -> bytes:
+    """Return what tells a caller from others: a token that was found good, or an address."""
+    if authorization is not None:
+        return authorization
+    client = scope.get("client")
+    return b"" if client is None else str(client[0]).encode()
 
 
 def _careful(send: Send) -> Send:

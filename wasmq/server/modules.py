@@ -64,11 +64,12 @@ class ParameterBody(msgspec.Struct, frozen=True):
 
 
 class ComponentFunctionBody(msgspec.Struct, frozen=True, tag_field="kind", tag="component-function"):
-    """A component's function, in words of WIT; `wit` is all of it."""
+    """A component's function, in words of WIT; `wit` is all of it, `types` the same for programs."""
 
     params: tuple[ParameterBody, ...]
     result: str | None
     wit: str
+    types: list[Any]
 
 
 class ItemBody(msgspec.Struct, frozen=True, tag_field="kind", tag="item"):
@@ -143,7 +144,8 @@ def _type_body(of: types.ExternType) -> _TypeBody:
             return TagBody(of.params)
         case wit.Func():
             params = tuple([ParameterBody(param.name, str(param.type)) for param in of.params])
-            return ComponentFunctionBody(params, None if of.result is None else str(of.result), str(of))
+            result = None if of.result is None else str(of.result)
+            return ComponentFunctionBody(params, result, str(of), msgspec.to_builtins(of))
         case wit.Definition() | wit.Resource() | wit.OtherItem():
             return ItemBody(wit.shown("", of).replace("  ", " "))
 

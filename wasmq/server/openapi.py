@@ -52,129 +52,7 @@ def document(config: ServerConfig) -> dict[str, Any]:
             "description": "Runs WebAssembly jobs, isolated and metered in fuel. Errors are RFC 9457 problem details. "
             f"A request's body is at most {int(config.max_body)} bytes.",
         },
-        "paths": {
-            "/v1/modules": {
-                "put": _operation(
-                    "put_module",
-                    "Load a module",
-                    {200: ("The module, loaded.", "ModuleBody")},
-                    (400, 413, 422, 503),
-                    body={"application/wasm": {}, "text/plain": {}},
-                ),
-                "get": _operation("list_modules", "List modules", {200: ("Every module.", "ModuleList")}, (400,)),
-            },
-            "/v1/modules/{digest}": {
-                "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
-                "get": _get_module(),
-            },
-            "/v1/modules/{digest}/estimate": {
-                "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
-                "get": _operation(
-                    "estimate",
-                    "What a call is expected to cost by the last ones, and when it would start",
-                    {200: ("What the daemon remembers of such calls.", "Estimate")},
-                    (400, 404, 422),
-                    parameters=[
-                        _query("export", "The function; left out, the run of a WASI command.", {"type": "string"}),
-                        _query("tenant", "Only this tenant's calls.", {"type": "string"}),
-                    ],
-                ),
-            },
-            "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
-            "/v1/jobs/{id}": {
-                "parameters": [_path("id", "The job's id.")],
-                "get": _operation(
-                    "get_job",
-                    "Look at a job, or wait until it has finished",
-                    {200: ("The job as it is now.", "JobBody")},
-                    (400, 404),
-                    parameters=[_wait(config)],
-                ),
-                "delete": _operation(
-                    "cancel_job",
-                    "Cancel a job; one that has finished stays as it is",
-                    {200: ("The job as it is now.", "JobBody")},
-                    (400, 404, 503),
-                ),
-            },
-            "/v1/jobs/{id}/events": {
-                "parameters": [_path("id", "The job's id.")],
-                "get": _job_events(),
-            },
-            "/v1/jobs/{id}/requeue": {
-                "parameters": [_path("id", "The job's id.")],
-                "post": _operation(
-                    "requeue_job",
-                    "Queue the call of a job that was lost again, as a new job; a second time, that same one",
-                    {202: ("The new job.", "JobBody")},
-                    (400, 404, 409, 422, 429, 503),
-                ),
-            },
-            "/v1/jobs/{id}/refuel": {
-                "parameters": [_path("id", "The job's id.")],
-                "post": _operation(
-                    "refuel_job",
-                    "Let a job that runs, or is suspended, spend more fuel",
-                    {200: ("What it may spend in all.", "FuelBody")},
-                    (400, 404, 409, 413, 422, 429, 503),
-                    body={_JSON: {"schema": _ref("FuelRequest")}},
-                ),
-            },
-            "/v1/jobs/{id}/call": {
-                "parameters": [_path("id", "The job's id.")],
-                "get": _operation(
-                    "get_call",
-                    "Look at what a job was asked to do, in the form in which it can be submitted",
-                    {200: ("The call.", "CallBody")},
-                    (400, 404),
-                ),
-            },
-            "/v1/jobs/{id}/replay": {
-                "parameters": [_path("id", "The job's id.")],
-                "post": _operation(
-                    "replay_job",
-                    "Queue the call of a deterministic job that has ended again, as a new job; compare their receipts",
-                    {202: ("The new job.", "JobBody")},
-                    (400, 404, 409, 422, 429, 503),
-                ),
-            },
-            "/v1/tenants": {
-                "get": _operation(
-                    "list_tenants", "List the tenants that are configured", {200: ("By name.", "TenantList")}, (400,)
-                ),
-            },
-            "/v1/tenants/{name}": {
-                "parameters": [_path("name", "The tenant's name.")],
-                "get": _operation(
-                    "get_tenant",
-                    "Look at a tenant's share and account",
-                    {200: ("Its share, or the defaults.", "TenantView")},
-                    (400, 422),
-                ),
-                "put": _operation(
-                    "put_tenant",
-                    "Set a tenant's share, and the terms of its account",
-                    {200: ("What it has now.", "TenantView")},
-                    (400, 413, 422, 503),
-                    body={_JSON: {"schema": _ref("Tenant")}},
-                ),
-            },
-            "/v1/tenants/{name}/credit": {
-                "parameters": [_path("name", "The tenant's name.")],
-                "post": _operation(
-                    "credit_tenant",
-                    "Grant a tenant fuel beside its budget",
-                    {200: ("Its account then.", "AccountBody")},
-                    (400, 409, 413, 422, 503),
-                    parameters=[_idempotency_key()],
-                    body={_JSON: {"schema": _ref("CreditRequest")}},
-                ),
-            },
-            "/livez": {"get": _probe("livez", "live", "Whether the loops run and claim jobs")},
-            "/readyz": {"get": _probe("readyz", "ready", "Whether jobs sent now will run")},
-            "/metrics": {"get": _plain("metrics", "Metrics in Prometheus' text format", "text/plain")},
-            "/schema": {"get": _plain("schema", "This document", _JSON)},
-        },
+        "paths": _module_paths() | _job_paths(config) | _tenant_paths() | _probe_paths(),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -186,6 +64,147 @@ def document(config: ServerConfig) -> dict[str, Any]:
             },
         },
         "security": [{}, {"token": []}],
+    }
+
+
+def _module_paths() -> dict[str, Any]:
+    return {
+        "/v1/modules": {
+            "put": _operation(
+                "put_module",
+                "Load a module",
+                {200: ("The module, loaded.", "ModuleBody")},
+                (400, 413, 422, 503),
+                body={"application/wasm": {}, "text/plain": {}},
+            ),
+            "get": _operation("list_modules", "List modules", {200: ("Every module.", "ModuleList")}, (400,)),
+        },
+        "/v1/modules/{digest}": {
+            "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
+            "get": _get_module(),
+        },
+        "/v1/modules/{digest}/estimate": {
+            "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
+            "get": _operation(
+                "estimate",
+                "What a call is expected to cost by the last ones, and when it would start",
+                {200: ("What the daemon remembers of such calls.", "Estimate")},
+                (400, 404, 422),
+                parameters=[
+                    _query("export", "The function; left out, the run of a WASI command.", {"type": "string"}),
+                    _query("tenant", "Only this tenant's calls.", {"type": "string"}),
+                ],
+            ),
+        },
+    }
+
+
+def _job_paths(config: ServerConfig) -> dict[str, Any]:
+    return {
+        "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
+        "/v1/jobs/{id}": {
+            "parameters": [_path("id", "The job's id.")],
+            "get": _operation(
+                "get_job",
+                "Look at a job, or wait until it has finished",
+                {200: ("The job as it is now.", "JobBody")},
+                (400, 404),
+                parameters=[_wait(config)],
+            ),
+            "delete": _operation(
+                "cancel_job",
+                "Cancel a job; one that has finished stays as it is",
+                {200: ("The job as it is now.", "JobBody")},
+                (400, 404, 503),
+            ),
+        },
+        "/v1/jobs/{id}/events": {
+            "parameters": [_path("id", "The job's id.")],
+            "get": _job_events(),
+        },
+        "/v1/jobs/{id}/requeue": {
+            "parameters": [_path("id", "The job's id.")],
+            "post": _operation(
+                "requeue_job",
+                "Queue the call of a job that was lost again, as a new job; a second time, that same one",
+                {202: ("The new job.", "JobBody")},
+                (400, 404, 409, 422, 429, 503),
+            ),
+        },
+        "/v1/jobs/{id}/refuel": {
+            "parameters": [_path("id", "The job's id.")],
+            "post": _operation(
+                "refuel_job",
+                "Let a job that runs, or is suspended, spend more fuel",
+                {200: ("What it may spend in all.", "FuelBody")},
+                (400, 404, 409, 413, 422, 429, 503),
+                body={_JSON: {"schema": _ref("FuelRequest")}},
+            ),
+        },
+        "/v1/jobs/{id}/call": {
+            "parameters": [_path("id", "The job's id.")],
+            "get": _operation(
+                "get_call",
+                "Look at what a job was asked to do, in the form in which it can be submitted",
+                {200: ("The call.", "CallBody")},
+                (400, 404),
+            ),
+        },
+        "/v1/jobs/{id}/replay": {
+            "parameters": [_path("id", "The job's id.")],
+            "post": _operation(
+                "replay_job",
+                "Queue the call of a deterministic job that has ended again, as a new job; compare their receipts",
+                {202: ("The new job.", "JobBody")},
+                (400, 404, 409, 422, 429, 503),
+            ),
+        },
+    }
+
+
+def _tenant_paths() -> dict[str, Any]:
+    return {
+        "/v1/tenants": {
+            "get": _operation(
+                "list_tenants", "List the tenants that are configured", {200: ("By name.", "TenantList")}, (400,)
+            ),
+        },
+        "/v1/tenants/{name}": {
+            "parameters": [_path("name", "The tenant's name.")],
+            "get": _operation(
+                "get_tenant",
+                "Look at a tenant's share and account",
+                {200: ("Its share, or the defaults.", "TenantView")},
+                (400, 422),
+            ),
+            "put": _operation(
+                "put_tenant",
+                "Set a tenant's share, and the terms of its account",
+                {200: ("What it has now.", "TenantView")},
+                (400, 413, 422, 503),
+                body={_JSON: {"schema": _ref("Tenant")}},
+            ),
+        },
+        "/v1/tenants/{name}/credit": {
+            "parameters": [_path("name", "The tenant's name.")],
+            "post": _operation(
+                "credit_tenant",
+                "Grant a tenant fuel beside its budget",
+                {200: ("Its account then.", "AccountBody")},
+                (400, 409, 413, 422, 503),
+                parameters=[_idempotency_key()],
+                body={_JSON: {"schema": _ref("CreditRequest")}},
+            ),
+        },
+    }
+
+
+def _probe_paths() -> dict[str, Any]:
+    return {
+        "/livez": {"get": _probe("livez", "live", "Whether the loops run and claim jobs")},
+        "/readyz": {"get": _probe("readyz", "ready", "Whether jobs sent now will run")},
+        "/metrics": {"get": _plain("metrics", "Metrics in Prometheus' text format", "text/plain")},
+        "/schema": {"get": _plain("schema", "This document", _JSON)},
     }
 
 
@@ -295,7 +314,7 @@ def _operation(
         str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
         for status, (text, schema) in answers.items()
     }
-    for status in dict.fromkeys((*problems, 401, 403, 500, 503)):
+    for status in dict.fromkeys((*problems, 401, 403, 429, 500, 503)):
         responses[str(status)] = {
             "description": _PROBLEMS[status],
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
@@ -317,7 +336,7 @@ _PROBLEMS: Final = {
     410: "The cursor's job has left the history.",
     413: "The body is too large.",
     422: "The body, or what it asks for, cannot be.",
-    429: "The queue has no room, the tenant's budget is spent, or too many streams are open.",
+    429: "Later: the caller is too fast, the queue has no room, the budget is spent, or too many streams are open.",
     500: "The daemon failed.",
     503: "The daemon is stopping, or answers as many requests as it may.",
 }

@@ -27,6 +27,7 @@ __all__ = [
     "STATUSES",
     "InvalidQuery",
     "Problem",
+    "TooFast",
     "TooManyRequests",
     "TooManyStreams",
     "problem_of",
@@ -48,6 +49,10 @@ class TooManyRequests(errors.Refused):
     """Raised when as many requests are being answered as there may be."""
 
 
+class TooFast(errors.Refused):
+    """Raised when one caller sends more requests than it may."""
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What went wrong; `type` names the situation for programs, `detail` says it to people."""
 
@@ -63,6 +68,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     InvalidBody: 422,
     errors.CursorGone: 410,
     TooManyStreams: 429,
+    TooFast: 429,
     TooManyRequests: 503,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
