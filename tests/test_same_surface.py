@@ -18,7 +18,7 @@ PADDING = tuple(range(17))
 LIBRARY = '(module (func (export "seven") (result i32) (i32.const 7)))'
 LINKED = '(module (import "lib" "seven" (func $f (result i32))) (func (export "twice") (result i32) (i32.mul (call $f) (i32.const 2))))'  # noqa: E501
 HOSTED = '(module (import "env" "answer" (func $f (result i32))) (func (export "ask") (result i32) (call $f)))'
-VARYING = ("queued", "ran", "worker", "memory_peak")
+VARYING = ("queued", "ran", "worker", "memory_peak", "basis")
 OPTIONS = [
     {},
     {"limits": Limits(fuel=1_000, memory="1MiB", timeout=5.0, output="1KiB", files="1KiB")},

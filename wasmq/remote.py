@@ -284,6 +284,11 @@ def call_of(body: bytes) -> Request:
     )
 
 
+def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a core function's arguments, which JSON has in a form of its own."""
+    return core_values(came)
+
+
 def estimate_of(body: bytes) -> Estimate:
     """Return the estimate that an answer gives. Raises `Unreachable` when it is no such answer."""
     try:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Argv",
     "ConfigFile",
-    "Deadline",
     "Deterministic",
     "Env",
     "Export",
@@ -46,7 +45,6 @@ Json: TypeAlias = Annotated[
 Export: TypeAlias = Annotated[str | None, Parameter(help="The exported function to call.")]
 Fuel: TypeAlias = Annotated[int | None, Parameter(help="Fuel it may spend.")]
 Memory: TypeAlias = Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")]
-Deadline: TypeAlias = Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")]
 Timeout: TypeAlias = Annotated[float | None, Parameter(help="Seconds it may run.")]
 Output: TypeAlias = Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")]
 FilesSize: TypeAlias = Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")]

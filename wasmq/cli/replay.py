@@ -17,7 +17,7 @@ from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
 from wasmq.config import EngineName
 from wasmq.errors import Forbidden, NotDeterministic
-from wasmq.remote_values import core_values
+from wasmq.remote import core_arguments
 from wasmq.replay import compared, run_elsewhere
 from wasmq.wit_json import from_json
 
@@ -97,7 +97,7 @@ async def _submit(scheduler: Scheduler, call: Request) -> JobHandle:
     if isinstance(function, wit.Func):
         args = tuple([from_json(param.type, each) for param, each in zip(function.params, call.args, strict=True)])
     else:
-        args = core_values(call.args)
+        args = core_arguments(call.args)
     (handle,) = await scheduler.submit_many([msgspec.structs.replace(call, args=args, reuse="never")])
     return handle
 

@@ -19,7 +19,6 @@ from wasmq.cli.inspect import unreadable
 from wasmq.cli.options import (
     Argv,
     ConfigFile,
-    Deadline,
     Deterministic,
     Env,
     Export,
@@ -72,7 +71,7 @@ def run(
     fuel: Fuel = None,
     memory: Memory = None,
     timeout: Timeout = None,
-    deadline: Deadline = None,
+    deadline: Annotated[float | None, Parameter(help="Seconds by which it is to have ended.")] = None,
     output: Output = None,
     files: FilesSize = None,
     argv: Argv = (),

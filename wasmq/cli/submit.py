@@ -15,7 +15,6 @@ from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
 from wasmq.cli.options import (
     Argv,
-    Deadline,
     Deterministic,
     Env,
     Export,
@@ -82,7 +81,7 @@ def submit(
     reuse: Annotated[
         Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
     ] = None,
-    deadline: Deadline = None,
+    deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
     link: LinkedFiles = (),
     grant: Grants = (),
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
