@@ -45,11 +45,12 @@ def build_app(scheduler: "Scheduler") -> Litestar:
         *health.routes,
         openapi.route(scheduler.config.server),
     ]
+    config = scheduler.config.server
     keyring = Keyring(scheduler.config, lambda: scheduler.config)
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(keyring, scheduler.config.server.max_requests)],
+        middleware=[make_guard(keyring, config.max_requests, config.max_client_requests)],
         request_max_body_size=int(scheduler.config.server.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,

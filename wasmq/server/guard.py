@@ -8,6 +8,7 @@ one is wanted neither matters.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -15,14 +16,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from wasmq.errors import Unauthenticated
-from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyRequests, problem_of
+from wasmq.server.problems import MEDIA_TYPE, Problem, TooManyClientRequests, TooManyRequests, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-    from wasmq.server.tokens import Keyring
+    from wasmq.errors import WasmqError
+    from wasmq.server.tokens import Caller, Keyring
 
 __all__ = ["CALLER", "OPEN", "is_loopback", "make_guard"]
 
@@ -38,6 +40,7 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 """What every answer tells a browser, unless a route says otherwise under the same name."""
+_OF_ONE: Final = "{} requests of tenant {!r} are being answered ([server] max_client_requests)"
 _ELSEWHERE: Final = msgspec.json.encode(
     Problem(
         "urn:wasmq:foreign-site",
@@ -48,12 +51,13 @@ _ELSEWHERE: Final = msgspec.json.encode(
 )
 
 
-def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIApp]:
-    """Return what puts an application behind the guard, which lets in `max_requests` at once.
+def make_guard(keyring: Keyring, max_requests: int, max_client_requests: int) -> Callable[[ASGIApp], ASGIApp]:
+    """Return what puts an application behind the guard, which lets in `max_requests` at once, and so many of a tenant.
 
     Those that wait for a job count too, whether or not anybody is still there to be answered.
     """
     inside = 0
+    of_tenant: Counter[str] = Counter()
 
     def guard(app: ASGIApp) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,21 +78,31 @@ def make_guard(keyring: Keyring, max_requests: int) -> Callable[[ASGIApp], ASGIA
                 return
             if inside >= max_requests and scope["path"] not in OPEN:
                 error = TooManyRequests(f"{max_requests} requests are being answered ([server] max_requests)")
-                await _refuse(send, 503, msgspec.json.encode(problem_of(error)), (b"retry-after", b"1"))
+                await _too_many(send, error)
                 return
+            tenant = None
             if authorization is not None or scope["path"] not in OPEN:
                 try:
-                    cast("dict[str, Any]", scope)[CALLER] = keyring.caller(authorization)
+                    caller: Caller = keyring.caller(authorization)
                 except Unauthenticated as error:
                     wrong = b', error="invalid_token"' if authorization is not None else b""
                     challenge = (b"www-authenticate", b'Bearer realm="wasmq"' + wrong)
                     await _refuse(send, 401, msgspec.json.encode(problem_of(error)), challenge)
                     return
+                cast("dict[str, Any]", scope)[CALLER] = caller
+                tenant = caller.tenant
+            if tenant is not None:
+                if of_tenant[tenant] >= max_client_requests:
+                    await _too_many(send, TooManyClientRequests(_OF_ONE.format(max_client_requests, tenant)))
+                    return
+                of_tenant[tenant] += 1
             inside += 1
             try:
                 await app(scope, receive, send)
             finally:
                 inside -= 1
+                if tenant is not None:
+                    of_tenant[tenant] -= 1
 
         return guarded
 
@@ -104,6 +118,11 @@ def _careful(send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+async def _too_many(send: Send, error: WasmqError) -> None:
+    problem = problem_of(error)
+    await _refuse(send, problem.status, msgspec.json.encode(problem), (b"retry-after", b"1"))
 
 
 async def _refuse(send: Send, status: int, problem: bytes, *more: tuple[bytes, bytes]) -> None:

@@ -87,6 +87,8 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
         raise InvalidQuery(f"status: {status!r} is not one of {', '.join(_STATUSES)}")
     limit = _limit(query.get("limit"))
     try:
+        if cursor is not None and not caller.sees_all:
+            caller.may_see(await context.scheduler.job(cursor))
         # One more than asked for tells whether there is a next page.
         records = await context.scheduler.jobs(
             tenant=tenant if caller.sees_all else caller.tenant,

@@ -27,6 +27,7 @@ __all__ = [
     "STATUSES",
     "InvalidQuery",
     "Problem",
+    "TooManyClientRequests",
     "TooManyRequests",
     "TooManyStreams",
     "problem_of",
@@ -48,6 +49,10 @@ class TooManyRequests(errors.Refused):
     """Raised when as many requests are being answered as there may be."""
 
 
+class TooManyClientRequests(errors.Refused):
+    """Raised when as many of a tenant's requests are being answered as it may have."""
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What went wrong; `type` names the situation for programs, `detail` says it to people."""
 
@@ -64,6 +69,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.CursorGone: 410,
     TooManyStreams: 429,
     TooManyRequests: 503,
+    TooManyClientRequests: 429,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotLost: 409,

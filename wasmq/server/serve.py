@@ -14,7 +14,7 @@ import uvicorn
 from wasmq.errors import ConfigError, ResourceUnavailable
 from wasmq.server.app import build_app
 from wasmq.server.context import context_of
-from wasmq.server.wire import Protocol
+from wasmq.server.wire import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ async def serve(
             access_log=False,
             server_header=False,
             lifespan="off",
-            http=Protocol,
+            http=within(config.head_timeout, config.body_timeout),
             ws="none",
             proxy_headers=False,
             backlog=_BACKLOG,
