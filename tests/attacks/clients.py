@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import httpx
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
     from daemons import Daemon
 
+    from wasmq.config import Role
+
 SUM = """(module (func (export "sum") (param $n i32) (result i32) (local $s i32)
   (loop $again
     (local.set $s (i32.add (local.get $s) (local.get $n)))
     (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
   (local.get $s)))"""
 LOOP = """(module (func (export "spin") (loop $l (br $l))))"""
-BEARER = {who: {"Authorization": f"Bearer token-of-{who}"} for who in ("victim", "attacker")}
+_ROLES: Final[dict[str, tuple[Role, ...]]] = {
+    "victim": ("submit", "observe"),
+    "attacker": ("submit", "observe"),
+    "boss": ("administer",),
+}
+BEARER = {who: {"Authorization": f"Bearer token-of-{who}"} for who in _ROLES}
 MAX_BODY = 2**20
 _AT_LEAST = 10  # answers that the victim gets during one attack
 _PATIENCE = 60  # seconds until a daemon that says nothing has failed
@@ -49,7 +56,8 @@ def configuration(modules: Path) -> Config:
             body_timeout=0.5,
         ),
         tenants={
-            who: Tenant(tokens=(f"sha256:{hashlib.sha256(f'token-of-{who}'.encode()).hexdigest()}",)) for who in BEARER
+            who: Tenant(tokens=(f"sha256:{hashlib.sha256(f'token-of-{who}'.encode()).hexdigest()}",), roles=roles)
+            for who, roles in _ROLES.items()
         },
     )
 
