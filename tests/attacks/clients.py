@@ -121,9 +121,13 @@ async def connection(daemon: Daemon) -> AsyncIterator[Connection]:
 
 
 def client(daemon: Daemon, who: str = "attacker") -> httpx.AsyncClient:
-    """Return a client that says nothing unusual, with a tenant's token."""
+    """Return a client that says nothing unusual, with a tenant's token. What it is answered is `harmless`."""
+
+    async def look(answer: httpx.Response) -> None:
+        harmless(answer.status_code)
+
     return httpx.AsyncClient(
-        base_url=daemon.url, headers=BEARER[who], timeout=_PATIENCE, limits=httpx.Limits(max_connections=None)
+        base_url=daemon.url, headers=BEARER[who], timeout=_PATIENCE, event_hooks={"response": [look]}
     )
 
 

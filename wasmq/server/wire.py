@@ -96,10 +96,9 @@ class Protocol(HttpToolsProtocol):
             self._end(_TOO_LATE)
 
     def _end(self, answer: bytes) -> None:
-        """Close the connection, with an answer if no other one is due before it or has begun."""
-        of_earlier = self._in_head and self.cycle is not None and not self.cycle.response_complete
-        begun = self._in_body and (self.cycle.response_started or bool(self.pipeline))
-        if not (of_earlier or begun):
+        """Close the connection, with an answer if a request has begun, and no other answer is due or has begun."""
+        earlier = self.cycle is not None and not self.cycle.response_complete
+        if (self._in_head and not earlier) or (self._in_body and not self.pipeline and not self.cycle.response_started):
             self.transport.write(answer)
         self.transport.close()
 
