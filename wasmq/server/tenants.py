@@ -101,9 +101,9 @@ async def put_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     known = scheduler.tenants().get(name, Tenant())
     try:
         tenant = checked_tenant(name, msgspec.structs.replace(known, **msgspec.structs.asdict(body)))
+        await scheduler.set_tenant(name, tenant)
     except ConfigError as error:
         raise InvalidBody(str(error)) from None
-    await scheduler.set_tenant(name, tenant)
     return await _seen(request, name)
 
 
