@@ -21,13 +21,16 @@ NAMES = (
     "queues",
     "idle",
     "neighbours",
+    "flooding",
     "real_neighbours",
     "wasi",
     "component",
     "host_call",
     "suspended",
     "startup",
+    "sandbox",
     "fuel",
+    "decision",
     "http",
 )
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from benchmarks import common
+from wasmq.confinement import Confinement
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
 from wasmq.pool.process import PYTHON_FLAGS
+from wasmq.shelf import Shelf
 from wasmq_worker.protocol import (
     Assignment,
     Decoder,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from wasmq import Config
+
 _NAP = 1e-3  # seconds
 _CHUNK = 2**18
 _NUMBER = 1  # what the worker knows the module as
@@ -41,10 +45,16 @@ _NO_PULSE = 3600.0  # seconds
 
 
 class Worker:
-    """One worker process, started as the scheduler starts it. `ready_after` is the seconds until it could take jobs."""
+    """One worker process, started as the scheduler starts it. `ready_after` is the seconds until it could take jobs.
 
-    def __init__(self) -> None:
-        settings = common.config().scheduler
+    Its artifacts are in the directory of the modules that `config` names, which is `common.config()` by default.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        config = config or common.config()
+        settings = config.scheduler
+        confinement = Confinement(config)
+        artifacts = Shelf(config.modules, settings.engine, confinement.readers).open()
         start = time.perf_counter()
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -58,7 +68,18 @@ class Worker:
                 pass_fds=(theirs.fileno(),),
             )
         self._decoder: Decoder[Upward] = Decoder(Upward)
-        self._send(pack(Setup(settings.engine, settings.quantum, settings.instances, _NO_PULSE, Prices(1_000, 1))))
+        self._send(
+            pack(
+                Setup(
+                    settings.engine,
+                    settings.quantum,
+                    settings.instances,
+                    _NO_PULSE,
+                    Prices(1_000, 1),
+                    sandbox=confinement.sandbox(1, artifacts),
+                )
+            )
+        )
         frames = self._receive()
         self.ready_after = time.perf_counter() - start
         if not isinstance(frames[0], Ready):

@@ -13,6 +13,7 @@ import pytest
 
 import wasmq
 from wasmq import errors
+from wasmq.config import configured
 from wasmq.connection import Connection
 from wasmq.remote import error_of
 from wasmq.server import build_app, problems
@@ -238,3 +239,29 @@ async def test_pauses_grow_and_differ(monkeypatch):
     assert pauses[0] < 0.06
     assert min(pauses[-5:]) >= 1.0
     assert max(pauses) <= 2.0
+
+
+async def test_a_deadline_goes_over_the_wire(make_scheduler, config, guests):
+    """With what was expected of it when it was accepted; a refusal is the same error as in the daemon's own process."""
+    flagging = configured(config, {"scheduler.deadlines": "flag"})
+    for each, is_flagged in ((config, False), (flagging, True)):
+        async with make_scheduler(config=each) as scheduler:
+            way = httpx.ASGITransport(app=build_app(scheduler))
+            async with wasmq.Client("http://localhost", transport=way) as client:
+                loop = await client.load(guests / "loop.wat")
+                await client.run(loop, "burn", 10_000_000)
+                handle = await client.submit(loop, "burn", 1, deadline=60.0)
+                assert handle.at_risk is False
+                job = await client.job(handle.id)
+                assert job.deadline == pytest.approx(job.submitted_at + 60.0, abs=0.01)
+                assert (await handle).status == "succeeded"
+                with pytest.raises(wasmq.InvalidArguments, match="deadline"):
+                    await client.submit(loop, "burn", 1, deadline=5.0, delay=6.0)
+                assert (await client.estimate(loop, "burn")).outcomes == 2
+                if not is_flagged:
+                    with pytest.raises(wasmq.DeadlineUnmeetable):
+                        await client.submit(loop, "burn", 1, deadline=0.0001)
+                    continue
+                handle = await client.submit(loop, "burn", 10_000_000, deadline=0.0001)
+                assert handle.at_risk is True
+                assert (await handle).status == "timed_out"

@@ -35,11 +35,11 @@ def uncommented() -> dict[str, Any]:
 def missing_keys(section: type, tree: dict[str, Any], path: str = "") -> Iterator[str]:
     """Yield the dotted name of each key of a section, and of those inside, that the tree does not have."""
     for field in msgspec.structs.fields(section):
-        name = f"{path}{field.name}"
-        if field.name not in tree:
+        name = f"{path}{field.encode_name}"
+        if field.encode_name not in tree:
             yield name
         elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            yield from missing_keys(field.type, tree[field.name], f"{name}.")
+            yield from missing_keys(field.type, tree[field.encode_name], f"{name}.")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -89,6 +89,9 @@ class _Busy:
     def instances(self) -> dict[str, int]:
         return {"running": 1, "fresh": 1}
 
+    def memory(self) -> dict[str, int]:
+        return {"admitted": 1, "free": 1}
+
     def workers(self) -> int:
         return 1
 
@@ -104,6 +107,7 @@ def labels() -> dict[str, dict[str, set[str]]]:
     metrics.worker_restarted("exited")
     metrics.module_cached("hit")
     metrics.host_called("env.lookup")
+    metrics.sandboxed({"seccomp": True})
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

@@ -1,6 +1,7 @@
 """Virtual time in fuel: who goes next, worked out without a scheduler."""
 
 import heapq
+from weakref import WeakKeyDictionary
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_fuel_is_shared_by_weight_whatever_the_jobs_cost(weights, data):
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from(["tag", "settle", "look", "fail"]),
+        st.sampled_from(["tag", "settle", "look", "fail", "deaf"]),
         st.sampled_from("ab"),
         st.integers(0, 1_000),
     ),
@@ -67,12 +68,23 @@ STEPS = st.lists(
 )
 
 
+def charge_once(daemon, finishes, virtual):
+    """Carry out what a daemon says, unless it says again what has been carried out; returns what it said."""
+    charges = daemon.charges()
+    if HEARD.get(daemon) is not charges:
+        HEARD[daemon] = charges
+        for tenant, charge in charges.items():
+            finish = finishes.get(tenant, virtual)
+            finishes[tenant] = max(finish + charge.charge, charge.floor)
+    return charges
+
+
+HEARD = WeakKeyDictionary()
+
+
 def look(daemon, finishes, virtual):
     """What the upkeep loop does, with a dictionary for the store."""
-    charges = daemon.charges()
-    for tenant, charge in charges.items():
-        finish = finishes.get(tenant, virtual)
-        finishes[tenant] = max(finish + charge.charge, charge.floor)
+    charges = charge_once(daemon, finishes, virtual)
     daemon.shared({tenant: finish for tenant, finish in finishes.items() if finish > virtual or tenant in charges})
 
 
@@ -120,9 +132,12 @@ def test_what_daemons_charge_adds_up(steps):
             owed[tenant] += (amount - 100.0) / 2.0
         elif step == "fail":
             daemon.charges()
+        elif step == "deaf":
+            charge_once(daemon, finishes, 0.0)
         else:
             look(daemon, finishes, 0.0)
-    for daemon in (*daemons, *daemons):
+    # Some have to say again what they said before they come to the rest, and all have to see what the last one did.
+    for daemon in 3 * daemons:
         look(daemon, finishes, 0.0)
     for daemon in daemons:
         assert {tenant: daemon.tag(tenant, 2.0, 0.0) for tenant in owed} == owed
@@ -243,6 +258,22 @@ def test_an_earlier_life_is_resumed():
     assert after.virtual == tags["a"][50]
 
 
+def test_what_is_ahead_is_what_goes_before():
+    """A tenant's next job waits for its own jobs, and for as much of the others' as they get meanwhile by weight."""
+    fairness = Fairness(10.0)
+    assert fairness.ahead("a") == 0.0
+    for _ in range(4):
+        fairness.tag("a", 1.0, 100.0)
+    fairness.tag("b", 2.0, 100.0)
+    # b has 100 to spend until its tag is 50; a's next job is tagged 400.
+    assert fairness.ahead("a") == 500.0
+    assert fairness.ahead("b") == 50.0 + 100.0
+    assert fairness.ahead("new") == 0.0
+    fairness.started(100.0)
+    assert fairness.ahead("a") == 300.0
+    assert fairness.ahead("b") == 0.0
+
+
 def test_a_head_start_moves_turns_and_not_shares():
     """A tenant of a class goes before others that came with it; in the long run both get what their weights say."""
     fairness = Fairness(100.0, ahead=lambda tenant: 1_000.0 if tenant == "express" else 0.0)
@@ -271,6 +302,19 @@ def test_a_head_start_is_nothing_to_a_job_that_came_long_ago():
         fairness.started(fairness.tag(f"express{number // 2}", 1.0, 600.0), f"express{number // 2}")
         fairness.started(fairness.virtual + 100.0)
     assert fairness.tag("express-new", 1.0, 100.0) > waiting
+
+
+def test_a_head_start_given_later_moves_no_time():
+    """Jobs tagged without it start at their tags: whoever comes then is not put behind everybody's backlog."""
+    ahead = {"late": 0.0}
+    fairness = Fairness(100.0, ahead=lambda tenant: ahead.get(tenant, 0.0))
+    first = fairness.tag("late", 1.0, 100.0)
+    ahead["late"] = 1e9
+    fairness.started(first, "late")
+    assert fairness.virtual <= 100.0
+    # With the head start in its tag, a job's start is the present as it would be without.
+    fairness.started(fairness.tag("late", 1.0, 100.0), "late")
+    assert fairness.virtual == 100.0
 
 
 def test_classes_are_configured():

@@ -25,9 +25,15 @@ PURE = [
     path
     for path in (
         ROOT / "wasmq" / "admission.py",
+        ROOT / "wasmq" / "deadlines.py",
         ROOT / "wasmq" / "fairness.py",
+        ROOT / "wasmq" / "history.py",
         ROOT / "wasmq" / "ledger.py",
+        ROOT / "wasmq" / "pace.py",
+        ROOT / "wasmq" / "pool" / "memory.py",
         ROOT / "wasmq" / "pool" / "pool.py",
+        ROOT / "wasmq" / "receipts.py",
+        ROOT / "wasmq" / "reuse.py",
         ROOT / "workers" / "wasmq_worker" / "shares.py",
     )
     if path.exists()
@@ -35,7 +41,18 @@ PURE = [
 # What a pure room may import, and what that may import in its turn. Nothing here reads, writes, waits or tells time.
 HARMLESS = frozenset(
     {
-        *("__future__", "bisect", "collections", "enum", "functools", "heapq", "itertools", "math", "operator"),
+        *(
+            "__future__",
+            "bisect",
+            "collections",
+            "enum",
+            "functools",
+            "hashlib",
+            "heapq",
+            "itertools",
+            "math",
+            "operator",
+        ),
         *("base64", "binascii", "re", "string", "struct", "typing", "msgspec"),
     }
 )

@@ -280,6 +280,9 @@ class Present:
     def instances(self):
         return {"running": 1, "suspended": 1}
 
+    def memory(self):
+        return {"admitted": 5, "free": 7}
+
     def workers(self):
         return 2
 
@@ -344,3 +347,24 @@ def test_scrapes_from_another_thread_while_jobs_finish():
     stop.set()
     thread.join()
     assert not failures
+
+
+def test_what_another_run_answered_was_not_run():
+    """It is a job that finished, and waited; it has not run, and what it is charged is counted."""
+    metrics = Metrics()
+    metrics.finished("acme", Outcome(status="succeeded", fuel_used=4, queued=0.5, ran=0.1))
+    metrics.finished("acme", Outcome(status="succeeded", fuel_used=4, queued=0.5, reused="a"))
+    for result in ("hit", "joined", "run", "run"):
+        metrics.reused(result)
+    text = metrics.render().decode()
+    for line in (
+        'wasmq_jobs_finished_total{status="succeeded",tenant="acme"} 2.0',
+        'wasmq_fuel_consumed_total{tenant="acme"} 8.0',
+        "wasmq_job_wait_seconds_count 2.0",
+        "wasmq_job_run_seconds_count 1.0",
+        "wasmq_job_fuel_count 1.0",
+        "wasmq_job_memory_peak_bytes_count 1.0",
+        'wasmq_result_reuse_total{result="hit"} 1.0',
+        'wasmq_result_reuse_total{result="run"} 2.0',
+    ):
+        assert line in text.splitlines()

@@ -7,6 +7,7 @@ from wasmq.errors import (
     Cancelled,
     ConfigError,
     CursorGone,
+    DeadlineUnmeetable,
     Exited,
     Forbidden,
     InvalidArguments,
@@ -17,6 +18,7 @@ from wasmq.errors import (
     LimitTooHigh,
     Lost,
     NoAccount,
+    NotDeterministic,
     NotLost,
     NotRefuellable,
     OutOfFuel,
@@ -24,6 +26,7 @@ from wasmq.errors import (
     QueueFull,
     Refused,
     ResourceUnavailable,
+    SandboxUnavailable,
     SchedulerClosed,
     StoreUnavailable,
     TimedOut,
@@ -37,6 +40,7 @@ from wasmq.errors import (
     WasmqError,
     WorkerUnavailable,
 )
+from wasmq.estimate import Estimate
 from wasmq.events import (
     JobEvent,
     JobFinished,
@@ -51,6 +55,8 @@ from wasmq.handles import JobHandle
 from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
 from wasmq.modules import Module
+from wasmq.receipts import Receipt
+from wasmq.replay import Replay
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
 from wasmq.store import JobRecord
@@ -67,7 +73,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "CursorGone",
+    "DeadlineUnmeetable",
     "Err",
+    "Estimate",
     "Exited",
     "Forbidden",
     "HostCall",
@@ -92,6 +100,7 @@ __all__ = [
     "Lost",
     "Module",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
     "NotRefuellable",
     "Ok",
@@ -99,9 +108,12 @@ __all__ = [
     "OutOfMemory",
     "Outcome",
     "QueueFull",
+    "Receipt",
     "Refused",
+    "Replay",
     "Request",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "Scheduler",
     "SchedulerClosed",
     "Some",

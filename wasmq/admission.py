@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from wasmq import wit
 from wasmq.errors import InvalidArguments, InvalidLimit, LimitTooHigh, UnknownExport, UnsatisfiedImport
-from wasmq.job import Caps, Limits, OnExhausted, Value
+from wasmq.job import Caps, Limits, OnExhausted, Reuse, Value
 from wasmq.supply import arrange
 from wasmq.types import COMMAND, NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.units import format_size, parse_size
@@ -210,6 +210,15 @@ def check_refuel(job: Job, fuel: Any, under_way: int, config: LimitsConfig) -> i
     return more
 
 
+def check_memory(need: int, share: int) -> None:
+    """Raise `LimitTooHigh` when a job can come to more memory than one worker has; both in bytes."""
+    if need > share:
+        raise LimitTooHigh(
+            f"memory: the job can come to {format_size(need)} with its output, files and stack, which is above the "
+            f"{format_size(share)} that one worker has (scheduler.memory)"
+        )
+
+
 def check_priority(priority: Any) -> int:
     """Return a priority. Raises `InvalidArguments` unless it is an int between -1000 and 1000."""
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1_000 <= priority <= 1_000:
@@ -217,11 +226,34 @@ def check_priority(priority: Any) -> int:
     return priority
 
 
+def check_reuse(reuse: Any) -> Reuse:
+    """Return whether another job's run may answer this one. Raises `InvalidArguments` unless it is one of `Reuse`."""
+    if reuse not in get_args(Reuse):
+        raise InvalidArguments(f"reuse: {_shown(reuse)} is none of {', '.join(get_args(Reuse))}")
+    return cast("Reuse", reuse)
+
+
 def check_delay(delay: Any) -> float:
     """Return a delay in seconds. Raises `InvalidArguments` unless it is a number from 0 to a year."""
     if not isinstance(delay, (int, float)) or isinstance(delay, bool) or not 0 <= delay <= 366 * 86_400:
         raise InvalidArguments(f"delay: {_shown(delay)} is not a number of seconds from 0 to a year")
     return float(delay)
+
+
+def check_deadline(deadline: Any, delay: float) -> float | None:
+    """Return a deadline in seconds from now, None for none. Raises `InvalidArguments` for one in the past.
+
+    Nor can it be above a year, or over before a job's `delay` is.
+    """
+    if deadline is None:
+        return None
+    if not isinstance(deadline, (int, float)) or isinstance(deadline, bool) or not 0 < deadline <= 366 * 86_400:
+        raise InvalidArguments(
+            f"deadline: {_shown(deadline)} is not a number of seconds from now, above 0 and up to a year"
+        )
+    if deadline <= delay:
+        raise InvalidArguments(f"deadline: {deadline:g} s from now is not after the delay of {delay:g} s")
+    return float(deadline)
 
 
 def check_name(what: str, name: Any, limit: int = 200) -> str:

@@ -42,7 +42,7 @@ class Canceller:
         """Cancel jobs that run here."""
         self._settler.unwanted(ids)
         self._crew.send(self._pool.cancel(ids))
-        waiting = [*self._pool.drop_alone(ids), *self._dispatcher.drop(ids)]
+        waiting = [*self._pool.drop_waiting(ids), *self._dispatcher.drop(ids)]
         self._settler.add([HandedBack(job) for job in waiting])
 
     async def cancel_queued(

@@ -17,6 +17,8 @@ from wasmq.errors import CursorGone, InvalidModule, NoAccount, UnknownJob, Unrea
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
 from wasmq.remote import (
     account_of,
+    call_of,
+    estimate_of,
     fuel_of,
     job_of,
     jobs_of,
@@ -27,6 +29,7 @@ from wasmq.remote import (
     tenant_of,
     tenants_of,
 )
+from wasmq.replay import compared
 from wasmq.sources import read_source
 from wasmq.submission import ProgramOptions, Request
 
@@ -38,11 +41,13 @@ if TYPE_CHECKING:
     import httpx
 
     from wasmq.config import Tenant
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
-    from wasmq.job import Limits, OnExhausted, Outcome, State, Status
+    from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
     from wasmq.remote import RemoteJob, RemoteModule
+    from wasmq.replay import Replay
 
 __all__ = ["Client", "RemoteHandle"]
 
@@ -51,7 +56,7 @@ _COMPILE: Final = 300.0  # seconds that a module may take to be brought and comp
 _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "on_exhausted", "grant")
+_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant", "reuse")
 _EVENTS: Final = {
     "queued": JobQueued,
     "started": JobStarted,
@@ -65,10 +70,12 @@ _EVENTS: Final = {
 class RemoteHandle:
     """A job that a daemon has accepted. `await` it, as often as you like, for its outcome."""
 
-    __slots__ = ("_client", "_outcome", "id")
+    __slots__ = ("_client", "_outcome", "at_risk", "id")
 
-    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None) -> None:
+    def __init__(self, client: Client, job_id: str, outcome: Outcome | None = None, *, at_risk: bool = False) -> None:
         self.id = job_id
+        self.at_risk = at_risk
+        """Whether the daemon expected, when it accepted the job, that it will not be done by its deadline."""
         self._client = client
         self._outcome = outcome
 
@@ -160,6 +167,17 @@ class Client:
         """Return a loaded module. Raises `UnknownModule`."""
         return self._known(module_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}")))
 
+    async def estimate(
+        self, module: RemoteModule | Module | str, export: str | None = None, *, tenant: str | None = None
+    ) -> Estimate:
+        """Return what a call is expected to cost, and when it would start: see `Scheduler.estimate`.
+
+        With a token that stands for a tenant, by the calls of that one.
+        """
+        digest = module if isinstance(module, str) else module.digest
+        params = {"export": export, "tenant": tenant}
+        return estimate_of(await self._ask("GET", f"/v1/modules/{_quoted(digest)}/estimate", params=params))
+
     def _known(self, module: RemoteModule) -> RemoteModule:
         if module.kind == "component":
             self._components.add(module.digest)
@@ -179,8 +197,10 @@ class Client:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -190,7 +210,8 @@ class Client:
         unreachable daemon, or refused with `QueueFull` when `wait` is false.
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-        options |= {"key": key, "delay": delay, "on_exhausted": on_exhausted, "grant": grant, **program}
+        options |= {"key": key, "delay": delay, "deadline": deadline, "on_exhausted": on_exhausted}
+        options |= {"grant": grant, "reuse": reuse, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -200,7 +221,7 @@ class Client:
             return []
         bodies = [self._body(request) for request in requests]
         jobs = await self._post(bodies if len(bodies) > 1 else bodies[0], patient=wait)
-        return [RemoteHandle(self, job.id, job.outcome) for job in jobs]
+        return [RemoteHandle(self, job.id, job.outcome, at_risk=job.at_risk) for job in jobs]
 
     async def run(
         self, module: RemoteModule | Module | str, export: str | None = None, *args: Any, **options: Any
@@ -234,6 +255,7 @@ class Client:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -244,7 +266,8 @@ class Client:
         waiting: deque[RemoteHandle] = deque()
         try:
             while batch := list(islice(source, _BATCH)):
-                options = {"link": link, "limits": limits, "tenant": tenant, "priority": priority, "grant": grant}
+                options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
+                options |= {"grant": grant, "reuse": reuse}
                 waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
@@ -286,11 +309,47 @@ class Client:
         path = f"/v1/jobs/{_quoted(id)}/refuel"
         return fuel_of(await self._ask("POST", path, content=content, patient=False, repeatable=False))
 
+    async def rerun(self, id: str) -> RemoteHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        job = job_of(await self._ask("POST", f"/v1/jobs/{_quoted(id)}/replay", patient=False), self._components)
+        return RemoteHandle(self, job.id, job.outcome)
+
+    async def replay(self, id: str) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run by the daemon, as a job of the same tenant, at its cost. Raises as `rerun` does.
+        """
+        handle = await self.rerun(id)
+        then = (await self.job(id)).outcome
+        if then is None:
+            raise Unreachable(f"job {id} has been replayed, and has no outcome, says the daemon")
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                with anyio.move_on_after(_FAREWELL, shield=True):
+                    await handle.cancel()
+        return compared(id, handle.id, then, now)
+
     # Ask and cancel.
 
     async def job(self, id: str) -> RemoteJob:  # noqa: A002
         """Return what is known of a job. Raises `UnknownJob`."""
         return job_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}"), self._components)
+
+    async def call(self, id: str) -> Request:  # noqa: A002
+        """Return what a job was asked to do, as it could be submitted. Raises `UnknownJob`.
+
+        Arguments are as JSON has them.
+        """
+        return call_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/call"))
+
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module; with a token only for who administers. Raises `UnknownModule`."""
+        return await self._ask("GET", f"/v1/modules/{_quoted(digest)}", accept="application/wasm", within=_COMPILE)
 
     async def jobs(
         self,
@@ -363,8 +422,9 @@ class Client:
         Raises `ConfigError` for impossible ones.
         """
         tenant = checked_tenant(name, tenant)
-        share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in ("tokens", "roles")}
-        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share, enc_hook=int))
+        share = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
+        del share["tokens"], share["roles"]
+        await self._ask("PUT", f"/v1/tenants/{_quoted(name)}", content=msgspec.json.encode(share))
 
     async def tenants(self) -> dict[str, Tenant]:
         """Return the tenants that have been configured; with a token only for who administers."""

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import msgspec
 
-from wasmq.errors import InvalidModule, WorkerUnavailable
+from wasmq.config import Config
+from wasmq.confinement import Confinement
+from wasmq.errors import InvalidModule, SandboxUnavailable, WorkerUnavailable
 from wasmq.pool.process import PYTHON_FLAGS, Child, spawn
 from wasmq.units import format_size
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Compiled,
     CompileRequest,
+    CompilerReady,
+    CompilerSetup,
     ProtocolError,
     Rejected,
     Splitter,
@@ -25,12 +29,15 @@ from wasmq_worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from wasmq.config import ModulesConfig
+    from wasmq_worker.protocol import Wall
 
+_READY_WITHIN = 30.0  # seconds
 _HARD_LIMIT = 5.0  # seconds past its own time limit after which a compile process is killed from outside
 _reply_decoder = msgspec.msgpack.Decoder(Compiled | Rejected)
 
@@ -44,10 +51,24 @@ class Artifact(NamedTuple):
 
 
 class Compiler:
-    """Compiles modules, each in a process of its own, within the configured time and memory."""
+    """Compiles modules, each in a process of its own, within the configured time and memory.
 
-    def __init__(self, config: ModulesConfig, engine: str, concurrency: int = 2) -> None:
+    `confinement` says how these processes are shut in; where that is as root, `artifacts` returns the directory that
+    they take for all there is.
+    """
+
+    def __init__(
+        self,
+        config: ModulesConfig,
+        engine: str,
+        concurrency: int = 2,
+        *,
+        confinement: Confinement | None = None,
+        artifacts: Callable[[], Path | None] = lambda: None,
+    ) -> None:
         self._config = config
+        self._confinement = confinement or Confinement(Config())
+        self._artifacts = artifacts
         self._engine = engine
         self._nursery: _Nursery | None = None
         self._slots = anyio.CapacityLimiter(concurrency)
@@ -56,7 +77,8 @@ class Compiler:
     async def compile(self, source: bytes, tasks: TaskGroup, *, counted: bool = False) -> Artifact:
         """Return the artifact of a module's bytes or text; `counted`, for the engine that counts memory itself.
 
-        Raises `InvalidModule` when the engine does not accept it, or when it takes more time or memory than allowed.
+        Raises `InvalidModule` when the engine does not accept it, or when it takes more time or memory than allowed,
+        and `SandboxUnavailable` when the process is not shut in as it must be.
         `tasks` owns the process that waits between two compilations.
         """
         config = self._config
@@ -101,7 +123,8 @@ class Compiler:
     async def _connection(self, tasks: TaskGroup) -> AsyncIterator[anyio.abc.UNIXSocketStream]:
         async with self._starting:
             if self._nursery is None or self._nursery.closed:
-                self._nursery = await _Nursery.start(tasks)
+                setup = CompilerSetup(self._engine, self._confinement.sandbox(0, self._artifacts()))
+                self._nursery = await _Nursery.start(tasks, setup, self._confinement.refusal)
             ours, theirs = socket.socketpair()
             try:
                 self._nursery.hand_over(theirs)
@@ -141,7 +164,9 @@ class _Nursery:
         self.gone = anyio.Event()
 
     @classmethod
-    async def start(cls, tasks: TaskGroup) -> _Nursery:
+    async def start(
+        cls, tasks: TaskGroup, setup: CompilerSetup, refusal: Callable[[Sequence[Wall]], str | None]
+    ) -> _Nursery:
         ours, theirs = socket.socketpair()
         try:
             command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker.compiler", str(theirs.fileno())]
@@ -155,7 +180,34 @@ class _Nursery:
             theirs.close()
         nursery = cls(child, ours)
         tasks.start_soon(nursery._watch)
+        try:
+            reason = refusal(await nursery._shut_in(setup))
+        except BaseException:
+            nursery.close()
+            raise
+        if reason is not None:
+            nursery.close()
+            raise SandboxUnavailable(reason)
         return nursery
+
+    async def _shut_in(self, setup: CompilerSetup) -> tuple[Wall, ...]:
+        """Tell the process how it is shut in, and return the walls that it is behind then."""
+        self._control.setblocking(False)
+        splitter = Splitter()
+        try:
+            self._control.send(pack(setup))
+            with anyio.fail_after(_READY_WITHIN):
+                while True:
+                    await anyio.wait_readable(self._control)
+                    data = self._control.recv(2**16)
+                    if not data:
+                        break
+                    for frame in splitter.feed(data):
+                        return msgspec.msgpack.decode(frame, type=CompilerReady).walls
+        except (OSError, TimeoutError, msgspec.DecodeError, ProtocolError) as error:
+            raise WorkerUnavailable(f"the compile process does not start: {error}") from error
+        await self.gone.wait()
+        raise WorkerUnavailable(f"the compile process does not start: {self._child.last_words() or 'it ended'}")
 
     def hand_over(self, connection: socket.socket) -> None:
         """Give the process one end of a connection to serve."""

@@ -15,7 +15,7 @@ import msgspec
 
 from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
-from wasmq.job import Limits
+from wasmq.job import Limits, Reuse
 from wasmq.ledger import Terms
 from wasmq.units import parse_size
 
@@ -34,6 +34,7 @@ __all__ = [
     "ModulesConfig",
     "PeriodicConfig",
     "PricesConfig",
+    "ReuseConfig",
     "Role",
     "SchedulerConfig",
     "ServerConfig",
@@ -69,6 +70,10 @@ _Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 
 
 _Token: TypeAlias = Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
+WallName: TypeAlias = Literal[
+    "code", "limits", "root", "bounds", "user", "capabilities", "landlock", "memory", "seccomp"
+]
+"""The walls that can be left out."""
 Role: TypeAlias = Literal["submit", "observe", "administer"]
 """submit: queue and cancel; observe: look and wait; administer: both for every tenant, the tenants and the metrics."""
 
@@ -90,8 +95,13 @@ class SchedulerConfig(_Section, frozen=True):
     """Fuel that an instance may spend before the next one gets its turn."""
     instances: Annotated[int, msgspec.Meta(ge=1, le=14_000)] = 4_000
     """Live instances in one worker; each costs about 13 KB and 4 memory mappings while suspended, 400 bytes unused."""
+    memory: Size | None = None
+    """Bytes that all jobs which run at once can come to together, divided equally among the workers; None is 60 % of
+    what the machine, or its control group, has."""
     max_queued: _Count = 100_000
     """Jobs that may wait; then submit waits for room, or refuses."""
+    deadlines: Literal["refuse", "flag"] = "refuse"
+    """What becomes of a job that is not expected to be done by its deadline: refused, or accepted and flagged."""
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
     """Times that a job is started when its worker keeps dying."""
     retry_backoff: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.1
@@ -107,6 +117,21 @@ class SchedulerConfig(_Section, frozen=True):
     much had been run since it came. Shares stay by weight, and nobody starves."""
     suspended: Annotated[int, msgspec.Meta(ge=0, le=14_000)] = 100
     """Jobs of one worker that wait to be refuelled, at most; each keeps its instance and memory. Others end at once."""
+    require_sandbox: bool = False
+    """Whether to refuse to start unless every wall stands around the workers that this machine can need."""
+
+
+class SandboxConfig(_Section, frozen=True):
+    """`[sandbox]`: the walls around workers and compile processes."""
+
+    user: str | None = None
+    """Name or number of the user that workers become where the daemon is root; None is one of nobody for each."""
+    memory: Size | None = None
+    """Bytes that one worker may take, where it can have a cgroup; None is its part of three quarters of the machine."""
+    cgroup: str | None = None
+    """A cgroup (version 2) in which workers may have their own; None is the daemon's, if that is delegated to it."""
+    without: tuple[WallName, ...] = ()
+    """Walls that are left out: to find out which one is in the way."""
 
 
 class LimitCeilings(_Section, frozen=True):
@@ -146,6 +171,21 @@ class PricesConfig(_Section, frozen=True):
     """Fuel for each byte that such a call, or one of a host function, moves: written, read, or copied into memory."""
     host: Annotated[int, msgspec.Meta(ge=0, le=10**15)] = 10_000
     """Fuel for one call of a host function that has no price of its own."""
+    reuse: Literal["none", "full"] = "none"
+    """What a job pays whose answer another's run gave: nothing, or what that run paid."""
+
+
+class ReuseConfig(_Section, frozen=True):
+    """`[reuse]`: what is kept to answer identical calls with, in memory."""
+
+    entries: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 1_000
+    """Answers kept."""
+    bytes: Size = Size(16 * 2**20)
+    """Bytes that they may take together."""
+    age: _Seconds = 300.0
+    """Seconds that an answer is given again."""
+    waiting: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 10_000
+    """Jobs that wait for the run of another; more of them are run by themselves."""
 
 
 class HostFunctionConfig(_Section, frozen=True):
@@ -271,6 +311,8 @@ class Tenant(_Section, frozen=True):
     on_empty: Literal["hold", "refuse"] = "hold"
     """What becomes of a job that the account cannot pay for now: it waits in the queue, or is refused."""
     grant: tuple[str, ...] = ()
+    reuse: Reuse = "never"
+    """Whether another job's run may answer the jobs that do not say: "never", "flight" or "result"."""
     tokens: tuple[_Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
@@ -328,8 +370,10 @@ class Config(_Section, frozen=True):
     """Everything that can be set."""
 
     scheduler: SchedulerConfig = SchedulerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     limits: LimitsConfig = LimitsConfig()
     prices: PricesConfig = PricesConfig()
+    reuse: ReuseConfig = ReuseConfig()
     host: HostConfig = HostConfig()
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()

@@ -77,6 +77,7 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         content: bytes | None = None,
         media: str = "application/json",
+        accept: str | None = None,
         wait: float = 0.0,
         within: float | None = None,
         patient: bool = True,
@@ -96,6 +97,8 @@ class Connection:
         if wait:
             query["wait"] = f"{wait:g}"
         headers = {} if content is None else {"Content-Type": media}
+        if accept is not None:
+            headers["Accept"] = accept
         timeout = httpx.Timeout(self._timeout, read=within or wait + self._timeout, pool=None)
         while True:
             try:

@@ -17,6 +17,7 @@ __all__ = [
     "Cancelled",
     "ConfigError",
     "CursorGone",
+    "DeadlineUnmeetable",
     "Exited",
     "Forbidden",
     "InvalidArguments",
@@ -27,6 +28,7 @@ __all__ = [
     "LimitTooHigh",
     "Lost",
     "NoAccount",
+    "NotDeterministic",
     "NotLost",
     "NotRefuellable",
     "OutOfFuel",
@@ -34,6 +36,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "ResourceUnavailable",
+    "SandboxUnavailable",
     "SchedulerClosed",
     "StoreUnavailable",
     "TimedOut",
@@ -64,6 +67,10 @@ class ResourceUnavailable(ConfigError):
 
     Another process has it, or it does not answer: nothing is wrong with the setting, and it may work later.
     """
+
+
+class SandboxUnavailable(ConfigError):
+    """Raised when `require_sandbox` is set and this machine does not give every wall; names those that are missing."""
 
 
 class WorkerUnavailable(WasmqError):
@@ -130,6 +137,10 @@ class NoAccount(Refused):
     """Raised when a tenant has no account, or none that could be credited: its section sets none of the terms."""
 
 
+class DeadlineUnmeetable(Refused):
+    """Raised when a job would not be done by its deadline, by an estimate from the queue and from its history."""
+
+
 class KeyConflict(Refused):
     """Raised when an idempotency key is used again for a different call."""
 
@@ -152,6 +163,10 @@ class NotLost(Refused):
 
 class NotRefuellable(Refused):
     """Raised when a job is to be refuelled that has finished, does not run yet, or ends when its fuel is spent."""
+
+
+class NotDeterministic(Refused):
+    """Raised when a job is to be replayed that need not end the same way again, or that has not ended; says why."""
 
 
 class Unauthenticated(Refused):

@@ -178,11 +178,15 @@ class Onlookers:
 
     def open(self, job_id: str, position: Position) -> _Onlooker:
         """Begin to watch a job, from a position on."""
+        onlooker = self._enter(job_id, position)
+        self._send(self.look())
+        return onlooker
+
+    def _enter(self, job_id: str, position: Position) -> _Onlooker:
         onlooker = _Onlooker(self._next, job_id, position)
         self._next += 1
         self._by_number[onlooker.number] = onlooker
         self._by_job.setdefault(job_id, set()).add(onlooker)
-        self._send(self.look())
         return onlooker
 
     def close(self, onlooker: _Onlooker) -> None:
@@ -262,17 +266,15 @@ class Onlookers:
         if where is None:
             return None
         worker, ticket, job = where
-        onlooker = _Onlooker(self._next, job_id, Position())
-        self._next += 1
+        onlooker = self._enter(job_id, Position())
+        # Whatever else happens to the job is an answer too: there is nothing more to wait for.
+        onlooker.state = JobStarted(job.attempt)
         onlooker.worker = worker
-        self._by_number[onlooker.number] = onlooker
         try:
             self._send([Sending(worker, Watch(onlooker.number, ticket, AT_ONCE, _NO_OUTPUT, _NO_OUTPUT))])
             await onlooker.bell.wait(_AT_ONCE)
         finally:
-            del self._by_number[onlooker.number]
-            if onlooker.glimpse is None:
-                self._send([Sending(worker, Unwatch([onlooker.number]))])
+            self.close(onlooker)
         return None if onlooker.glimpse is None else min(max(onlooker.glimpse.fuel, 0), job.fuel)
 
     def finished(self, job: Job, outcome: Outcome) -> None:

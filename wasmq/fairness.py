@@ -33,10 +33,6 @@ class Charge(NamedTuple):
     charge: float
     floor: float
 
-    def then(self, later: Charge) -> Charge:
-        """Return both, one after the other, as one."""
-        return Charge(self.charge + later.charge, max(self.floor + later.charge, later.floor))
-
 
 NOTHING: Final = Charge(0.0, -math.inf)
 
@@ -81,6 +77,7 @@ class Fairness:
         self._weight = weight
         self._ahead = ahead
         self._elsewhere: Mapping[str, float] = {}
+        self._telling: dict[str, Charge] | None = None
         self._accounts: dict[str, _Account] = {}
         self._costs: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -97,6 +94,22 @@ class Fairness:
         account.charged(cost / weight)
         return start - self._ahead(tenant)
 
+    def ahead(self, tenant: str, own: float = math.inf) -> float:
+        """Return the fuel that is expected to be spent before a job starts that a tenant would submit now.
+
+        By the tags: until the virtual time has come to the job's own, every tenant spends what it is tagged for up to
+        there. Of the tenant's own jobs, those go before it that are expected to use `own` fuel, by default all. Costs
+        a step for each tenant.
+        """
+        account = self._accounts.get(tenant)
+        if account is None:
+            return 0.0
+        start = min(account.finish, self.virtual + own / account.weight)
+        ahead = 0.0
+        for other in self._accounts.values():
+            ahead += max(0.0, min(other.finish, start) - self.virtual) * other.weight
+        return ahead
+
     def resume(self, jobs: Sequence[tuple[str, float, float, float]]) -> None:
         """Go on with jobs tagged in an earlier life: tenant, weight, start tag and expected fuel of each."""
         if jobs:
@@ -107,8 +120,15 @@ class Fairness:
             account.finish = max(account.finish, order + self._ahead(tenant) + cost / weight)
 
     def started(self, order: float, tenant: str | None = None) -> None:
-        """Move the virtual time to the tag of a tenant's job that starts, or to where others have come."""
-        self.virtual = max(self.virtual, order if tenant is None else order + self._ahead(tenant))
+        """Move the virtual time to the tag of a tenant's job that starts, or to where others have come.
+
+        A job that was tagged before its tenant had this head start moves it no further than the tenant's last tag.
+        """
+        if tenant is not None:
+            account = self._accounts.get(tenant)
+            finish = self._elsewhere.get(tenant, order) if account is None else account.finish
+            order = max(order, min(order + self._ahead(tenant), finish))
+        self.virtual = max(self.virtual, order)
 
     def shift(self, tenant: str, cost: float, used: float) -> float:
         """Return how far a job that used more fuel than expected, or less, moves the later tags of its tenant.
@@ -136,18 +156,23 @@ class Fairness:
             account.waiting = max(0, account.waiting - 1)
 
     def charges(self) -> dict[str, Charge]:
-        """Return what was done here to tenants' tags since they were `shared`."""
-        charges = {}
-        for tenant, account in self._accounts.items():
-            account.sent = account.sent.then(Charge(account.charge, account.floor))
-            account.charge, account.floor = NOTHING
-            if account.sent != NOTHING:
-                charges[tenant] = account.sent
-        return charges
+        """Return what was done here to tenants' tags; the same again until they are `shared`, and then what came later.
+
+        So whoever is told, without knowing whether it was heard, can say the very same again.
+        """
+        if self._telling is None:
+            self._telling = {}
+            for tenant, account in self._accounts.items():
+                account.sent = Charge(account.charge, account.floor)
+                account.charge, account.floor = NOTHING
+                if account.sent != NOTHING:
+                    self._telling[tenant] = account.sent
+        return self._telling
 
     def shared(self, finishes: Mapping[str, float]) -> None:
         """Go on from the tags that all daemons have come to, with what `charges` said: all beyond the virtual time."""
         self._elsewhere = finishes
+        self._telling = None
         for tenant, account in self._accounts.items():
             account.sent = NOTHING
             account.finish = max(finishes.get(tenant, -math.inf) + account.charge, account.floor)

@@ -10,6 +10,8 @@ from wasmq.settle import Died, HandedBack, Ran
 from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Suspended, Underway, Unmappable
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from wasmq.bell import Bell
     from wasmq.clock import Clock
     from wasmq.events import Onlookers
@@ -94,12 +96,14 @@ class Foreman:
                 raise ProtocolError(f"{type(frame).__name__} came out of turn")
         return []
 
-    def left(self, worker: int, reason: str, words: str) -> None:
+    def left(self, worker: int, reason: str, words: str, begun: Container[int]) -> None:
         """See `Overseer.left`."""
+        innocent = self._pool.innocent(worker, begun)
         jobs = self._pool.leave(worker)
         self._calls.drop_all(worker)
         self._refuelling.over(jobs)
-        self._settler.add([Died(job, f"{reason}: {words}" if words else reason) for job in jobs])
+        why = f"{reason}: {words}" if words else reason
+        self._settler.add([Died(job, why, innocent=job.id in innocent) for job in jobs])
         if reason != "stopped":
             self._metrics.worker_restarted(reason)
             self._log.warning("worker.lost", worker=worker, reason=reason, words=words, jobs=len(jobs))

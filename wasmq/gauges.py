@@ -40,6 +40,11 @@ class SchedulerGauges:
         """Return how many instances are live in the workers, by state."""
         return self._crew.instances()
 
+    def memory(self) -> Mapping[str, int]:
+        """Return the bytes that running jobs have booked, and those that are left of what was given."""
+        memory = self._pool.memory
+        return {"admitted": memory.booked, "free": memory.given - memory.booked}
+
     def workers(self) -> int:
         """Return how many workers can take jobs."""
         return self._pool.workers

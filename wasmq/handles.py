@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class JobHandle:
     """An accepted job. `await` it, as often as you like, for its outcome; that never raises for what the guest did."""
 
-    __slots__ = ("_cancel", "_error", "_events", "_futures", "_outcome", "_refuel", "id")
+    __slots__ = ("_cancel", "_error", "_events", "_futures", "_outcome", "_refuel", "at_risk", "id")
 
     def __init__(
         self,
@@ -25,6 +25,8 @@ class JobHandle:
         refuel: Callable[[str, int], Awaitable[int]],
     ) -> None:
         self.id = id
+        self.at_risk = False
+        """Whether it was expected, when it was accepted, that it will not be done by its deadline."""
         self._cancel = cancel
         self._events = events
         self._refuel = refuel

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from wasmq import wit
+from wasmq.receipts import Receipt, receipt_of
 from wasmq.wit_values import read_result
 from wasmq_worker.protocol import Reference
 
@@ -22,10 +23,13 @@ __all__ = [
     "Program",
     "Reference",
     "Returned",
+    "Reuse",
     "State",
     "Status",
     "Trap",
     "Value",
+    "Varies",
+    "limits_again",
 ]
 
 Status: TypeAlias = Literal[
@@ -34,6 +38,10 @@ Status: TypeAlias = Literal[
 State: TypeAlias = Literal["queued", "running", "finished"]
 OnExhausted: TypeAlias = Literal["stop", "suspend"]
 """What becomes of a job that has spent its fuel: it ends as `out_of_fuel`, or waits to be refuelled."""
+Reuse: TypeAlias = Literal["never", "flight", "result"]
+"""Whether a job may be answered by another's run: no, by one that is under way, or by one that has ended as well."""
+Varies: TypeAlias = Literal["wasi", "host", "unknown"]
+"""What lets a call's answer differ from run to run: the clock and chance of WASI, host functions, or nobody knows."""
 Access: TypeAlias = Literal["ro", "rw"]
 """What a guest may do with a directory: only read, or write too."""
 Value: TypeAlias = int | float | bytes | Reference | None
@@ -77,6 +85,19 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     suspend: float = 0.0
 
 
+def limits_again(caps: Caps) -> Limits:
+    """Return the limits that ask for the same again."""
+    return Limits(
+        fuel=caps.fuel,
+        memory=caps.memory,
+        timeout=caps.timeout,
+        output=caps.output,
+        files=caps.files or None,
+        host_calls=caps.host_calls or None,
+        suspend=caps.suspend or None,
+    )
+
+
 class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a WASI guest sees of the world: arguments, environment, standard input, files; nothing else exists for it.
 
@@ -96,6 +117,15 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str = "program"
     deterministic: bool = False
 
+    def weight(self) -> int:
+        """Return the characters and bytes of all that the guest is given."""
+        names: list[str] = [*self.argv, *self.env, *self.env.values(), *self.files, *self.collect]
+        return (
+            sum([len(name) for name in names])
+            + len(self.stdin)
+            + sum([len(content) for content in self.files.values()])
+        )
+
 
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is called: the module's digest, the export's name and its arguments, already checked against its type.
@@ -112,6 +142,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     links: tuple[tuple[str, str], ...] = ()
     grant: tuple[str, ...] = ()
 
+    def weight(self) -> int:
+        """Return about how many bytes its guest is given, if they are more than a few."""
+        size = 0 if self.program is None else self.program.weight()
+        return size + sum([len(value) for value in self.args if isinstance(value, bytes)])
+
     def modules(self) -> tuple[str, ...]:
         """Return the digests of all modules that the call needs, its own first; more than one if it is linked."""
         return (self.module, *[digest for _, digest in self.links]) if self.links else (self.module,)
@@ -124,7 +159,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     store's wall clock; `cost` is the fuel it is expected to use. `attempt` counts its starts and
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
     `refuelled` is the fuel that was added to its cap while it ran. By its `deadline`, in seconds on the store's clock,
-    it is to have ended.
+    it is to have ended. `varies` is None when the call gives the same answer each time that it runs, at whatever price
+    it has; `reuse` says whether another job's run may answer it then.
     """
 
     id: str
@@ -151,6 +187,9 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     def refuellable(self) -> bool:
         """Whether it waits for more when its fuel is spent."""
         return self.caps.suspend > 0.0
+
+    varies: Varies | None = "unknown"
+    reuse: Reuse = "never"
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,8 +224,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `fuel_used` is in fuel, `memory_peak` in bytes, `queued` and `ran` in seconds. `stdout` and `stderr` are what was
     kept of them, `files` the files that were asked for, `exit_code` a WASI command's. `error` is one line that a person
     understands, None when the job succeeded. `engine` is what ran it, `engine_version` the engine's version with a
-    digest of the settings that decide what one unit of fuel means. `returned` is a component's result, which `value`
-    gives as natural Python; `values` are then none.
+    digest of the settings that decide what one unit of fuel means; `prices` are the fuel of one call of a WASI function
+    and of each byte that it moved. `returned` is a component's result, which `value` gives as natural Python; `values`
+    are then none. `reused` is the id of the job whose run answered this one, None when it ran itself; `fuel_saved` is
+    what that run had used and this job was not charged. `basis` is what the receipt is made of: the job, or the receipt
+    itself where another process made it.
     """
 
     status: Status
@@ -208,6 +250,32 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     engine: str = ""
     engine_version: str = ""
     returned: Returned | None = None
+    prices: tuple[int, int] = (1_000, 1)
+    reused: str | None = None
+    fuel_saved: int = 0
+    basis: Any = None
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What was run, what came of it and at what price, in digests: see `wasmq.receipts`.
+
+        None of an outcome that belongs to no job. It is made anew each time, in some microseconds and one for each 500
+        bytes that the job was given or left.
+        """
+        if self.basis is None or isinstance(self.basis, Receipt):
+            return self.basis
+        return receipt_of(self.basis, self)
+
+    def weight(self) -> int:
+        """Return about how many bytes the job left, if they are more than a few."""
+        size = len(self.stdout) + len(self.stderr)
+        if self.files:
+            size += sum([len(name) + len(content) for name, content in self.files.items()])
+        return size if self.returned is None else size + len(self.returned.packed)
+
+    def of(self, job: Job) -> Outcome:
+        """Return this as the outcome of a job, with a receipt."""
+        return self if self.basis is not None else msgspec.structs.replace(self, basis=job)
 
     @property
     def value(self) -> Any:

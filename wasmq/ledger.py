@@ -130,13 +130,18 @@ class Ledger:
         terms = self.terms.get(job.tenant)
         if terms is None:
             return None
-        balance = self.balances.setdefault(job.tenant, Balance())
-        wait = _obstacle(_as_of(balance, terms, now), terms, job.fuel, job.caps.memory)
-        if wait is not None:
-            balance.held_until = wait.until
-            return wait
-        balance = self._touch(job.tenant)
+        tenant = job.tenant
+        before = self._known(tenant)
+        # What has changed in this batch already may change further, the rest only if the job starts.
+        balance = before if tenant in self.changed else msgspec.structs.replace(before)
         _refill(balance, terms, _instant(now))
+        wait = _obstacle(balance, terms, job.fuel, job.caps.memory)
+        if wait is not None:
+            before.held_until = wait.until
+            return wait
+        if balance is not before:
+            self.changed[tenant] = before
+            self.balances[tenant] = balance
         hold = Hold(
             0 if terms.budget is None else job.fuel,
             job.caps.memory,
@@ -198,9 +203,17 @@ class Ledger:
         self.changed = {}
 
     def _touch(self, tenant: str) -> Balance:
-        balance = self.balances.setdefault(tenant, Balance())
+        """Return an account to be changed."""
+        balance = self._known(tenant)
         if tenant not in self.changed:
-            self.changed[tenant] = msgspec.structs.replace(balance)
+            self.changed[tenant] = balance
+            balance = self.balances[tenant] = msgspec.structs.replace(balance)
+        return balance
+
+    def _known(self, tenant: str) -> Balance:
+        balance = self.balances.get(tenant)
+        if balance is None:
+            balance = self.balances[tenant] = Balance()
         return balance
 
 

@@ -49,17 +49,21 @@ _HELP: Final = {
     "wasmq_job_memory_peak_bytes": "Most linear memory that one job had.",
     "wasmq_output_truncated_total": "Jobs that wrote more output than was kept.",
     "wasmq_instances": "Instances in the workers now, by state.",
+    "wasmq_memory_bytes": "Memory for jobs: booked by those that were admitted, and free.",
     "wasmq_quantum_seconds": "Length of one turn of an instance.",
     "wasmq_worker_restarts_total": "Worker processes replaced, by reason.",
     "wasmq_workers": "Worker processes that are up now.",
     "wasmq_module_cache_total": "Modules that were found compiled (hit) or had to be compiled (miss).",
     "wasmq_module_compile_seconds": "Time to compile one module.",
+    "wasmq_result_reuse_total": "Jobs that another's run may answer: one that had ended did (hit), one under "
+    "way does (joined), or they were run (run).",
     "wasmq_store_commit_seconds": "Time to commit one batch of changes to the store.",
     "wasmq_store_batch_size": "Changes committed to the store at once.",
     "wasmq_rejected_total": "Submissions refused, by reason.",
     "wasmq_host_calls_total": "Calls that guests made of host functions.",
     "wasmq_host_call_seconds": "Time from a guest's call of a host function until its answer was sent.",
     "wasmq_loop_lag_seconds": "How late the event loop answered.",
+    "wasmq_sandbox_wall": "Whether a wall stands around the workers, by its name.",
     "wasmq_build_info": "What is running here; always 1.",
 }
 METRIC_NAMES: Final = frozenset(_HELP)
@@ -99,6 +103,10 @@ class Gauges(Protocol):
         """Return the number of instances in each state."""
         ...
 
+    def memory(self) -> Mapping[str, int]:
+        """Return the bytes of memory for jobs, by whether they are admitted or free."""
+        ...
+
     def workers(self) -> int:
         """Return the number of worker processes that are up."""
         ...
@@ -117,6 +125,9 @@ class _Nothing:
         return {}
 
     def instances(self) -> Mapping[str, int]:
+        return {}
+
+    def memory(self) -> Mapping[str, int]:
         return {}
 
     def workers(self) -> int:
@@ -166,11 +177,13 @@ class Metrics(Collector):
         self._max_tenants = max_tenants
         self._build = {"version": version, "engine": engine, "engine_version": engine_version}
         self._gauges: Gauges = _Nothing()
+        self._walls: dict[str, int] = {}
         self._accounts: dict[str, _Account] = {}
         self._rejected: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
         self._truncated = 0
         self._cache = {"hit": 0, "miss": 0}
+        self._reuse = {"hit": 0, "joined": 0, "run": 0}
         self._wait = _Histogram(_JOB_SECONDS)
         self._run = _Histogram(_JOB_SECONDS)
         self._fuel = _Histogram(_JOB_FUEL)
@@ -187,6 +200,10 @@ class Metrics(Collector):
         """Read the present from `gauges` at each scrape from now on; without any, every gauge is empty or 0."""
         self._gauges = gauges
 
+    def sandboxed(self, walls: Mapping[str, bool]) -> None:
+        """Note which walls stand around the workers, and which should and do not."""
+        self._walls = {name: int(stands) for name, stands in walls.items()}
+
     def submitted(self, tenant: str, count: int = 1) -> None:
         """Count jobs that were accepted."""
         account = self._accounts.get(tenant) or self._account(tenant)
@@ -198,10 +215,11 @@ class Metrics(Collector):
         account.finished[outcome.status] += 1
         fuel = outcome.fuel_used
         account.fuel += fuel
-        self._fuel.observe(fuel)
         self._wait.observe(outcome.queued)
-        self._run.observe(outcome.ran)
-        self._memory.observe(outcome.memory_peak)
+        if outcome.reused is None:
+            self._fuel.observe(fuel)
+            self._run.observe(outcome.ran)
+            self._memory.observe(outcome.memory_peak)
         if outcome.stdout_truncated or outcome.stderr_truncated:
             self._truncated += 1
 
@@ -220,6 +238,10 @@ class Metrics(Collector):
     def module_cached(self, result: Literal["hit", "miss"]) -> None:
         """Count a module that was loaded: found compiled, or not."""
         self._cache[result] += 1
+
+    def reused(self, result: Literal["hit", "joined", "run"]) -> None:
+        """Count a job that another's run might answer: a kept answer did, it waits for one, or it is run itself."""
+        self._reuse[result] += 1
 
     def module_compiled(self, seconds: float) -> None:
         """Count a compilation that took so long."""
@@ -277,6 +299,7 @@ class Metrics(Collector):
         yield _gauge("wasmq_fuel_budget_remaining", "tenant", _read(lambda: self._budgets(now)))
         yield _histogram("wasmq_job_memory_peak_bytes", self._memory)
         yield _gauge("wasmq_instances", "state", _read(lambda: dict(now.instances())))
+        yield _gauge("wasmq_memory_bytes", "state", _read(lambda: dict(now.memory())))
         yield _histogram("wasmq_quantum_seconds", self._quantum)
         truncated = _counter("wasmq_output_truncated_total", "", {})
         truncated.add_metric([], self._truncated)
@@ -285,12 +308,14 @@ class Metrics(Collector):
         yield _gauge("wasmq_workers", "", _read(now.workers))
         yield _counter("wasmq_module_cache_total", "result", self._cache.copy())
         yield _histogram("wasmq_module_compile_seconds", self._compile)
+        yield _counter("wasmq_result_reuse_total", "result", self._reuse.copy())
         yield _histogram("wasmq_store_commit_seconds", self._commit)
         yield _histogram("wasmq_store_batch_size", self._batch)
         yield _counter("wasmq_rejected_total", "reason", self._rejected.copy())
         yield _counter("wasmq_host_calls_total", "function", self._host.copy())
         yield _histogram("wasmq_host_call_seconds", self._host_seconds)
         yield _histogram("wasmq_loop_lag_seconds", self._lag)
+        yield _gauge("wasmq_sandbox_wall", "wall", self._walls)
         yield InfoMetricFamily("wasmq_build", _HELP["wasmq_build_info"], self._build)
 
     def _budgets(self, gauges: Gauges) -> dict[str, int]:

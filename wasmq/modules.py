@@ -22,11 +22,13 @@ import msgspec
 
 from wasmq import wit
 from wasmq.compiling import Compiler
+from wasmq.config import Config
+from wasmq.confinement import Confinement
 from wasmq.errors import InvalidModule, UnknownExport, UnknownModule
 from wasmq.shelf import Shelf
 from wasmq.sources import read_source
 from wasmq.store import SharedStore
-from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, printable
+from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, MemoryType, printable
 from wasmq.units import format_size
 
 if TYPE_CHECKING:
@@ -67,6 +69,10 @@ class Module:
     """
     fixed: int = 0
     """Bytes of a component's memories that cannot grow."""
+    record: int = 0
+    """Bytes that an instance takes at most beside its memories and its stack."""
+    growing: bool = True
+    """Whether its memories may become larger than `memory` says, when it runs alone."""
     functions: dict[str, FunctionType | wit.Func] = field(init=False, repr=False)
     """The exported functions by name."""
     signatures: tuple[tuple[int, FunctionType], ...] = field(init=False, repr=False)
@@ -105,6 +111,20 @@ class Module:
     def command(self) -> str | None:
         """The export that runs it as a WASI command, None when it is none."""
         return COMMAND if COMMAND in self.functions else None
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether it may be given a world to write into: output and files."""
+        return bool(self.wasi) or self.kind == "component"
+
+    def memory_within(self, cap: int) -> int:
+        """Return the bytes that its memories can come to under a job's cap."""
+        if not self.growing:
+            return min(self.memory, cap)
+        shown = self.exports[self.exported_memory].type if self.exported_memory >= 0 else None
+        if isinstance(shown, MemoryType) and shown.maximum is not None:
+            return min(shown.maximum * shown.page_size, cap)
+        return cap
 
     def resolve(self, export: str) -> str:
         """Return an export's full name; one that is not there stays as it is."""
@@ -199,12 +219,14 @@ class Library:
         *,
         in_use: Callable[[], Collection[str]] = tuple,
         forgotten: Callable[[str], None] = lambda _: None,
+        confinement: Confinement | None = None,
     ) -> None:
         self._config = config
         self._metrics = metrics
         self._tasks = tasks
-        self._shelf = Shelf(config, engine)
-        self._compiler = Compiler(config, engine)
+        confinement = confinement or Confinement(Config())
+        self._shelf = Shelf(config, engine, confinement.readers)
+        self._compiler = Compiler(config, engine, confinement=confinement, artifacts=lambda: self._shelf.artifacts)
         self._modules: dict[str, Module] = {}
         self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
@@ -285,6 +307,10 @@ class Library:
         """Make sure that there is a place for modules that outlives this process. Raises `ConfigError`."""
         await anyio.to_thread.run_sync(self._shelf.open_lasting)
 
+    async def place(self) -> Path:
+        """Return the directory of all artifacts, now and later: workers can open nothing else."""
+        return await anyio.to_thread.run_sync(self._shelf.open)
+
     async def recall(self, digest: str) -> Module:
         """Return a module that is loaded, that another life of this directory has kept, or that a shared store has.
 
@@ -311,6 +337,15 @@ class Library:
     def tidy(self) -> None:
         """Forget what is unused longest of what is loaded beyond the number that may be."""
         self._make_room(0)
+
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a module. Raises `UnknownModule` when they are nowhere."""
+        wasm = await anyio.to_thread.run_sync(self._shelf.wasm, digest)
+        if wasm is None and self._store is not None:
+            wasm = await self._store.get_module(digest)
+        if wasm is None or await anyio.to_thread.run_sync(_digest, wasm) != digest:
+            raise UnknownModule(f"module {printable(digest, 80)}: its bytes are gone")
+        return wasm
 
     async def repair(self, broken: Module) -> None:
         """Compile a module again whose artifact cannot be mapped. Raises `InvalidModule` or `UnknownModule`."""
@@ -449,6 +484,8 @@ def _module(described: Described, path: Path, size: int) -> Module:
         "start": described.start,
         "memory": described.memory,
         "exported_memory": described.exported_memory,
+        "record": described.record,
+        "growing": described.growing,
     }
     if described.kind != "component":
         offers: tuple[Any, ...] = msgspec.convert(described.offers, tuple[FunctionType | None, ...])

@@ -46,22 +46,13 @@ def check_program(given: Mapping[str, Any], quota: int, max_input: int) -> Progr
         raise LimitTooHigh(
             f"files: {format_size(files)} came with the job, above its limit of {format_size(quota)} (limits.files)"
         )
-    size = _weight(program)
+    size = program.weight()
     if size > max_input:
         raise LimitTooHigh(
             f"input: argv, env, stdin and files are {format_size(size)} together, above the maximum of "
             f"{format_size(max_input)} (limits.max.input)"
         )
     return program
-
-
-def _weight(program: Program) -> int:
-    names: list[str] = [*program.argv, *program.env, *program.env.values(), *program.files, *program.collect]
-    return (
-        sum([len(name) for name in names])
-        + len(program.stdin)
-        + sum([len(content) for content in program.files.values()])
-    )
 
 
 def _strings(what: str, values: Any) -> tuple[str, ...]:

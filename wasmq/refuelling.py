@@ -106,7 +106,7 @@ class Refuelling:
         self._idle = idle
         self._tasks = tasks
         self._suspensions = Suspensions()
-        self._given_up: dict[str, int] = {}
+        self._given_up: set[str] = set()
         self._under_way: dict[str, int] = {}
         self._bell = Bell()
         self._log = get_logger()
@@ -124,7 +124,7 @@ class Refuelling:
         for job in jobs:
             if job.refuellable:
                 self._suspensions.drop(job.id)
-                self._given_up.pop(job.id, None)
+                self._given_up.discard(job.id)
 
     def known(self, record: JobRecord) -> JobRecord:
         """Return what the store knows of a job with whether it is suspended here."""
@@ -149,7 +149,11 @@ class Refuelling:
         """Give up what is due; returns the seconds until more will be, None when nothing is suspended."""
         now = self._clock.monotonic()
         for job in self._suspensions.due(now):
-            self._given_up[job.id] = job.attempt
+            if job.id in self._under_way:
+                # Its fuel is about to come. Should that be refused, somebody has looked after it anyway.
+                self._suspensions.add(job, now)
+                continue
+            self._given_up.add(job.id)
             self._send(self._pool.give_up(job.id, f", and nobody refuelled it within {job.caps.suspend:g} s"))
             self._log.info("job.given_up", job=job.id, tenant=job.tenant, fuel=job.fuel)
         due = self._suspensions.next()
@@ -164,15 +168,18 @@ class Refuelling:
         job = await self._find(job_id)
         fuel = check_refuel(job, fuel, self._under_way.get(job_id, 0), self.limits)
         self._under_way[job_id] = self._under_way.get(job_id, 0) + fuel
-        try:
-            # What the store has begun to record must be told to the worker, whoever went away meanwhile.
-            return await apart(self._tasks, lambda: self._refuel(job, fuel))
-        finally:
-            self._under_way[job_id] -= fuel
-            if not self._under_way[job_id]:
-                del self._under_way[job_id]
+        # What the store has begun to record must be told to the worker, whoever went away meanwhile.
+        return await apart(self._tasks, lambda: self._refuel(job, fuel))
 
     async def _refuel(self, job: Job, fuel: int) -> int:
+        try:
+            return await self._record(job, fuel)
+        finally:
+            self._under_way[job.id] -= fuel
+            if not self._under_way[job.id]:
+                del self._under_way[job.id]
+
+    async def _record(self, job: Job, fuel: int) -> int:
         raised = await self._store.refuel(job.id, job.attempt, fuel, self._clock.wall())
         if raised is None:
             raise await self._obstacle(job.id)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wasmq.config import Config
 
 _STORE = ("history", "history_age")
-_SCHEDULER = ("grace", "max_queued")
+_SCHEDULER = ("deadlines", "grace", "max_queued")
 
 
 class Reloaded(NamedTuple):
@@ -29,8 +29,9 @@ class Reloaded(NamedTuple):
 def reloaded(running: Config, wanted: Config) -> Reloaded:
     """Return what becomes of a configuration that is running when another one is wanted.
 
-    Tenants with their tokens and roles change, limits, logs and periodic jobs, the history's length and age, the grace
-    and how many jobs may wait. The rest is what processes, connections and tables were made with; prices are what
+    Tenants with their tokens and roles change, limits, logs and periodic jobs, the history's length and age, the grace,
+    how many jobs may wait and what becomes of those that would be late. The rest is what processes, connections and
+    tables were made with; prices are what
     the workers were told.
     """
     config = msgspec.structs.replace(

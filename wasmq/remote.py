@@ -14,9 +14,11 @@ import msgspec
 from wasmq import errors
 from wasmq.config import Tenant
 from wasmq.errors import InvalidArguments, UnknownExport, Unreachable, WasmqError
-from wasmq.job import Outcome, State
+from wasmq.estimate import Estimate
+from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
+from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
 from wasmq.types import (
     COMMAND,
     Extern,
@@ -118,6 +120,7 @@ class _ModuleBody(_Body, frozen=True):
 
 class _OutcomeBody(Outcome, frozen=True, kw_only=True, gc=False):
     values: tuple[Any, ...] = ()
+    basis: Receipt | None = msgspec.field(name="receipt", default=None)
 
 
 class _JobBody(_Body, frozen=True):
@@ -129,6 +132,8 @@ class _JobBody(_Body, frozen=True):
     attempts: int
     submitted_at: str
     outcome: _OutcomeBody | None
+    deadline: str | None = None
+    at_risk: bool = False
     suspended: bool = False
     fuel_spent: int | None = None
 
@@ -146,6 +151,22 @@ class _FuelBody(_Body, frozen=True):
     fuel: int
 
 
+class _CallBody(_Body, frozen=True):
+    module: str
+    export: str
+    args: tuple[Any, ...]
+    link: dict[str, str]
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    stdin: bytes
+    files: dict[str, bytes]
+    collect: tuple[str, ...]
+    dirs: dict[str, Access]
+    name: str
+    deterministic: bool
+    limits: Limits
+
+
 class _Problem(_Body, frozen=True):
     type: str
     detail: str
@@ -154,6 +175,8 @@ class _Problem(_Body, frozen=True):
 class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     """A job as a daemon knows it: what a `JobRecord` says of itself. `submitted_at` is in seconds since 1970.
 
+    So is `deadline`, None without one; `at_risk` is whether the daemon expected, when it accepted the job, that it will
+    not be done by then.
     Of one that runs, `fuel_spent` is what it has spent by now, where that is known.
     """
 
@@ -165,6 +188,8 @@ class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     attempts: int
     submitted_at: float
     outcome: Outcome | None
+    deadline: float | None = None
+    at_risk: bool = False
     suspended: bool = False
     fuel_spent: int | None = None
 
@@ -187,7 +212,9 @@ _modules: Final = msgspec.json.Decoder(_ModuleList)
 _module: Final = msgspec.json.Decoder(_ModuleBody)
 _job: Final = msgspec.json.Decoder(_JobBody | list[_JobBody])
 _fuel: Final = msgspec.json.Decoder(_FuelBody)
+_call: Final = msgspec.json.Decoder(_CallBody)
 _page: Final = msgspec.json.Decoder(_JobPage)
+_estimate: Final = msgspec.json.Decoder(Estimate)
 _tenants: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 _tenant_view: Final = msgspec.json.Decoder(dict[str, Any])
 _account: Final = msgspec.json.Decoder(Account)
@@ -239,6 +266,40 @@ def page_of(body: bytes, components: Container[str] = ()) -> tuple[list[RemoteJo
     return [_remote(job, components) for job in page.jobs], page.cursor
 
 
+def call_of(body: bytes) -> Request:
+    """Return the call that an answer tells of. Raises `Unreachable` when it is no such answer."""
+    from wasmq.submission import Request
+
+    try:
+        call = _call.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+    program = {name: getattr(call, name) for name in ("argv", "env", "stdin", "files", "collect", "dirs")}
+    if any(program.values()) or call.name != Program().name or call.deterministic:
+        program |= {"name": call.name, "deterministic": call.deterministic}
+    return Request(
+        module=call.module,
+        export=call.export,
+        args=call.args,
+        link=call.link,
+        limits=call.limits,
+        program=program,  # type: ignore[arg-type]
+    )
+
+
+def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a core function's arguments, which JSON has in a form of its own."""
+    return tuple([_core_value(value) for value in came])
+
+
+def estimate_of(body: bytes) -> Estimate:
+    """Return the estimate that an answer gives. Raises `Unreachable` when it is no such answer."""
+    try:
+        return _estimate.decode(body)
+    except msgspec.DecodeError as error:
+        raise _nonsense(error) from None
+
+
 def module_of(body: bytes) -> RemoteModule:
     """Return the module that an answer tells of. Raises `Unreachable` when it is no such answer."""
     try:
@@ -281,7 +342,7 @@ def account_of(body: bytes) -> Account:
 
 def _tenant(view: dict[str, Any]) -> tuple[Tenant, Account | None]:
     account = msgspec.convert(view.pop("account", None), Account | None)
-    known = {name: value for name, value in view.items() if name in Tenant.__struct_fields__}
+    known = {name: value for name, value in view.items() if name in Tenant.__struct_encode_fields__}
     return msgspec.convert(known, Tenant, dec_hook=lambda wanted, value: wanted(value)), account
 
 
@@ -300,8 +361,12 @@ def request_body(request: Request, key: str, *, component: bool = False) -> dict
         "key": key,
         "delay": request.delay,
     }
+    if request.deadline is not None:
+        body["deadline"] = request.deadline
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
+    if request.reuse is not None:
+        body["reuse"] = request.reuse
     if request.limits is not None:
         body["limits"] = request.limits
     if request.on_exhausted != "stop":
@@ -341,6 +406,7 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
             said["values"] = tuple([_core_value(value) for value in came.values])
         outcome = Outcome(**said)
     submitted = datetime.datetime.fromisoformat(body.submitted_at).timestamp()
+    deadline = None if body.deadline is None else datetime.datetime.fromisoformat(body.deadline).timestamp()
     return RemoteJob(
         body.id,
         body.state,
@@ -350,6 +416,8 @@ def _remote(body: _JobBody, components: Container[str]) -> RemoteJob:
         body.attempts,
         submitted,
         outcome,
+        deadline,
+        body.at_risk,
         body.suspended,
         body.fuel_spent,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wasmq.errors import NotLost
-from wasmq.job import Limits
+from wasmq.job import limits_again
 from wasmq.submission import Request
 
 if TYPE_CHECKING:
@@ -20,22 +20,14 @@ def again(record: JobRecord) -> Request:
     if outcome is None or outcome.status != "lost":
         state = record.state if outcome is None else outcome.status
         raise NotLost(f"job {job.id} is {state}: only what was lost is queued again, anything else has its answer")
-    caps, program = job.caps, job.call.program
+    program = job.call.program
     return Request(
         module=job.call.module,
         export=job.call.export,
         args=job.call.args,
         program=None if program is None else msgspec.structs.asdict(program),  # type: ignore[arg-type]
         link=dict(job.call.links),
-        limits=Limits(
-            fuel=caps.fuel,
-            memory=caps.memory,
-            timeout=caps.timeout,
-            output=caps.output,
-            files=caps.files or None,
-            host_calls=caps.host_calls or None,
-            suspend=caps.suspend or None,
-        ),
+        limits=limits_again(job.caps),
         on_exhausted="suspend" if job.refuellable else "stop",
         tenant=job.tenant,
         priority=job.priority,

@@ -13,6 +13,7 @@ from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
+from wasmq.confinement import Confinement, announce
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
@@ -28,10 +29,12 @@ from wasmq.fairness import Fairness
 from wasmq.gate import Gate
 from wasmq.host import HostFunctions, offer_configured
 from wasmq.job import Outcome
+from wasmq.machine import memory_given
 from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
 from wasmq.periodic import Planned, plan
 from wasmq.reload import Reloaded, reloaded
+from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
 from wasmq.settle import CancelWish, Died, HandedBack
 from wasmq.store import JobRecord, SharedStore, Store, open_store
@@ -41,7 +44,7 @@ from wasmq.tasks import apart, leave
 from wasmq.tenants import Tenants
 from wasmq.version import __version__
 from wasmq.window import Window
-from wasmq.wiring import Base, Parts, Surface
+from wasmq.wiring import Base, Parts, Surface, modules_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -51,11 +54,13 @@ if TYPE_CHECKING:
 
     from wasmq.clock import Clock
     from wasmq.config import EngineName, PeriodicConfig
+    from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, OnExhausted, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.upkeep import Upkeep
+    from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
@@ -76,6 +81,7 @@ class Scheduler:
         engine: EngineName | None = None,
         quantum: int | None = None,
         instances: int | None = None,
+        memory: int | str | None = None,
         max_queued: int | None = None,
         max_attempts: int | None = None,
         grace: float | None = None,
@@ -89,6 +95,7 @@ class Scheduler:
             "engine": engine,
             "quantum": quantum,
             "instances": instances,
+            "memory": memory,
             "max_queued": max_queued,
             "max_attempts": max_attempts,
             "grace": grace,
@@ -124,10 +131,12 @@ class Scheduler:
         self._base = Base(
             config=self.config,
             workers=settings.workers or len(os.sched_getaffinity(0)),
+            memory=memory_given(settings.memory),
             url=url,
             store=self._store,
             tenants=self._tenants,
             budgets=self._budgets,
+            confinement=Confinement(self.config),
             functions=self._functions,
             fairness=self._fairness,
             gate=self._gate,
@@ -168,7 +177,9 @@ class Scheduler:
         self._take_up(Parts(self._base, surface, tasks))
         if self._store.durable:
             await self._library.open()
-        await self._crew.start()
+        await self._crew.start(await self._library.place())
+        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
+        announce(self.sandbox)
         self._resume(queued, await self._store.orphans(self._clock.wall()))
         for loop in self._parts.loops():
             await tasks.start(loop.run)
@@ -179,17 +190,20 @@ class Scheduler:
         for name, schedule in (await self._planned(self.config.periodic)).items():
             self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
         await tasks.start(self._periodic.run)
+        tasks.start_soon(self._estimator.recall)
 
     def _take_up(self, parts: Parts) -> None:
         self._parts = parts
         self._library = parts.library
         self._pool = parts.pool
+        self._reuse = parts.reuse
         self._onlookers = parts.onlookers
         self._settler = parts.settler
         self._crew = parts.crew
         self._dispatcher = parts.dispatcher
         self._canceller = parts.canceller
         self._submission = parts.submission
+        self._estimator = parts.estimator
         self._refuelling = parts.refuelling
         self._periodic = parts.periodic
 
@@ -200,7 +214,16 @@ class Scheduler:
         )
         for job in queued:
             self._gate.readmit(job.tenant, 1)
+        self._parts.expiry.watch(queued)
         self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
+
+    @property
+    def sandbox(self) -> tuple[Wall, ...]:
+        """The walls around the workers: name, "up", "down" or "moot" (nothing to hold back here), and why.
+
+        As the first worker has told; none before the scheduler runs.
+        """
+        return () if self._tasks is None else self._crew.walls
 
     # Offer, load and submit.
 
@@ -267,6 +290,25 @@ class Scheduler:
         self._check_running()
         return self._library[digest]
 
+    async def wasm(self, digest: str) -> bytes:
+        """Return the bytes of a loaded module. Raises `UnknownModule`."""
+        self._check_running()
+        return await self._library.wasm(self._library[digest].digest)
+
+    async def estimate(self, module: Module | str, export: str | None = None, *, tenant: str | None = None) -> Estimate:
+        """Return what a call of an export, or the run of a WASI command, is expected to cost, and when it would start.
+
+        By the last calls of one tenant, or of all; the start is that of a job of this tenant, or of "default". Raises
+        `UnknownModule` or `UnknownExport`.
+        """
+        self._check_running()
+        digest = module if isinstance(module, str) else module.digest
+        await self.recall([digest])
+        export = admission.check_export(self._library[digest], export)
+        self._library[digest].function(export)
+        most = self.config.limits.max.fuel
+        return self._estimator.estimate(digest, export, tenant=tenant, most=most)
+
     async def submit(
         self,
         module: Module | str,
@@ -278,19 +320,25 @@ class Scheduler:
         priority: int = 0,
         key: str | None = None,
         delay: float = 0.0,
+        deadline: float | None = None,
         grant: Sequence[str] = (),
         on_exhausted: OnExhausted = "stop",
+        reuse: Reuse | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
         """Queue one call, or without an export the run of a WASI command; it is accepted once this returns.
 
-        `delay` is in seconds; a higher `priority` goes first; a `key` used before by the same tenant gives the earlier
-        job. A full queue is waited for, or refused with `QueueFull` when `wait` is false. `link` names modules that
-        satisfy imports, by the name that is imported from; `grant` names host functions that this job may import, such
-        as "env.lookup", beside those granted to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel
-        waits to be refuelled, for `limits.suspend` seconds. What else is given says what a WASI guest sees: see
-        `wasmq.job.Program`. Raises a `Refused`.
+        `delay` is in seconds, and so is `deadline`, from now: by then it is to have ended, or it is ended as timed out;
+        where it is not expected to make it, it is refused, or flagged by the handle's `at_risk` (`[scheduler]
+        deadlines`). Of a tenant's jobs of one priority the one with the earliest deadline starts first. A higher
+        `priority` goes first; a `key` used before by the same tenant gives the earlier job. A full queue is waited for,
+        or refused with `QueueFull` when `wait` is false. `link` names modules that satisfy imports, by the name that is
+        imported from; `grant` names host functions that this job may import, such as "env.lookup", beside those granted
+        to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel waits to be refuelled, for
+        `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the same tenant that is under way
+        may answer this one, with "result" also one that has ended; None is the tenant's choice, by default "never".
+        What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         self._check_running()
@@ -307,8 +355,10 @@ class Scheduler:
                     priority=priority,
                     key=key,
                     delay=delay,
+                    deadline=deadline,
                     grant=grant,
                     on_exhausted=on_exhausted,
+                    reuse=reuse,
                 ),
             ),
             wait=wait,
@@ -352,6 +402,7 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        reuse: Reuse | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -370,6 +421,7 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                reuse=reuse,
             )
             for args in calls
         )
@@ -390,7 +442,7 @@ class Scheduler:
         record = await self._store.get(id)
         if record is None:
             raise no_such_job(id)
-        return record
+        return record.with_receipt()
 
     async def jobs(
         self,
@@ -407,7 +459,7 @@ class Scheduler:
         if after is not None:
             await self._record(after)
         found = await self._store.list(tenant=tenant, status=status, after=after, limit=limit)
-        return [self._refuelling.known(record) for record in found]
+        return [self._refuelling.known(record).with_receipt() for record in found]
 
     async def wait(self, id: str, timeout: float | None = None) -> JobRecord:  # noqa: A002
         """Return a job once it is finished, or as it is after `timeout` seconds. Raises `UnknownJob`."""
@@ -419,7 +471,7 @@ class Scheduler:
             if handle.outcome is not None:
                 # A short history may have forgotten it already.
                 over = JobRecord(record.job, "finished", handle.outcome.attempts, handle.outcome)
-                return await self._store.get(id) or over
+                return (await self._store.get(id) or over).with_receipt()
             record = await self.job(id)
         return record
 
@@ -449,6 +501,44 @@ class Scheduler:
         """
         self._check_running()
         return await self._refuelling.refuel(id, fuel)
+
+    async def rerun(self, id: str) -> JobHandle:  # noqa: A002
+        """Queue the call of a job that has ended again, exactly as it was, as a new job of the same tenant.
+
+        Raises `UnknownJob`, `NotDeterministic`, or a `Refused` as `submit` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        return await self.repeat(record.job)
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
+        self._check_running()
+        return await self._submission.repeat(job)
+
+    async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
+        """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
+
+        It is run as a job of the same tenant, at its cost; with the other `engine`, in a worker of its own beside the
+        queue, at nobody's cost. Raises as `rerun` does.
+        """
+        record = await self.job(id)
+        check_replayable(record)
+        then = record.outcome
+        assert then is not None
+        assert then.receipt is not None
+        if engine not in (None, self.config.scheduler.engine):
+            wasms = [await self._library.wasm(digest) for digest in dict.fromkeys(record.job.call.modules())]
+            directory = modules_config(self.config, self._base.url).directory
+            now = await run_elsewhere(engine, then.receipt, wasms, lambda other: other.repeat(record.job), directory)
+            return compared(id, None, then, now)
+        handle = await self.rerun(id)
+        try:
+            now = await handle
+        finally:
+            if handle.outcome is None:
+                self._settler.add([CancelWish(handle.id)])
+        return compared(id, handle.id, then, now)
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
@@ -517,6 +607,7 @@ class Scheduler:
             self._budgets.set(name, tenant)
         self.config = news.config
         self._submission.limits = self._refuelling.limits = news.config.limits
+        self._submission.refuses_late = news.config.scheduler.deadlines == "refuse"
         self._store.configure(news.config.store)
         self._gate.limit = news.config.scheduler.max_queued
         self._gate.admit()
@@ -667,7 +758,7 @@ class Scheduler:
             self._settler.stopping = True
             self._crew.stop()
             await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in self._pool.disband()])
+            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._reuse.drop())])
             await self._settler.stop()
             if not self._store.durable:
                 outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")

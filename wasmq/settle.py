@@ -8,11 +8,13 @@ import anyio
 import msgspec
 
 from wasmq.bell import Bell
+from wasmq.deadlines import LATE, time_left
 from wasmq.errors import StoreUnavailable, WasmqError
 from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.outcomes import outcome_of
+from wasmq.reuse import Answered, answer
 from wasmq.store import Finished
 from wasmq_worker.protocol import Ended
 
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
     from wasmq.backoff import Backoff
     from wasmq.clock import Clock
+    from wasmq.config import PricesConfig
+    from wasmq.deadlines import Deadlines
+    from wasmq.estimate import Estimator
     from wasmq.events import Onlookers
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
     from wasmq.handles import JobHandle
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
+    from wasmq.reuse import Reuse
     from wasmq.store import Cancellation, Store
 
 
@@ -42,10 +48,11 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
 
 
 class Died(msgspec.Struct, frozen=True, gc=False):
-    """A job's worker died; `reason` says how."""
+    """A job's worker died; `reason` says how. An `innocent` job had not begun while another one had."""
 
     job: Job
     reason: str
+    innocent: bool = False
 
 
 class HandedBack(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +61,18 @@ class HandedBack(msgspec.Struct, frozen=True, gc=False):
     job: Job
     unmappable: str | None = None
     module: Module | None = None
+
+
+class Postponed(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job goes back into the queue for a while: there is no memory for it, nor room to wait for some."""
+
+    job: Job
+
+
+class Late(msgspec.Struct, frozen=True, gc=False):
+    """A claimed job's deadline passed before it was sent to a worker."""
+
+    job: Job
 
 
 class Beyond(msgspec.Struct, frozen=True, gc=False):
@@ -75,10 +94,12 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-News: TypeAlias = Ran | Died | HandedBack | Beyond | CancelWish | Doubtful
+News: TypeAlias = Answered | Ran | Died | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
+_MOST_RETURNS = 16  # uncharged, after which a death counts all the same: what a worker says of who began is its word
 _PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds until a store that could not record something is asked again
+_OUT_OF_THE_WAY = 1.0  # seconds until a job for which there was no memory may be claimed again
 _LAST_TRIES, _LAST_SECONDS = 5, 5.0  # after either of which a scheduler that is stopping gives up
 
 
@@ -92,6 +113,8 @@ class Settler:
         fairness: Fairness,
         gate: Gate,
         metrics: Metrics,
+        estimator: Estimator,
+        deadlines: Deadlines,
         library: Library,
         clock: Clock,
         handles: dict[str, JobHandle],
@@ -99,6 +122,9 @@ class Settler:
         max_attempts: int,
         backoff: Backoff,
         engine: Callable[[], tuple[str, str]],
+        prices: PricesConfig,
+        reuse: Reuse,
+        resume: Callable[[Sequence[Job]], None],
         cancel: Callable[[Sequence[str], Sequence[Job]], Awaitable[list[Cancellation]]],
         work: Bell,
         tasks: TaskGroup,
@@ -108,6 +134,8 @@ class Settler:
         self._fairness = fairness
         self._gate = gate
         self._metrics = metrics
+        self._estimator = estimator
+        self._deadlines = deadlines
         self._library = library
         self._clock = clock
         self._handles = handles
@@ -115,6 +143,9 @@ class Settler:
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._engine = engine
+        self._prices = prices
+        self._reuse = reuse
+        self._resume = resume
         self._cancel = cancel
         self._work = work
         self._tasks = tasks
@@ -140,7 +171,7 @@ class Settler:
     def jobs(self) -> Iterator[Job]:
         """Yield the jobs whose modules it still needs: news not yet settled, and jobs that wait for a repair."""
         for item in self._news:
-            if isinstance(item, Ran | HandedBack):
+            if isinstance(item, Answered | Ran | HandedBack):
                 yield item.job
         yield from self._mending.values()
 
@@ -174,29 +205,35 @@ class Settler:
         """Tell of a job that the store has finished while it was queued."""
         self._gate.leave(job.tenant, 1)
         self._fairness.settled(job.tenant, job.cost, 0.0)
-        self._tell(job, outcome)
+        self._tell(job, outcome.of(job))
 
     def finished_elsewhere(self, job: Job, outcome: Outcome) -> None:
         """Hand over the outcome of a job that another daemon has finished, and counted."""
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             self._fairness.settled_elsewhere(job.tenant)
             self._learn(job, outcome)
-            handle.settle(outcome)
+            handle.settle(outcome.of(job))
 
     async def _settle(self, news: list[News]) -> None:
         ends: list[tuple[Job, Outcome]] = []
         again: list[Job] = []
         unharmed: list[Job] = []
+        postponed: list[Job] = []
         wishes: list[str] = []
         doubtful: list[Job] = []
         for item in news:
             match item:
+                case Answered():
+                    ends.append((item.job, self._answer(item)))
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
-                case Died() | HandedBack() if item.job.id in self._unwanted:
+                case Died() | HandedBack() | Postponed() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
+                case Died(innocent=True) if item.job.returned < _MOST_RETURNS:
+                    unharmed.append(item.job)
                 case Died():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
                         again.append(item.job)
@@ -210,6 +247,10 @@ class Settler:
                     self._tasks.start_soon(self._repair, item, item.unmappable)
                 case HandedBack():
                     unharmed.append(item.job)
+                case Postponed():
+                    postponed.append(item.job)
+                case Late():
+                    ends.append((item.job, self._unstarted(item.job)))
                 case Beyond():
                     ends.append((item.job, self._without_run(item.job, "lost", item.problem)))
                 case CancelWish():
@@ -220,6 +261,10 @@ class Settler:
             await self._retry(again)
         if unharmed:
             await self._hand_back(unharmed)
+        if postponed:
+            await self._put_off(postponed)
+        for job in (*again, *unharmed, *postponed):
+            self._free(job, None)
         if ends:
             await self._record(ends)
         if wishes:
@@ -238,20 +283,36 @@ class Settler:
         recorded = await self._insist(lambda: self._store.finish(finished))
         self._metrics.committed(self._clock.monotonic() - started, len(ends))
         for (job, outcome), is_recorded in zip(ends, recorded, strict=True):
+            self._free(job, outcome)
             if not is_recorded:
                 self._unwanted.discard(job.id)
                 self._log.warning("job.late", job=job.id, attempt=job.attempt, status=outcome.status)
                 continue
-            self._fairness.settled(job.tenant, job.cost, outcome.fuel_used)
+            # Who was answered by another's run has had no share of the machine, whatever is charged.
+            self._fairness.settled(job.tenant, job.cost, 0.0 if outcome.reused else outcome.fuel_used)
             self._learn(job, outcome)
             self._tell(job, outcome)
 
+    def _free(self, job: Job, outcome: Outcome | None) -> None:
+        """Let those go on who wait for a job's run, which has ended: without an outcome, it goes back to the queue."""
+        if job.reuse == "never":
+            return
+        freed = self._reuse.ended(job, outcome, self._clock.monotonic())
+        if freed.answered:
+            self.add(freed.answered)
+        if freed.run:
+            self._resume(freed.run)
+
     def _learn(self, job: Job, outcome: Outcome) -> None:
+        if outcome.reused:
+            return
+        self._estimator.learn(job, outcome)
         if outcome.status in ("succeeded", "trapped"):
             self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)
+        self._deadlines.ended(job)
         handle = self._handles.pop(job.id, None)
         if handle is not None:
             handle.settle(outcome)
@@ -266,6 +327,7 @@ class Settler:
                 export=job.call.export,
                 status=outcome.status,
                 fuel=outcome.fuel_used,
+                reused=outcome.reused,
                 memory=outcome.memory_peak,
                 queued=round(outcome.queued, 6),
                 ran=round(outcome.ran, 6),
@@ -289,6 +351,13 @@ class Settler:
             self._gate.readmit(job.tenant, 1)
             self._log.warning("job.returned", job=job.id, attempt=job.attempt)
         await self._release(jobs, charged=False, due=self._clock.wall())
+
+    async def _put_off(self, jobs: list[Job]) -> None:
+        """Queue jobs again for which there was no memory: others are claimed before them for a while."""
+        for job in jobs:
+            self._gate.readmit(job.tenant, 1)
+            self._log.debug("job.postponed", job=job.id, attempt=job.attempt)
+        await self._release(jobs, charged=False, due=self._clock.wall() + _OUT_OF_THE_WAY)
 
     async def _release(self, jobs: list[Job], *, charged: bool, due: float) -> None:
         if jobs:
@@ -353,19 +422,50 @@ class Settler:
     def _outcome(self, ran: Ran) -> Outcome:
         job = ran.job
         engine, version = self._engine()
+        outcome = outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export))
         return msgspec.structs.replace(
-            outcome_of(job, ran.ended, self._library[job.call.module].function(job.call.export)),
+            outcome,
+            error=_timeout_line(job, ran.assigned, outcome) if outcome.status == "timed_out" else outcome.error,
             queued=max(0.0, ran.assigned - max(job.submitted_at, job.due)),
             attempts=self._attempts(job),
             worker=ran.worker,
             engine=engine,
             engine_version=version,
+            prices=(self._prices.call, self._prices.byte),
+            basis=job,
         )
+
+    def _answer(self, answered: Answered) -> Outcome:
+        job = answered.job
+        waited = max(0.0, self._clock.wall() - max(job.submitted_at, job.due))
+        return answer(answered, charged=self._prices.reuse == "full", queued=waited, attempts=self._attempts(job))
+
+    def _unstarted(self, job: Job) -> Outcome:
+        """Return the outcome of a job that was claimed too late: the start does not count."""
+        outcome = self._without_run(job, "timed_out", LATE)
+        return msgspec.structs.replace(outcome, attempts=outcome.attempts - 1)
 
     def _without_run(self, job: Job, status: Status, error: str) -> Outcome:
         engine, version = self._engine()
-        return Outcome(status=status, error=error, attempts=self._attempts(job), engine=engine, engine_version=version)
+        return Outcome(
+            status=status,
+            error=error,
+            attempts=self._attempts(job),
+            engine=engine,
+            engine_version=version,
+            prices=(self._prices.call, self._prices.byte),
+            basis=job,
+        )
 
     def _epitaph(self, died: Died) -> str:
         attempts = self._attempts(died.job)
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
+
+
+def _timeout_line(job: Job, assigned: float, outcome: Outcome) -> str | None:
+    """Return what is said of a job that had no more time: whether that was for its deadline."""
+    if time_left(job, assigned) >= job.caps.timeout:
+        return outcome.error
+    if not outcome.fuel_used:
+        return LATE
+    return f"timed out: its deadline passed when it had run for {outcome.ran:.3g} s"

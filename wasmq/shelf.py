@@ -42,13 +42,17 @@ class _Sealed(msgspec.Struct, array_like=True):
 
 
 class Shelf:
-    """The artifacts of one engine in one directory; a private one when the configured one cannot be written."""
+    """The artifacts of one engine in one directory; a private one when the configured one cannot be written.
 
-    def __init__(self, config: ModulesConfig, engine: str) -> None:
+    `readers` is a group that must be able to read artifacts, where the workers are others than the scheduler.
+    """
+
+    def __init__(self, config: ModulesConfig, engine: str, readers: int | None = None) -> None:
         self._limit = config.cache_size
+        self._readers = readers
         self._private: Path | None = None
         # Workers, which map the artifacts, have another current directory.
-        self._root = Path(config.directory).absolute() if config.directory else _cache_directory()
+        self._root = Path(config.directory).absolute() if config.directory else default_directory()
         self._label = f"{engine}-{engine_version()}-r{ENGINE_REVISION}.{DESCRIPTION_REVISION}"
         self._key: bytes | None = None
 
@@ -57,18 +61,19 @@ class Shelf:
 
         `counted` asks for the artifact that was compiled for the counted engine although the pool would do.
         """
-        self._open()
+        self.open()
         digest = self._text(key) or key
         name, kind = _names(digest, counted)
-        artifact = self._artifacts / f"{name}.cwasm"
+        artifact = self.artifacts / f"{name}.cwasm"
         try:
-            sealed = msgspec.msgpack.decode((self._artifacts / f"{name}.seal").read_bytes(), type=_Sealed)
+            sealed = msgspec.msgpack.decode((self.artifacts / f"{name}.seal").read_bytes(), type=_Sealed)
             code = artifact.read_bytes()
             wanted = self._seal(kind, digest, sealed.size, sealed.body, code)
             if not hmac.compare_digest(sealed.seal, wanted):
                 return None
             described = msgspec.msgpack.decode(sealed.body, type=Described)
             os.utime(artifact)
+            self._show(artifact)
         except (OSError, msgspec.DecodeError):
             return None
         return described, artifact, sealed.size
@@ -78,7 +83,7 @@ class Shelf:
 
         Raises `OSError` when the disk is full.
         """
-        self._open()
+        self.open()
         # The digest decides which module a job runs: it is computed here, never taken from the compile process.
         digest = hashlib.sha256(made.wasm).hexdigest()
         described = msgspec.structs.replace(made.compiled.description, digest=digest)
@@ -86,10 +91,11 @@ class Shelf:
         size = len(made.wasm)
         _write(self._root / "modules" / f"{digest}.wasm", made.wasm)
         name, kind = _names(digest, counted)
-        artifact = self._artifacts / f"{name}.cwasm"
+        artifact = self.artifacts / f"{name}.cwasm"
         _write(artifact, made.code)
+        self._show(artifact)
         seal = self._seal(kind, digest, size, body, made.code)
-        _write(self._artifacts / f"{name}.seal", msgspec.msgpack.encode(_Sealed(seal, size, body)))
+        _write(self.artifacts / f"{name}.seal", msgspec.msgpack.encode(_Sealed(seal, size, body)))
         if key is not None and key != digest:
             seal = self._seal(b"text", key, 0, digest.encode(), b"")
             _write(self._root / "texts" / f"{key}.seal", msgspec.msgpack.encode(_Sealed(seal, 0, digest.encode())))
@@ -125,21 +131,24 @@ class Shelf:
         return self._root
 
     @property
-    def _artifacts(self) -> Path:
+    def artifacts(self) -> Path:
+        """Where the artifacts are, and nothing that is not for workers to read."""
         return self._root / self._label
 
-    def _open(self) -> None:
-        if self._key is not None:
-            return
-        try:
-            self._key = self._prepare()
-        except OSError:
-            self._private = self._root = Path(tempfile.mkdtemp(prefix="wasmq-"))
-            self._key = self._prepare()
+    def open(self) -> Path:
+        """Make sure that there is a directory, and return that of the artifacts."""
+        if self._key is None:
+            try:
+                self._key = self._prepare()
+            except OSError:
+                self._private = self._root = Path(tempfile.mkdtemp(prefix="wasmq-"))
+                self._key = self._prepare()
+        return self.artifacts
 
     def _prepare(self) -> bytes:
-        for directory in (self._root, self._root / "modules", self._root / "texts", self._artifacts):
+        for directory in (self._root, self._root / "modules", self._root / "texts", self.artifacts):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._show(self.artifacts)
         path = self._root / "key"
         for _ in range(2):
             try:
@@ -151,6 +160,12 @@ class Shelf:
                 return key
             break
         raise OSError(f"{path}: not a key of {_KEY_SIZE} bytes that belongs to this user")
+
+    def _show(self, path: Path) -> None:
+        """Let workers read an artifact, or find one in the directory, if they are others than the scheduler."""
+        if self._readers is not None:
+            os.chown(path, -1, self._readers)
+            path.chmod(0o710 if path.is_dir() else 0o640)
 
     def _text(self, key: str) -> str | None:
         try:
@@ -191,7 +206,8 @@ def _names(digest: str, counted: bool) -> tuple[str, bytes]:
     return (f"{digest}.counted", b"counted") if counted else (digest, b"artifact")
 
 
-def _cache_directory() -> Path:
+def default_directory() -> Path:
+    """Return where modules are kept when nothing is configured."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "wasmq"
 

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import Refused, StoreUnavailable, UnknownJob, UnknownModule
+from wasmq.errors import DeadlineUnmeetable, Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
-from wasmq.job import Access, Call, Job, Limits, OnExhausted
+from wasmq.job import Access, Call, Job, Limits, OnExhausted, Reuse, limits_again
+from wasmq.logs import get_logger
 from wasmq.modules import Module
+from wasmq.pool.memory import need_of
 from wasmq.programs import check_program
-from wasmq.supply import check_links
+from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
 
     from wasmq.bell import Bell
     from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import LimitsConfig, Tenant
+    from wasmq.estimate import Estimator
     from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -48,12 +51,13 @@ class ProgramOptions(TypedDict, total=False):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` is in seconds.
+    """One call to be submitted: what `Scheduler.submit` takes, as a value. `delay` and `deadline` are in seconds.
 
     Without an `export` it is the run of a WASI command; `program` is what a WASI guest is to see. `link` has the
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
     this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
     spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
+    `reuse` is the tenant's own when it is None.
     """
 
     module: str
@@ -66,9 +70,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     key: str | None = None
     delay: float = 0.0
+    deadline: float | None = None
     grant: Sequence[str] = ()
     on_exhausted: OnExhausted = "stop"
     packed: bool = False
+    reuse: Reuse | None = None
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -88,7 +94,10 @@ class Accepted(NamedTuple):
 
 
 class Submission:
-    """Takes requests in, within `limits`, which may be replaced.
+    """Takes requests in, within `limits`; `share` is the bytes of memory that one worker has.
+
+    `refuses_late` is whether jobs are refused that would miss their deadlines. It may be replaced, as `limits` may.
+    `watch` is told of the jobs that were accepted.
 
     `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
     `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
@@ -98,6 +107,10 @@ class Submission:
         self,
         *,
         limits: LimitsConfig,
+        share: int,
+        refuses_late: bool,
+        estimator: Estimator,
+        watch: Callable[[Sequence[Job]], None],
         library: Library,
         functions: HostFunctions,
         store: Store,
@@ -115,6 +128,10 @@ class Submission:
         doubtful: Callable[[Sequence[Job]], None],
     ) -> None:
         self.limits = limits
+        self.refuses_late = refuses_late
+        self._share = share
+        self._estimator = estimator
+        self._watch = watch
         self._ids = Ids()
         self._library = library
         self._functions = functions
@@ -131,6 +148,7 @@ class Submission:
         self._refuel = refuel
         self._work = work
         self._doubtful = doubtful
+        self._log = get_logger()
 
     async def submit(self, requests: Sequence[Request], *, wait: bool) -> list[JobHandle]:
         """Accept all requests or none, and return handles in the same order. Raises a `Refused`."""
@@ -142,10 +160,11 @@ class Submission:
         try:
             jobs = await self._prepare_all(requests)
             await self._budgets.check(jobs)
+            at_risk = self._at_risk(jobs)
             for job in jobs:
                 entered[job.tenant] = entered.get(job.tenant, 0) + 1
             await self._gate.enter(entered, wait=wait)
-            return await self._accept(jobs)
+            return await self._accept(jobs, at_risk)
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
@@ -163,6 +182,41 @@ class Submission:
             jobs = [self._prepare(request) for request in requests]
             await self._count(jobs)
         return jobs
+
+    async def repeat(self, job: Job) -> JobHandle:
+        """Accept the call of a job again, exactly as it was, as a new job that is run whatever others were told.
+
+        Raises a `Refused`: also when its limits are above what is allowed now.
+        """
+        digests = job.call.modules()
+        try:
+            with self._library.holding(digests):
+                await self._recall(digests)
+                module = self._library[job.call.module]
+                # Nobody refuels a repetition: it may spend from the start what the job could in the end.
+                caps = msgspec.structs.replace(job.caps, fuel=job.fuel, suspend=0.0)
+                admission.check_limits(limits_again(caps), self.limits)
+                await self._count([job])
+                await self._gate.enter({job.tenant: 1}, wait=False)
+                now = self._clock.wall()
+                new = msgspec.structs.replace(
+                    job,
+                    id=self._ids.make(now),
+                    caps=caps,
+                    refuelled=0,
+                    deadline=None,
+                    key=None,
+                    submitted_at=now,
+                    due=now,
+                    cost=min(self._fairness.expect(module.digest, job.call.export), float(caps.fuel)),
+                    attempt=0,
+                    returned=0,
+                    reuse="never",
+                )
+                return (await self._accept([new], set()))[0].handle
+        except Refused as error:
+            self._metrics.rejected(error.reason)
+            raise
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
@@ -186,7 +240,7 @@ class Submission:
             return None
         if record.outcome is not None and handle.outcome is None:
             self._handles.pop(job_id, None)
-            handle.settle(record.outcome)
+            handle.settle(record.outcome.of(record.job))
         return handle
 
     def _forget(self, handle: JobHandle, error: Exception) -> None:
@@ -209,9 +263,10 @@ class Submission:
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
+        deadline = admission.check_deadline(request.deadline, delay)
         key = None if request.key is None else admission.check_name("key", request.key, limit=255)
         now = self._clock.wall()
-        return Job(
+        job = Job(
             id=self._ids.make(now),
             call=Call(
                 module.digest, export, args, program, tuple([(name, each.digest) for name, each in links]), grant
@@ -224,7 +279,33 @@ class Submission:
             due=now + delay,
             order=0.0,
             cost=min(self._fairness.expect(module.digest, export), float(caps.fuel)),
+            varies=varies(module, links, program),
+            reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
+            deadline=None if deadline is None else now + deadline,
         )
+        admission.check_memory(need_of(job, [module, *[linked for _, linked in links]]), self._share)
+        return job
+
+    def _at_risk(self, jobs: Sequence[Job]) -> set[str]:
+        """Return the jobs that will miss their deadlines, by the estimate. Raises `DeadlineUnmeetable` if told to."""
+        at_risk: set[str] = set()
+        before: dict[str, float] = {}
+        for job in jobs:
+            if job.deadline is None:
+                continue
+            start, run = self._estimator.done_in(job, before.get(job.tenant, 0.0))
+            before[job.tenant] = before.get(job.tenant, 0.0) + job.cost
+            within = round(job.deadline - job.submitted_at, 6)  # seconds since 1970 have no more digits to give
+            if start + run <= within:
+                continue
+            if self.refuses_late:
+                raise DeadlineUnmeetable(
+                    f"deadline: {within:.3g} s is too soon: the job is expected to start in {start:.3g} s and to run "
+                    f"for {run:.3g} s"
+                )
+            at_risk.add(job.id)
+            self._log.warning("job.at_risk", job=job.id, tenant=job.tenant, within=within, start=start, run=run)
+        return at_risk
 
     async def _count(self, jobs: Sequence[Job]) -> None:
         """Have the modules of linked jobs compiled for the engine that can run them together."""
@@ -240,7 +321,7 @@ class Submission:
                 with suppress(UnknownModule):
                     await self._library.recall(digest)
 
-    async def _accept(self, jobs: Sequence[Job]) -> list[Accepted]:
+    async def _accept(self, jobs: Sequence[Job], at_risk: Collection[str]) -> list[Accepted]:
         tagged = []
         handles = []
         for job in jobs:
@@ -248,6 +329,7 @@ class Submission:
             tagged.append(msgspec.structs.replace(job, order=order))
             # Known before it is queued: its outcome may come before `put` returns.
             handle = self._handles[job.id] = JobHandle(job.id, self._cancel, self._events, self._refuel)
+            handle.at_risk = job.id in at_risk
             handles.append(handle)
         try:
             stored = await self._store.put(tagged)
@@ -262,6 +344,8 @@ class Submission:
         for place, (job, kept) in enumerate(zip(tagged, stored, strict=True)):
             if kept.id == job.id:
                 self._metrics.submitted(job.tenant)
+                if job.deadline is not None:
+                    self._watch([kept])
                 continue
             self._withdraw(job)
             earlier = await self.handle(kept.id)

@@ -17,6 +17,7 @@ from wasmq.types import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wasmq.job import Program, Varies
     from wasmq.modules import Module
     from wasmq.types import ExternType, Import
 
@@ -106,6 +107,24 @@ def arrange(main: Module, links: tuple[tuple[str, Module], ...]) -> Arrangement:
 def supply(main: Module, links: tuple[tuple[str, Module], ...] = ()) -> tuple[Supply, ...]:
     """Return what satisfies each import of a job's own module, in their order."""
     return arrange(main, links).parts[-1].supplies
+
+
+def varies(main: Module, links: tuple[tuple[str, Module], ...], program: Program | None) -> Varies | None:
+    """Return what lets a call's answer differ from run to run, None when nothing does.
+
+    All that it imports is satisfied; what neither a link nor WASI has is a host function.
+    """
+    if not links and not main.imports:
+        return None
+    sources = _sources(main, links)
+    if None in sources:
+        return "host"
+    return "wasi" if "wasi" in sources and (program is None or not program.deterministic) else None
+
+
+@lru_cache(maxsize=_KEPT)
+def _sources(main: Module, links: tuple[tuple[str, Module], ...]) -> frozenset[Source | None]:
+    return frozenset([supply.source for part in arrange(main, links).parts for supply in part.supplies])
 
 
 def _positions(module: Module) -> dict[str, int]:

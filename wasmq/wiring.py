@@ -10,8 +10,11 @@ import msgspec
 
 from wasmq.backoff import Backoff
 from wasmq.cancelling import Canceller
+from wasmq.deadlines import Deadlines
 from wasmq.dispatch import Dispatcher
+from wasmq.estimate import Estimator
 from wasmq.events import Onlookers
+from wasmq.expiry import Expiry
 from wasmq.foreman import Foreman
 from wasmq.gauges import SchedulerGauges
 from wasmq.host_calls import HostCalls
@@ -19,9 +22,11 @@ from wasmq.lag import LagMeter
 from wasmq.modules import Library
 from wasmq.periodic import Periodic
 from wasmq.pool.crew import Crew
+from wasmq.pool.memory import Memory
 from wasmq.pool.pool import Pool
 from wasmq.refuelling import Refuelling
-from wasmq.settle import Beyond, Doubtful, HandedBack, Settler
+from wasmq.reuse import Reuse
+from wasmq.settle import Beyond, Doubtful, HandedBack, Late, Postponed, Settler
 from wasmq.store.urls import modules_beside
 from wasmq.submission import Submission
 from wasmq.upkeep import Upkeep
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from wasmq.budgets import Budgets
     from wasmq.clock import Clock
     from wasmq.config import Config, ModulesConfig
+    from wasmq.confinement import Confinement
     from wasmq.events import JobEvent
     from wasmq.fairness import Fairness
     from wasmq.gate import Gate
@@ -49,14 +55,19 @@ if TYPE_CHECKING:
 
 
 class Base(NamedTuple):
-    """What a scheduler has before it runs. `url` names the store; `work` is rung when there may be something to do."""
+    """What a scheduler has before it runs. `url` names the store; `work` is rung when there may be something to do.
+
+    `memory` is the bytes that all workers' jobs may have together.
+    """
 
     config: Config
     workers: int
+    memory: int
     url: str
     store: Store
     tenants: Tenants
     budgets: Budgets
+    confinement: Confinement
     functions: HostFunctions
     fairness: Fairness
     gate: Gate
@@ -83,7 +94,16 @@ class Parts:
         self._tasks = tasks
         self.library = self._library()
         self.pool = self._pool()
+        self.reuse = Reuse(base.config.reuse, base.metrics.reused)
         self.onlookers = Onlookers(self.pool, lambda sendings: self.crew.send(sendings))
+        self.deadlines = Deadlines()
+        self.estimator = Estimator(
+            engine=base.config.scheduler.engine,
+            workers=base.workers,
+            fairness=base.fairness,
+            store=base.store,
+            deadlines=self.deadlines,
+        )
         self.settler = self._settler()
         self.calls = HostCalls(base.config.host, base.metrics, base.clock, tasks, lambda frames: self.crew.send(frames))
         self.refuelling = Refuelling(
@@ -97,7 +117,7 @@ class Parts:
             idle=self.settler.idle,
             tasks=tasks,
         )
-        self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks)
+        self.crew = Crew(base.config, base.workers, base.clock, self._foreman(), tasks, base.confinement)
         self.dispatcher = self._dispatcher()
         self.canceller = Canceller(
             store=base.store,
@@ -107,6 +127,7 @@ class Parts:
             dispatcher=self.dispatcher,
             engine=base.config.scheduler.engine,
         )
+        self.expiry = self._expiry()
         self.submission = self._submission(surface)
         self.periodic = Periodic(store=base.store, submit=surface.submit, clock=base.clock)
         base.metrics.watch(SchedulerGauges(base.store, self.pool, self.crew, base.clock, base.budgets))
@@ -118,6 +139,7 @@ class Parts:
             self.calls,
             self.dispatcher,
             self.refuelling,
+            self.expiry,
             LagMeter(self._base.metrics, self._base.clock),
         )
 
@@ -152,19 +174,21 @@ class Parts:
     def _library(self) -> Library:
         base = self._base
         return Library(
-            _modules_config(base.config, base.url),
+            modules_config(base.config, base.url),
             base.config.scheduler.engine,
             base.metrics,
             self._tasks,
             base.store,
             in_use=self._modules_in_use,
             forgotten=self._forget_module,
+            confinement=base.confinement,
         )
 
     def _pool(self) -> Pool:
         base, settings = self._base, self._base.config.scheduler
         return Pool(
             instances=settings.instances,
+            memory=Memory(base.memory // base.workers, base.workers),
             is_last=lambda job: settings.max_attempts > 1 and job.attempt - job.returned >= settings.max_attempts,
             weight=lambda tenant: base.tenants(tenant).weight,
             modules=self.library.__getitem__,
@@ -179,6 +203,8 @@ class Parts:
             fairness=base.fairness,
             gate=base.gate,
             metrics=base.metrics,
+            estimator=self.estimator,
+            deadlines=self.deadlines,
             library=self.library,
             clock=base.clock,
             handles=base.handles,
@@ -186,6 +212,9 @@ class Parts:
             max_attempts=settings.max_attempts,
             backoff=Backoff(settings.retry_backoff, settings.retry_backoff_max, random.Random()),
             engine=lambda: (settings.engine, self.crew.engine_version),
+            prices=base.config.prices,
+            reuse=self.reuse,
+            resume=lambda jobs: self.dispatcher.take(jobs),
             cancel=lambda ids, known: self.canceller.cancel(ids, known),
             work=base.work,
             tasks=self._tasks,
@@ -219,15 +248,37 @@ class Parts:
             onlookers=self.onlookers,
             library=self.library,
             functions=base.functions,
+            reuse=self.reuse,
             tasks=self._tasks,
+            answered=lambda answers: self.settler.add(answers),
             hand_back=lambda jobs: self.settler.add([HandedBack(job) for job in jobs]),
+            expire=lambda jobs: self.settler.add([Late(job) for job in jobs]),
+            deadlines=self.deadlines,
+            postpone=lambda jobs: self.settler.add([Postponed(job) for job in jobs]),
             lose=lambda jobs, why: self.settler.add([Beyond(job, why) for job in jobs]),
+        )
+
+    def _expiry(self) -> Expiry:
+        base = self._base
+        return Expiry(
+            store=base.store,
+            pool=self.pool,
+            dispatcher=self.dispatcher,
+            settler=self.settler,
+            canceller=self.canceller,
+            deadlines=self.deadlines,
+            clock=base.clock,
+            engine=base.config.scheduler.engine,
         )
 
     def _submission(self, surface: Surface) -> Submission:
         base = self._base
         return Submission(
             limits=base.config.limits,
+            share=self.pool.memory.size,
+            refuses_late=base.config.scheduler.deadlines == "refuse",
+            estimator=self.estimator,
+            watch=self.expiry.watch,
             library=self.library,
             functions=base.functions,
             store=base.store,
@@ -255,7 +306,7 @@ class Parts:
         self._base.functions.forget(digest)
 
 
-def _modules_config(config: Config, url: str) -> ModulesConfig:
+def modules_config(config: Config, url: str) -> ModulesConfig:
     """Return where modules are kept: beside a store's file unless configured, for they must last as long."""
     beside = modules_beside(url)
     if config.modules.directory is not None or beside is None:

@@ -156,7 +156,23 @@ def test_tenants_are_set_and_shown(call):
     assert json.loads(call("tenants", "bolt", "--weight", "2.5", "--json").stdout)["bolt"]["weight"] == 2.5
     assert json.loads(call("tenants", "--json").stdout)["bolt"]["weight"] == 2.5
     assert re.search(r"^bolt +2\.5", call("tenants").stdout, re.MULTILINE)
+    assert json.loads(call("tenants", "bolt", "--reuse", "flight", "--json").stdout)["bolt"]["reuse"] == "flight"
     assert call("tenants", "--weight", "2").returncode == 2
+
+
+def test_an_account_is_set_credited_and_spent(call):
+    """Terms and figures are shown; what the account cannot pay for ends with 77, and a line that says why."""
+    assert call("tenants", "dime", "--fuel-budget", "10", "--on-empty", "refuse", "--memory", "1MiB").returncode == 0
+    shown = json.loads(call("tenants", "dime", "--credit", "5", "--json").stdout)["dime"]
+    assert (shown["fuel_budget"], shown["memory"], shown["account"]["free"]) == (10, 2**20, 15)
+    job = ("submit", "workers/guests/mul.wat", "mul", "2", "4", "--tenant", "dime", "--memory", "64KiB", "--fuel")
+    assert call(*job, "15", "--wait").stdout == "8\n"
+    refused = call(*job, "15")
+    assert refused.returncode == 77
+    assert "tenant 'dime': its account has 11 fuel free, of 15 that would be reserved" in refused.stderr
+    assert re.search(r"^dime .* 1 MiB +10 .* 11 +0 +4 +0$", call("tenants").stdout, re.MULTILINE)
+    assert call("tenants", "dime", "--fuel-rate", "0").returncode == 2
+    assert call("tenants", "dime", "--credit", "-1").returncode == 2
 
 
 def test_top_is_text_where_there_is_no_terminal(call):
@@ -210,3 +226,64 @@ def test_rates_are_differences_over_time():
     assert (facts["finished_per_second"], facts["failed_per_second"]) == (20.0, 20.0)
     assert facts["tenants"]["a"]["jobs_per_second"] == 20.0
     assert summary(sample(10.0, 100), sample(12.0, 0))["finished_per_second"] == 0.0
+
+
+def test_a_bill_is_checked(call):
+    """`replay` says that a job agrees with itself, run by the daemon or here by the other engine."""
+    job = call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--wait", "--json")
+    job = json.loads(job.stdout)
+    assert job["outcome"]["receipt"]["deterministic"] is True
+    assert job["outcome"]["receipt"]["digest"] in call("status", job["id"]).stdout
+    done = call("replay", job["id"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("agrees: succeeded, 4 fuel, result ")
+    found = json.loads(call("replay", job["id"], "--engine", "interpreter", "--json").stdout)
+    assert (found["agrees"], found["again"], found["now"]["engine"]) == (True, None, "interpreter")
+    assert found["now"]["result"] == job["outcome"]["receipt"]["result"]
+    done = call("replay", job["id"], "--engine", "native", "--module", f"{GUESTS}/loop.wat")
+    assert (done.returncode, "which the job does not call" in done.stderr) == (2, True)
+    late = call(
+        "submit", f"{GUESTS}/loop.wat", "spin", "--timeout", "0.05", "--fuel", "1000000000000", "--wait", "--json"
+    )
+    late = json.loads(late.stdout)["id"]
+    for more in ((), ("--engine", "native")):
+        done = call("replay", late, *more)
+        assert (done.returncode, "it ended by the clock" in done.stderr) == (77, True)
+    call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--reuse", "result", "--wait")
+    again = call("submit", f"{GUESTS}/mul.wat", "mul", "6", "7", "--reuse", "result", "--wait", "--json")
+    again = json.loads(again.stdout)
+    assert (again["outcome"]["fuel_used"], again["outcome"]["fuel_saved"]) == (0, 4)
+    assert f"{again['outcome']['reused']}, 4 fuel saved" in call("status", again["id"]).stdout
+
+
+def test_a_cap_is_suggested_by_what_was_used(call):
+    """`estimate` says what calls have used and which cap follows, or plainly that nothing is known."""
+    name = f"{GUESTS}/divide.wat"
+    none = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (none.returncode, none.stderr) == (0, "")
+    assert none.stdout.startswith("no history: the daemon remembers no call of divide of ")
+    for _ in range(2):
+        assert call("submit", name, "divide", "6", "3", "--tenant", "estimated", "--wait").returncode == 0
+    done = call("estimate", name, "divide", "--tenant", "estimated")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "by the last 2 outcomes" in done.stdout
+    [cap] = re.findall(r"^suggested +--fuel ([0-9]+) \(p99 times 1.5\)$", done.stdout, re.MULTILINE)
+    body = json.loads(call("estimate", name, "divide", "--tenant", "estimated", "--json").stdout)
+    assert (body["outcomes"], body["fuel_cap"]) == (2, int(cap))
+    wrong = call("estimate", name, "nothing")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "no export 'nothing'" in wrong.stderr
+    assert call("estimate", "missing.wat", "f").returncode == 66
+
+
+def test_a_deadline_is_shown_with_the_job(call):
+    """`submit` takes it in seconds, `status` shows the time; a job that is not expected to make it is refused."""
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    job = done.stdout.strip()
+    assert call("wait", job).returncode == 0
+    assert re.search(r"^deadline +20", call("status", job).stdout, re.MULTILINE)
+    assert json.loads(call("status", job, "--json").stdout)["deadline"].startswith("20")
+    done = call("submit", f"{GUESTS}/loop.wat", "burn", "1000000", "--deadline", "0.00001")
+    assert (done.returncode, done.stdout) == (77, "")
+    assert "is too soon" in done.stderr

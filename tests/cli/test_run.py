@@ -165,3 +165,13 @@ def test_a_link_that_is_none(wasmq, words, status, line):
     assert (done.returncode, done.stdout) == (status, "")
     assert line.replace("mul.wat", str(GUESTS / "mul.wat")) in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_deadline_ends_a_job_as_a_timeout_does(wasmq):
+    """With the same exit status, and a line that says which of the two it was; one in the past is a wrong call."""
+    done = wasmq("run", str(GUESTS / "loop.wat"), "spin", "--deadline", "0.5", *ENDLESS)
+    assert (done.returncode, done.stdout) == (124, "")
+    assert "timed out: its deadline passed" in done.stderr
+    done = wasmq("run", str(GUESTS / "loop.wat"), "spin", "--deadline", "-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "deadline: -1" in done.stderr

@@ -8,7 +8,7 @@ import os
 import signal
 
 import pytest
-from watching import ENDLESS, running, until_running, worker_of
+from watching import ENDLESS, running, until, until_running, worker_of
 
 import wasmq
 
@@ -77,6 +77,45 @@ async def test_a_job_that_kills_its_worker_takes_no_neighbour_with_it(make_sched
         assert [outcome.status for outcome in outcomes] == ["succeeded"] * 12
         assert [outcome.value for outcome in outcomes] == [(196_418, 317_811, 514_229)[n % 3] for n in range(12)]
         assert {outcome.attempts for outcome in outcomes} <= {1, 2, 3}
+
+
+async def test_a_death_is_not_charged_to_jobs_that_had_no_turn(make_scheduler):
+    """The one whose first turn it was is charged, though nobody was told that it had begun, and lost in the end."""
+    async with running(make_scheduler, engine="interpreter", quantum=10**9) as scheduler:
+        module = await scheduler.load(GUEST)
+        killer = await scheduler.submit(module, "spin", limits=ENDLESS)
+        await until_running(scheduler, killer.id)
+        await until(lambda: begun(scheduler, killer.id))
+        innocents = [await scheduler.submit(module, "fib", 5) for _ in range(100)]
+        await until(lambda: scheduler._pool.running == 101)
+        os.kill(worker_of(scheduler, killer.id), signal.SIGKILL)
+        # Those that are sent out again together with it have their turn behind it, or before it comes.
+        for attempt in (2, 3):
+            await until_running(scheduler, killer.id, attempt)
+            await until(lambda: begun(scheduler, killer.id))
+            os.kill(worker_of(scheduler, killer.id), signal.SIGKILL)
+        outcome = await killer
+        assert (outcome.status, outcome.attempts) == ("lost", 3)
+        outcomes = await asyncio.gather(*innocents)
+        assert {(outcome.status, outcome.value, outcome.attempts) for outcome in outcomes} == {("succeeded", 5, 1)}
+
+
+def begun(scheduler, job):
+    """Whether a job has begun, by its worker's own record."""
+    worker, ticket, _ = scheduler._pool.where(job)
+    assert ticket in scheduler._pool._workers[worker].fresh
+    return ticket in scheduler._crew._workers[worker].record.read()
+
+
+async def test_a_job_is_not_returned_uncharged_for_ever(make_scheduler, monkeypatch):
+    """When workers die again and again and say that it never began, its attempts count in the end."""
+    async with running(make_scheduler, max_attempts=2) as scheduler:
+        monkeypatch.setattr(scheduler._pool, "innocent", lambda worker, _: {job.id})
+        module = await scheduler.load(GUEST)
+        job = await scheduler.submit(module, "spin", limits=ENDLESS)
+        await kill_attempts(scheduler, job, 18)
+        outcome = await job
+        assert (outcome.status, outcome.attempts) == ("lost", 2)
 
 
 async def test_several_jobs_on_their_last_attempt_do_not_wait_for_each_other(make_scheduler):

@@ -69,6 +69,19 @@ async def test_a_flood_of_short_jobs_does_not_outweigh_a_long_one(make_scheduler
         assert await fuel_of([hog]) > 0.5 * sum(flood)
 
 
+async def test_long_jobs_of_one_tenant_leave_instances_to_others(make_scheduler, guests):
+    """One that would hold all instances for good holds nine in ten; another's short jobs start beside them."""
+    async with running(make_scheduler, instances=40, grace=0.0) as scheduler:
+        loop = await scheduler.load(guests / "loop.wat")
+        hogs = [await scheduler.submit(loop, "spin", limits=ENDLESS, tenant="hog") for _ in range(100)]
+        for handle in hogs[:30]:
+            await until_running(scheduler, handle.id)
+        for _ in range(3):
+            outcome = await scheduler.run(loop, "burn", 1_000, tenant="new")
+            assert outcome.status == "succeeded"
+        assert all(handle.outcome is None for handle in hogs)
+
+
 async def test_a_newcomer_is_served_before_a_backlog(make_scheduler, guests):
     """A tenant's first job ends while hundreds that another had queued before it still wait."""
     async with running(make_scheduler, instances=2) as scheduler:

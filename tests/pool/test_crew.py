@@ -13,8 +13,11 @@ from watching import PATIENCE, until, workers
 from wasmq.clock import SystemClock
 from wasmq.config import Config, SchedulerConfig
 from wasmq.errors import WorkerUnavailable
+from wasmq.pool.begun import Record
 from wasmq.pool.crew import Crew
 from wasmq.pool.pool import Sending
+from wasmq.pool.process import spawn
+from wasmq_worker.protocol import BEGUN_SLOTS as SLOTS
 from wasmq_worker.protocol import Assignment, Map, Outcomes, ProtocolError, Pulse, Signature, Start, Unmappable
 
 
@@ -25,6 +28,7 @@ class Recorder:
         self.ready = {}
         self.frames = []
         self.gone = {}
+        self.begun = {}
         self.refuse = ()
         self.answer = []
         self._changed = anyio.Event()
@@ -44,9 +48,10 @@ class Recorder:
             self._ring()
         return []
 
-    def left(self, worker, reason, words):
+    def left(self, worker, reason, words, begun):
         """Write down a worker that is gone."""
         self.gone[worker] = (reason, words)
+        self.begun[worker] = begun
         self._ring()
 
     def _ring(self):
@@ -111,6 +116,36 @@ async def test_a_killed_worker_is_replaced():
         os.kill(workers()[0], signal.SIGKILL)
         await recorder.until(lambda: 2 in recorder.ready)
         assert recorder.gone == {1: ("killed", "exit status -9")}
+
+
+async def test_what_a_worker_began_is_read_when_it_is_dead():
+    """Also what it never told of; and it cannot give the file another size, which the reader would stumble over."""
+    record = Record()
+    command = [sys.executable, "-I", "-c", _BEGIN]
+    child = await spawn(command, 2, record.descriptor)
+    assert await child.wait() == -9, child.last_words()
+    await child.bury()
+    # The first of them are written over by the last.
+    assert record.read() == {*range(4, SLOTS + 4)}
+    record.close()
+
+
+_BEGIN = """
+import os
+from wasmq_worker.begun import Begun
+from wasmq_worker.protocol import BEGUN_SLOTS as SLOTS
+begun = Begun()
+for ticket in range(1, SLOTS + 4):
+    begun.note(ticket)
+for size in (0, 1 << 20):
+    try:
+        os.ftruncate(0, size)
+    except PermissionError:
+        pass
+    else:
+        raise SystemExit("its size was changed")
+os.kill(os.getpid(), 9)
+"""
 
 
 async def test_a_worker_killed_before_it_is_ready_is_replaced():

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from wasmq.job import Call, Caps, Job
 from wasmq.modules import Module
+from wasmq.pool.memory import Memory
 from wasmq.pool.pool import DEPTH, Pool
 from wasmq.types import Extern, FunctionType, MemoryType
 from wasmq_worker.protocol import Cancel, Ended, Exhausted, GiveUp, Map, ProtocolError, Refuel, Start
@@ -56,11 +57,12 @@ def make_job(name, *, module="m", export="f", attempt=1, tenant="default"):
     )
 
 
-def make_pool(instances=10, modules=None):
-    """A pool whose modules are made when they are asked for."""
+def make_pool(instances=10, modules=None, share=2**40):
+    """A pool whose modules are made when they are asked for; by default with more memory than anybody needs."""
     known = {} if modules is None else modules
     return Pool(
         instances=instances,
+        memory=Memory(share, 1),
         is_last=lambda job: job.attempt - job.returned >= MAX_ATTEMPTS,
         weight=lambda tenant: 2.0 if tenant == "heavy" else 1.0,
         modules=lambda digest: known.setdefault(digest, make_module(digest)),
@@ -105,6 +107,35 @@ def test_tenants_have_shares_of_their_own():
     jobs = [make_job("a", tenant="x"), make_job("b", tenant="y"), make_job("c", tenant="x")]
     shares = [assignment.share for _, assignment in started(pool.assign(jobs, 0.0))]
     assert shares[0] == shares[2] != shares[1]
+
+
+def test_a_tenant_that_comes_back_is_known_by_the_same_share():
+    """What it owes in a worker stays with it while it has nothing there, and nobody else gets it."""
+    pool = make_pool()
+    pool.join(1)
+    ((_, first),) = started(pool.assign([make_job("a", tenant="x")], 0.0))
+    pool.ended(1, [Ended(first.ticket, "succeeded")])
+    ((_, between),) = started(pool.assign([make_job("b", tenant="y")], 0.0))
+    ((_, second),) = started(pool.assign([make_job("c", tenant="x")], 0.0))
+    assert first.share == second.share != between.share
+
+
+def test_a_tenants_long_jobs_leave_room_for_others():
+    """One that has nine times what is free gets no more; another does, and when instances are free again so does it."""
+    pool = make_pool(instances=100)
+    pool.join(1)
+    given = []
+    while "hog" not in pool.wants()[1]:
+        wanted, _ = pool.wants()
+        jobs = [make_job(f"h{len(given) + place}", tenant="hog") for place in range(wanted)]
+        given += started(pool.assign(jobs, 0.0))
+        pool.underway(1, [assignment.ticket for _, assignment in given])
+    assert 90 <= len(given) <= 95
+    assert pool.wants()[0] > 0
+    pool.assign([make_job("n", tenant="new")], 0.0)
+    assert pool.wants()[1] == ["hog"]
+    pool.ended(1, [Ended(assignment.ticket, "succeeded") for _, assignment in given[:20]])
+    assert pool.wants()[1] == []
 
 
 def test_a_module_is_mapped_once_per_worker():
@@ -222,6 +253,20 @@ def test_a_ticket_that_was_never_given_breaks_the_protocol(ticket):
     with pytest.raises(ProtocolError, match="1"):
         pool.ended(other, [Ended(1, "succeeded")])
     assert [job.id for job in pool.leave(worker)] == ["a"]
+
+
+def test_who_had_not_begun_is_innocent_of_a_death():
+    """By what the worker said and what it left in its record; when no job at all had begun, nobody is."""
+    pool = make_pool()
+    pool.join(1)
+    tickets = [assignment.ticket for _, assignment in started(pool.assign([make_job(n) for n in "abcd"], 0.0))]
+    assert pool.innocent(1, ()) == set()
+    assert pool.innocent(1, {tickets[1]}) == {"a", "c", "d"}
+    pool.underway(1, tickets[:1])
+    assert pool.innocent(1, ()) == {"b", "c", "d"}
+    assert pool.innocent(1, {0, 2**64 - 1, tickets[1]}) == {"c", "d"}
+    assert pool.innocent(1, tickets) == set()
+    assert pool.innocent(2, ()) == set()
 
 
 def test_no_outcome_comes_twice():
@@ -411,7 +456,7 @@ class PoolMachine(RuleBasedStateMachine):
         everyone = [job.id for _, held in self.everyone() for job in held.values()]
         waiting = [job.id for job in self.alone]
         ids = data.draw(st.lists(st.sampled_from([*waiting, *everyone, "nobody"]), unique=True))
-        assert self.pool.drop_alone(ids) == [job for job in self.alone if job.id in ids]
+        assert self.pool.drop_waiting(ids) == [job for job in self.alone if job.id in ids]
         self.alone = [job for job in self.alone if job.id not in ids]
 
     @rule()
@@ -437,6 +482,16 @@ class PoolMachine(RuleBasedStateMachine):
             assert len(held) <= self.instances
             free += min(self.instances - len(held), DEPTH - len(self.fresh & held.keys()))
         assert self.pool.room() == free
+
+    @invariant()
+    def no_more_is_wanted_than_there_is_room_for(self):
+        wanted, sated = self.pool.wants()
+        room = self.pool.room()
+        assert (wanted > 0) == (room > 0)
+        assert wanted <= room
+        free = sum(self.instances - len(held) for held in self.shared.values())
+        live = sum(len(held) for _, held in self.everyone())
+        assert sated == (["default"] if live and live >= 9 * free else [])
 
     @invariant()
     def the_last_attempt_is_alone(self):

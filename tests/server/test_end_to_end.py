@@ -60,7 +60,9 @@ async def test_a_product_by_http(daemon):
         assert (outcome["status"], outcome["value"], outcome["fuel_used"]) == ("succeeded", 8, 4)
         again = await run(client, module=module["digest"], export="mul", args=[2, 4], tenant="acme", key="once")
         assert again == job
-        assert (await client.get("/v1/jobs", params={"tenant": "acme"})).json() == {"jobs": [job], "cursor": None}
+        assert outcome["receipt"]["deterministic"] is True
+        listed = job | {"outcome": outcome | {"receipt": None}}
+        assert (await client.get("/v1/jobs", params={"tenant": "acme"})).json() == {"jobs": [listed], "cursor": None}
         metrics = (await client.get("/metrics")).text
         assert 'wasmq_jobs_finished_total{status="succeeded",tenant="acme"} 1.0' in metrics
 
@@ -126,7 +128,7 @@ LOOKUP = b"""(module
 
 
 async def test_a_host_function_is_for_tenants_that_were_granted_it(tmp_path):
-    """A job by HTTP can call it and spends its calls; its body can grant nothing; another tenant is refused."""
+    """A job by HTTP can call it and spends its calls; another tenant is refused, unless its job was granted it."""
     overrides = {
         "modules.directory": str(tmp_path),
         "scheduler.workers": 1,
@@ -143,10 +145,20 @@ async def test_a_host_function_is_for_tenants_that_were_granted_it(tmp_path):
             refused = await client.post("/v1/jobs", json=call)
             assert (refused.status_code, refused.json()["type"]) == (422, "urn:wasmq:unsatisfied-import")
             assert "not granted to tenant 'default'" in refused.json()["detail"]
-            unknown = await client.post("/v1/jobs", json=call | {"grant": ["env.lookup"]})
-            assert (unknown.status_code, unknown.json()["type"]) == (422, "urn:wasmq:invalid-body")
+            granted = await run(client, **call, grant=["env.lookup"])
+            assert granted["outcome"]["value"] == -7
             await client.put("/v1/tenants/default", json={"grant": ["env.lookup"]})
             assert (await run(client, **call))["outcome"]["value"] == -7
+
+
+async def test_a_class_that_there_is_none_of_is_refused(daemon):
+    """The answer names the tenant and the class, and nothing has changed."""
+    async with daemon() as client:
+        before = (await client.get("/v1/tenants")).json()
+        response = await client.put("/v1/tenants/acme", json={"class": "nope"})
+        assert (response.status_code, response.json()["type"]) == (422, "urn:wasmq:invalid-arguments")
+        assert "class: 'nope' is none of scheduler.classes" in response.json()["detail"]
+        assert (await client.get("/v1/tenants")).json() == before
 
 
 async def test_a_daemon_that_runs_is_live_and_ready(daemon):

@@ -32,6 +32,7 @@ async def test_one_job_is_accepted_with_everything_it_asked_for(client, schedule
         "priority": 3,
         "key": "invoice-17",
         "delay": 1.5,
+        "deadline": 60,
     }
     response = await client.post("/v1/jobs", json=body)
     assert response.status_code == 202
@@ -44,6 +45,7 @@ async def test_one_job_is_accepted_with_everything_it_asked_for(client, schedule
         "tenant": "acme",
         "attempts": 0,
         "submitted_at": "2023-11-14T22:13:20.250000Z",
+        "deadline": None,
         "outcome": None,
     }
     [request] = scheduler.requests
@@ -51,6 +53,7 @@ async def test_one_job_is_accepted_with_everything_it_asked_for(client, schedule
     assert (request.limits.fuel, request.limits.memory) == (10_000, "1MiB")
     assert (request.limits.timeout, request.limits.output) == (0.5, "64KiB")
     assert (request.tenant, request.priority, request.key, request.delay) == ("acme", 3, "invoice-17", 1.5)
+    assert request.deadline == 60.0
 
 
 async def test_every_value_type_goes_in_exactly(client, scheduler, digest):
@@ -181,6 +184,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
     body = response.json()
     values = [-1, 2**63 - 1, "NaN", "-Infinity", "000102030405060708090a0b0c0d0e0f"]
     assert (body["state"], body["attempts"]) == ("finished", 1)
+    receipt = body["outcome"].pop("receipt")
+    assert (receipt["module"], receipt["fuel"], len(receipt["digest"])) == (digest, 2**62 + 1, 64)
     assert body["outcome"] == {
         "status": "succeeded",
         "value": values,
@@ -201,6 +206,8 @@ async def test_a_finished_job_carries_its_whole_outcome(client, scheduler, diges
         "worker": "0",
         "engine": "native",
         "engine_version": "50",
+        "reused": None,
+        "fuel_saved": 0,
     }
 
 

@@ -65,6 +65,8 @@ async def test_a_tenant_is_set_and_read(client, scheduler):
         "fuel_rate": None,
         "on_empty": "hold",
         "grant": [],
+        "class": None,
+        "reuse": "never",
         "account": None,
     }
     assert (await client.get("/v1/tenants/acme")).json() == defaults | {"weight": 2.0}

@@ -203,6 +203,8 @@ async def test_a_token_speaks_for_its_own_tenant_only(daemon):
             await acme.post("/v1/jobs", json=body | {"grant": ["env.f"]}),
             await acme.get("/v1/tenants/bolt"),
             await acme.put("/v1/tenants/acme", json={"weight": 9}),
+            await acme.put("/v1/tenants/acme", json={"fuel_budget": 10**15}),
+            await acme.post("/v1/tenants/acme/credit", json={"fuel": 10**15}),
             await acme.get("/v1/tenants"),
             await acme.get("/v1/modules"),
             await acme.get("/metrics"),
@@ -287,3 +289,28 @@ def test_tokens_that_make_no_sense_are_refused(tenants, server, words):
     """A token of two tenants, and tokens wanted where there are none."""
     with pytest.raises(ValueError, match=words):
         Config(tenants=tenants, server=ServerConfig(**server))
+
+
+async def test_what_calls_cost_is_their_tenants_own(daemon):
+    """An estimate rests on the calls of the token's tenant; only who administers has it from all, or from another."""
+    async with (
+        daemon() as client,
+        client("acme-1") as acme,
+        client("bolt") as bolt,
+        client("boss") as boss,
+        client("sender") as sender,
+    ):
+        digest = (await acme.put("/v1/modules", content=MUL)).json()["digest"]
+        for who in (acme, bolt, bolt):
+            job = {"module": digest, "export": "mul", "args": [2, 4]}
+            assert (await who.post("/v1/jobs?wait=10", json=job)).status_code == 200
+        path = f"/v1/modules/{digest}/estimate?export=mul"
+        seen = [(await who.get(path)).json()["outcomes"] for who in (acme, bolt, boss)]
+        assert seen == [1, 2, 3]
+        assert (await boss.get(f"{path}&tenant=bolt")).json()["outcomes"] == 2
+        assert (await acme.get(f"{path}&tenant=acme")).json()["outcomes"] == 1
+        assert (await acme.get(f"{path}&tenant=bolt")).status_code == 403
+        assert (await sender.get(path)).status_code == 403
+        assert (await acme.get(f"{path}&x=1")).status_code == 400
+        assert (await acme.get(f"/v1/modules/{digest}/estimate")).status_code == 422
+        assert (await acme.get(f"/v1/modules/{'0' * 64}/estimate?export=mul")).status_code == 404

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from clocks import NOON, VirtualClock
-from conformance import CANCELLED, make_job, names
+from conformance import CANCELLED, make_job, names, settled
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -338,6 +338,11 @@ def accounts_machine(open_store: Opener, reopen: Reopener | None = None) -> type
         @rule(seconds=st.sampled_from([0.5, 5.0, 30.0, -3.0]))
         def advance(self, seconds: float) -> None:
             self.clock.now += seconds
+
+        @rule()
+        def tend(self) -> None:
+            """What a shared store does now and then changes nobody's account."""
+            self.runner.run(settled(self.store))
 
         @precondition(lambda _: reopen is not None)
         @rule(crash=st.booleans())

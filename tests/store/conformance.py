@@ -15,6 +15,7 @@ from clocks import NOON, VirtualClock
 
 from wasmq.config import StoreConfig
 from wasmq.errors import KeyConflict
+from wasmq.estimate import Estimator
 from wasmq.fairness import Fairness
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.store import Finished, SharedStore, Store
@@ -72,6 +73,27 @@ class StoreContract:
     async def store(self, open_store: Opener, clock: VirtualClock) -> Store:
         """An empty store with room for history."""
         return await open_store(StoreConfig(), clock)
+
+    async def test_what_calls_have_cost_can_be_recalled(self, open_store):
+        """After a restart the newest finished jobs say again what each export costs, over any number of pages."""
+        clock = VirtualClock()
+        store = await open_store(StoreConfig(), clock)
+        costs = [(f"j{n:03}", n + 1, "acme" if n % 2 else "other") for n in range(50)]
+        await store.put([make_job(name, clock, tenant=tenant) for name, _, tenant in costs])
+        await store.put([make_job("x", clock, call=Call("m" * 64, "g")), make_job("y", clock, order=1.0)])
+        fuel = {name: used for name, used, _ in costs} | {"x": 7}
+        claimed = await store.claim(51, clock.wall())
+        await store.finish(
+            [Finished(job.id, job.attempt, Outcome(status="succeeded", fuel_used=fuel[job.id])) for job in claimed]
+        )
+        estimator = Estimator(engine="native", workers=1, fairness=Fairness(1.0), store=store)
+        await estimator.recall()
+        found = estimator.estimate("m" * 64, "f", tenant=None, most=10**6)
+        assert (found.outcomes, found.fuel_p50, found.fuel_p99, found.fuel_max) == (50, 25, 50, 50)
+        found = estimator.estimate("m" * 64, "f", tenant="acme", most=10**6)
+        assert (found.outcomes, found.fuel_p50, found.fuel_max, found.fuel_cap) == (25, 26, 50, 75)
+        assert estimator.estimate("m" * 64, "g", tenant=None, most=10**6).fuel_max == 7
+        assert estimator.estimate("m" * 64, "h", tenant=None, most=10**6).fuel_cap is None
 
     async def test_a_job_comes_out_as_it_went_in(self, store, clock):
         """Every field is kept exactly, values of all types and text of all scripts included."""
@@ -180,6 +202,14 @@ class StoreContract:
         total, heaviest = sum(used.values()), sum(weights.values())
         for tenant, weight in weights.items():
             assert abs(used[tenant] / total - weight / heaviest) < 0.02, used
+
+    async def test_a_tenant_that_is_passing_lets_others_go_first(self, store, clock):
+        """None of its jobs is claimed, whatever their tags and priorities; afterwards it is as if nothing had been."""
+        await store.put([make_job(f"a{n}", clock, tenant="a", order=float(n), priority=n) for n in range(3)])
+        await store.put([make_job(f"b{n}", clock, tenant="b", order=10.0 + n) for n in range(3)])
+        assert names(await store.claim(2, clock.now, ["a", "nobody"])) == ["b0", "b1"]
+        assert names(await store.claim(5, clock.now, ["a", "b"])) == []
+        assert names(await store.claim(5, clock.now)) == ["a2", "a1", "a0", "b2"]
 
     async def test_a_delayed_job_waits_for_its_time(self, store, clock):
         """It is not claimed a moment before it is due, and then it is."""

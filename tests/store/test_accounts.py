@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from accounting import TERMS, AccountsContract, account, accounts_machine, ended, job_of, terms_of
 from clocks import VirtualClock
+from conformance import CANCELLED, names
 from hypothesis import settings
 from postgres import make_schema, server_url
 
 from wasmq.config import StoreConfig
 from wasmq.errors import StoreUnavailable
 from wasmq.reconcile import BooksUnbalanced, reconcile, reconcile_store
-from wasmq.store import open_store
+from wasmq.store import open_store, postgres_accounts
 
 
 async def open_with(url, clock, terms):
@@ -75,7 +76,7 @@ async def open_memory(clock, terms):
 
 
 TestMemoryMachine = accounts_machine(open_memory).TestCase
-TestMemoryMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestMemoryMachine.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 NUMBERS = itertools.count()
 
 
@@ -100,7 +101,7 @@ class TestSQLiteMachine(
 ):
     """Anything in any order, with the file closed or left as by a crash and opened again in between."""
 
-    settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
 
     @classmethod
     def setUpClass(cls):
@@ -133,7 +134,12 @@ async def open_server_again(store, clock, terms, crash):
 class TestPostgresMachine(accounts_machine(open_server, open_server_again).TestCase):
     """Anything in any order."""
 
-    settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=6, stateful_step_count=25, deadline=None)
+
+    @pytest.fixture(autouse=True)
+    def short_front(self, monkeypatch):
+        """Jobs are set aside and brought back as if there were many."""
+        monkeypatch.setattr(postgres_accounts, "FRONT", 1)
 
 
 # SQLite: the account is written with the batch, or not at all.
@@ -187,6 +193,48 @@ async def test_two_daemons_spend_one_account(postgres_url):
     await reconcile_store(stores[0], terms)
     for store in stores:
         await store.close()
+
+
+async def test_daemons_whose_clocks_differ_refill_no_account_twice(postgres_url):
+    """Time is the server's: by turns they grant what has passed there, not the hours between their clocks."""
+    terms = {"acme": terms_of(fuel_budget=10_000, fuel_period=86_400.0, fuel_burst=100_000)}
+    clocks = [VirtualClock() for _ in range(2)]
+    clocks[1].now += 3_600.0
+    stores = [await open_with(postgres_url, clock, terms) for clock in clocks]
+    for place in range(20):
+        store, clock = stores[place % 2], clocks[place % 2]
+        await store.put([job_of(f"j{place:02}", clock)])
+        jobs = await store.claim(5, clock.now)
+        await store.finish([ended(job, 100) for job in jobs])
+    balance = await stores[0].balance("acme")
+    assert balance.spent == 2_000
+    # An hour would be 416.
+    assert 100_000 <= balance.granted < 100_100
+    for store in stores:
+        await store.close()
+
+
+async def test_many_jobs_that_wait_are_out_of_the_way(postgres_url, monkeypatch):
+    """Set aside they are queued as before, can be cancelled, and come back in their order when the account allows."""
+    monkeypatch.setattr(postgres_accounts, "FRONT", 3)
+    clock, terms = VirtualClock(), {"acme": terms_of(fuel_budget=10)}
+    store = await open_with(postgres_url, clock, terms)
+    await store.put([job_of(f"j{place:02}", clock, order=float(place)) for place in range(30)])
+    assert await store.claim(5, clock.now) == []
+    await store.tend()
+    aside = "SELECT count(*) FROM wasmq_jobs WHERE state = 'held'"
+    assert (await store._database.fetch(aside))[0]["count"] == 27
+    assert store.counts() == {"queued": 30, "running": 0}
+    assert len(await store.list(tenant="acme", status="queued", after=None, limit=50)) == 30
+    assert await store.cancel(["j20"], CANCELLED) == ["cancelled"]
+    await store.credit("acme", 10_000, clock.now)
+    started = []
+    for _ in range(4):
+        started += names(await store.claim(50, clock.now))
+        await store.tend()
+    assert started == [f"j{place:02}" for place in range(30) if place != 20]
+    await reconcile_store(store, terms)
+    await store.close()
 
 
 async def test_a_claim_whose_answer_was_lost_gives_back(postgres_url):

@@ -275,6 +275,45 @@ async def test_finish_tags_are_shared(open_more, clock):
     assert (await one.look(0.0, again)).finishes == {"a": 130.0, "b": 106.0, "c": 121.0}
 
 
+async def test_a_lost_answer_charges_nobody_twice(open_more, monkeypatch):
+    """What is said again is carried out once, whether it was heard the first time or not; the next one counts again."""
+    one, two = await open_more(), await open_more()
+    database = one._database
+    fetch = database.fetch
+    charges = {"a": Charge(50.0, 50.0), "b": Charge(5.0, -math.inf)}
+    await one.look(0.0, charges)
+
+    async def lost(statement, *values):
+        if statement == one._sql["charge"]:
+            if hears.pop(0):
+                await fetch(statement, *values)
+            raise StoreUnavailable("cut")
+        return await fetch(statement, *values)
+
+    hears = [True, True, False, False, False, True]
+    for number in (2, 3, 4):
+        monkeypatch.setattr(database, "fetch", lost)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await one.look(0.0, charges)
+        monkeypatch.setattr(database, "fetch", fetch)
+        assert (await one.look(0.0, charges)).finishes == {"a": 50.0 * number, "b": 5.0 * number}
+    assert (await two.look(0.0, charges)).finishes == {"a": 250.0, "b": 25.0}
+
+
+async def test_rounds_of_daemons_that_are_gone_are_forgotten(open_more, postgres_url):
+    """A day later; those of daemons that are there are kept."""
+    one, two = await open_more(), await open_more()
+    for store in (one, two):
+        await store.look(0.0, {"a": Charge(1.0, 1.0)})
+    await execute(postgres_url, "UPDATE wasmq_charged SET at = at - interval '2 days'")
+    await lapse(postgres_url, two)
+    await one.orphans(0.0)
+    await one.tend()
+    rows = await execute(postgres_url, "SELECT daemon FROM wasmq_charged")
+    assert [row["daemon"] for row in rows] == [one._owner]
+
+
 async def test_daemons_that_charge_at_the_same_time_lose_nothing(open_more):
     """Nor do they wait for each other in a circle, in whatever order they name the tenants."""
     stores = [await open_more() for _ in range(3)]
@@ -298,9 +337,28 @@ async def test_a_claim_uses_its_index(open_more, clock, postgres_url):
         jobs = [make_job(f"j{number:06}", clock, order=float(number)) for number in range(start, start + 1_000)]
         await store.put(jobs)
     statement = store._sql["claim"]
-    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now))
+    plan = "\n".join(row[0] for row in await _explain(postgres_url, statement, 128, store._owner, 1, clock.now, []))
     assert "Index Scan using wasmq_jobs_ready" in plan, plan
     assert "Seq Scan on wasmq_jobs" not in plan, plan
+
+
+async def test_a_claim_under_way_leaves_the_rest_to_others(open_more, clock, postgres_url):
+    """Where tags have moved, too, one that is not committed yet locks nothing but what it starts."""
+    one, two = await open_more(), await open_more()
+    await one.put([make_job(f"{name}{n}", clock, tenant=name, order=float(n)) for name in "ab" for n in range(4)])
+    ends = [Finished(job.id, job.attempt, SUCCEEDED, 0.25) for job in await one.claim(2, clock.now)]
+    assert await one.finish(ends) == [True, True]
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        under_way = await connection.fetch(one._sql["claim"], 3, one._owner, 9, clock.now, [])
+        claimed = await two.claim(3, clock.now)
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    assert sorted(row["id"] for row in under_way) == ["a1", "a2", "b1"]
+    assert sorted(names(claimed)) == ["a3", "b2", "b3"]
 
 
 async def test_rivals_are_found_by_their_index(open_more, clock, postgres_url):

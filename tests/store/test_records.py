@@ -44,6 +44,24 @@ def test_jobs(call):
     again = decode_job(encode_job(job), id="a", tenant="default", key="k", attempt=3, returned=1)
     assert again == job
     assert typed(again.call.args) == typed(call.args)
+    for varies, reuse in ((None, "result"), ("wasi", "flight"), ("host", "never")):
+        job = msgspec.structs.replace(job, varies=varies, reuse=reuse)
+        again = decode_job(encode_job(job), id="a", tenant="default", key="k", attempt=3, returned=1)
+        assert (again.varies, again.reuse) == (varies, reuse)
+
+
+def test_whether_a_job_of_an_earlier_version_could_differ_is_unknown():
+    """Its record does not say, and so nothing is promised for it."""
+    old = msgspec.msgpack.encode([Call("f" * 64, "run"), Caps(1, 2, 3.0, 4), 0, 0.5, 1.0, 2.0, 3.0])
+    job = decode_job(old, id="a", tenant="default", key=None, attempt=0, returned=0)
+    assert (job.varies, job.reuse) == ("unknown", "never")
+
+
+def test_an_outcome_is_kept_without_its_job():
+    """Which stands beside it: a receipt takes no room."""
+    outcome = Outcome(status="succeeded", values=(8,))
+    job = make_job("a", VirtualClock())
+    assert encode_outcome(outcome.of(job)) == encode_outcome(outcome)
 
 
 @given(outcomes)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wasmq.pool.begun import Record
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
     Answer,
@@ -29,6 +30,8 @@ from wasmq_worker.protocol import (
     Cancel,
     Compiled,
     CompileRequest,
+    CompilerReady,
+    CompilerSetup,
     Decoder,
     Described,
     Ended,
@@ -42,6 +45,7 @@ from wasmq_worker.protocol import (
     Ready,
     Refuel,
     Rejected,
+    Sandbox,
     Setup,
     Signature,
     Splitter,
@@ -51,6 +55,7 @@ from wasmq_worker.protocol import (
     Unmap,
     Unmappable,
     Upward,
+    Wall,
     pack,
     pack_raw,
 )
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PATIENCE = 60.0
+SOMEBODY = 61_184  # a user that no file belongs to
 GUESTS = Path(__file__).parents[2] / "workers" / "guests"
 VALUE_TYPES = frozenset(("i32", "i64", "f32", "f64", "v128"))
 MIB = 2**20
@@ -67,11 +73,11 @@ FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 _replies = msgspec.msgpack.Decoder(Compiled | Rejected)
 
 
-def spawn(module: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
+def spawn(module: str, theirs: socket.socket, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start `python -m module FD` as the scheduler does."""
     return subprocess.Popen(
         [sys.executable, "-I", "-m", module, str(theirs.fileno())],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},
@@ -90,6 +96,23 @@ def bury(process: subprocess.Popen[bytes]) -> None:
         process.stderr.close()
 
 
+def confined(artifacts: Path, **options: Any) -> Sandbox:
+    """Return how a scheduler would shut a process in: as somebody else where the tests run as root."""
+    somebody = SOMEBODY if os.geteuid() == 0 else None
+    given = {"uid": somebody, "gid": somebody, "parent": os.getpid(), **options}
+    return Sandbox(str(artifacts), **given)
+
+
+def shut_in(control: socket.socket, sandbox: Sandbox, engine: str = "native") -> tuple[Wall, ...]:
+    """Tell a compile process how it is shut in, and return the walls that it says it is behind."""
+    control.settimeout(PATIENCE)
+    control.sendall(pack(CompilerSetup(engine, sandbox)))
+    splitter = Splitter()
+    while not (frames := splitter.feed(control.recv(65_536))):
+        pass
+    return msgspec.msgpack.decode(frames[0], type=CompilerReady).walls
+
+
 class Artifact(NamedTuple):
     """A compiled module on disk."""
 
@@ -101,11 +124,13 @@ class Compiler:
     """The waiting compile process, and the artifacts that it has made for all tests."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
+        directory.chmod(0o711)  # whoever a worker becomes can read in it
         self._made: dict[tuple[str, bytes], Artifact] = {}
         self._control, theirs = socket.socketpair()
         with theirs:
             self.process = spawn("wasmq_worker.compiler", theirs)
+        self.walls = shut_in(self._control, confined(directory))
 
     def close(self) -> None:
         self._control.close()
@@ -149,7 +174,7 @@ class Compiler:
             reply, parts = self.ask(source, engine)
             if not isinstance(reply, Compiled):
                 raise AssertionError(f"the module does not compile: {reply}")
-            path = self._directory / f"{engine}-{len(self._made)}.cwasm"
+            path = self.directory / f"{engine}-{len(self._made)}.cwasm"
             path.write_bytes(parts[1])
             found = self._made[engine, source] = Artifact(reply.description, path)
         return found
@@ -185,6 +210,7 @@ class Worker:
         pulse: float = 3600.0,
         host_bytes: int = MIB,
         suspended: int = 100,
+        without: tuple[str, ...] = (),
     ) -> None:
         self.engine = engine
         self.ended: dict[int, Ended] = {}
@@ -198,16 +224,19 @@ class Worker:
         self._compiler = compiler
         self._modules: dict[bytes, Mapped] = {}
         self._next = defaultdict[str, int](int)
+        self._record = Record()
         self._decoder: Decoder[Any] = Decoder(Upward)
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(PATIENCE)
         with theirs:
-            self.process = spawn("wasmq_worker", theirs)
-        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes, suspended))
+            self.process = spawn("wasmq_worker", theirs, self._record.descriptor)
+        sandbox = confined(compiler.directory, without=without)
+        self.send(Setup(engine, quantum, instances, pulse, Prices(1_000, 1), host_bytes, suspended, sandbox))
         ready = self._receive()[0]
         if not isinstance(ready, Ready):
             raise AssertionError(f"the first frame was {ready}")
         self.engine_version = ready.engine_version
+        self.walls = {wall.name: wall for wall in ready.walls}
 
     @property
     def pid(self) -> int:
@@ -216,6 +245,11 @@ class Worker:
     def close(self) -> None:
         self.socket.close()
         bury(self.process)
+        self._record.close()
+
+    def begun(self) -> frozenset[int]:
+        """Return the tickets that have begun, as the worker has noted them."""
+        return self._record.read()
 
     def send(self, *frames: msgspec.Struct) -> None:
         """Send frames in one piece."""

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from wasmq.types import Extern, FunctionType, GlobalType, Import, MemoryType, TableType, TagType
 from wasmq_worker import capi
 from wasmq_worker.binary import Reader
-from wasmq_worker.describe import HEAVY_DATA, MAX_DESCRIPTION, DescribeError, describe
+from wasmq_worker.components.sections import INSTANCES, needs
+from wasmq_worker.describe import ELEMENT, HEAVY_DATA, ITEM, MAX_DESCRIPTION, DescribeError, describe
 from wasmq_worker.engine import Engine, check
 
 if TYPE_CHECKING:
@@ -542,3 +543,45 @@ def _leb(number: int) -> bytes:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*out, number])
+
+
+@pytest.mark.parametrize(
+    ("text", "record"),
+    [
+        ("(module)", 0),
+        ("(module (func) (func) (global i32 (i32.const 1)))", 3 * ITEM),
+        ("(module (table 1 10 funcref))", 10 * ELEMENT),
+        # However far it may grow by its type, the engine lets no table grow further.
+        ("(module (table 1 funcref) (table 5 4000000000 externref))", 2 * 100_000 * ELEMENT),
+        ('(module (import "e" "t" (table 1 7 funcref)) (import "e" "f" (func)))', 7 * ELEMENT + ITEM),
+        ("(component)", 0),
+        (
+            """(component (core module $m (table 3 4 funcref) (table 2 6 (ref func) (ref.func $f)) (func $f))
+            (core instance (instantiate $m)) (core instance (instantiate $m)))""",
+            2 * (10 * ELEMENT + ITEM),
+        ),
+        # Who instantiates a module of a nested component, and how often, is not followed: as often as can be.
+        ("(component (component (core module (func) (func))))", INSTANCES * 2 * ITEM),
+    ],
+)
+def test_what_an_instance_takes_beside_its_memories_is_known(text: str, record: int) -> None:
+    """Tables as large as they can become, functions and globals: the most that an instance's record comes to."""
+    wasm = bytes(wasmtime.wat2wasm(text))
+    assert (needs(wasm) if text.startswith("(component") else describe(wasm)).record == record
+
+
+@pytest.mark.parametrize(
+    ("text", "growing"),
+    [
+        ("(module)", False),
+        ('(module (memory (export "m") 1))', False),
+        ('(module (memory (export "m") 1 1) (func (drop (memory.grow (i32.const 1)))))', False),
+        ('(module (memory (export "m") 1 2) (func (drop (memory.grow (i32.const 1)))))', True),
+        ("(module (memory 1) (func (drop (memory.grow (i32.const 1)))))", True),
+        # More than one memory is counted, and what is counted may grow.
+        ("(module (memory 1) (memory 1))", True),
+    ],
+)
+def test_whether_a_memory_can_grow_is_known(text: str, growing: bool) -> None:
+    """By its type, or because no code of the module could make it."""
+    assert of(text).growing is growing

@@ -15,6 +15,8 @@ from wasmq_worker.protocol import (
     MAX_FRAME,
     Compiled,
     CompileRequest,
+    CompilerReady,
+    CompilerSetup,
     Decoder,
     Downward,
     Ended,
@@ -73,7 +75,9 @@ def _field(info: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
 
 DOWNWARD = st.one_of([frames_of(frame) for frame in get_args(Downward)])
 UPWARD = st.one_of([frames_of(frame) for frame in get_args(Upward)])
-COMPILING = st.one_of([frames_of(frame) for frame in (CompileRequest, Compiled, Rejected)])
+COMPILING = st.one_of(
+    [frames_of(frame) for frame in (CompilerSetup, CompilerReady, CompileRequest, Compiled, Rejected)]
+)
 
 
 @st.composite
@@ -103,7 +107,10 @@ def test_upward_frames_survive_any_chunking(frames: list[msgspec.Struct], data: 
 def test_compile_frames_survive(frame: msgspec.Struct) -> None:
     """What is asked of a compile process, and what it answers, comes out equal."""
     (payload,) = Splitter().feed(pack(frame))
-    assert msgspec.msgpack.decode(payload, type=CompileRequest | Compiled | Rejected) == frame
+    assert (
+        msgspec.msgpack.decode(payload, type=CompilerSetup | CompilerReady | CompileRequest | Compiled | Rejected)
+        == frame
+    )
 
 
 @given(frames=st.lists(UPWARD, min_size=1, max_size=3))

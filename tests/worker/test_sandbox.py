@@ -17,7 +17,7 @@ import pytest
 from wasmq.pool.process import PYTHON_FLAGS, spawn
 from wasmq_worker.protocol import Assignment, Map, Prices, Ready, Setup, Signature, Splitter, Start, pack
 
-from .driver import GUESTS, PATIENCE, bury, process_status, until_gone
+from .driver import GUESTS, PATIENCE, bury, confined, process_status, shut_in, until_gone
 from .driver import spawn as spawn_here
 
 if TYPE_CHECKING:
@@ -71,19 +71,21 @@ def test_one_thread(busy: Worker) -> None:
 def test_only_the_standard_three_and_the_channel_are_open(busy: Worker) -> None:
     """No other descriptor of the scheduler's is open in a worker that runs; the engine keeps one for each artifact."""
     targets = {path.name: str(path.readlink()) for path in Path(f"/proc/{busy.pid}/fd").iterdir()}
-    standard = {targets.pop("0"), targets.pop("1")}
-    assert standard == {"/dev/null"}
+    record = targets.pop("0")
+    assert record.startswith("/memfd:wasmq-begun")
+    assert targets.pop("1") == "/dev/null"
     assert targets.pop("2").startswith("pipe:")
     artifacts = [target for target in targets.values() if target.endswith(".cwasm")]
-    (channel,) = set(targets.values()) - set(artifacts)
+    (channel,) = set(targets.values()) - {*artifacts, record}
     assert len(artifacts) == 2
     assert channel.startswith("socket:")
 
 
 @may_look
 def test_the_working_directory_is_the_root(busy: Worker) -> None:
-    """A worker holds no directory that somebody may want to unmount or remove."""
-    assert Path(f"/proc/{busy.pid}/cwd").readlink() == Path("/")
+    """A worker holds no directory that somebody may want to unmount or remove, but the one that it reads from."""
+    there = Path(f"/proc/{busy.pid}")
+    assert (there / "cwd").readlink() == (there / "root").readlink()
 
 
 @pytest.mark.skipif(MAY_LOOK, reason="with CAP_SYS_PTRACE one may look into any process")
@@ -115,12 +117,14 @@ async def test_a_process_is_spawned_without_the_schedulers_environment(monkeypat
 _TELL = """
 import ctypes, json, os, resource, socket, sys
 from wasmq_worker import sandbox
+from wasmq_worker.protocol import Sandbox
 descriptor = int(sys.argv[1])
 told = {"initial": open("/proc/self/environ", "rb").read().decode().split("\\0")[:-1]}
 leak = os.open("/", os.O_RDONLY)
 extra = os.dup2(leak, 200, inheritable=True)
 os.environ["SECRET"] = "hunter2"
-sandbox.enter(descriptor)
+sandbox.begin(descriptor)
+sandbox.enclose("worker", Sandbox(without=("seccomp", "landlock", "root")), machine_code=True)
 open_now = []
 for number in range(1024):
     try:
@@ -184,10 +188,12 @@ def test_a_process_that_enters_the_sandbox_says_what_is_left_to_it() -> None:
 
 
 _PARENT = """
-import subprocess, sys
+import os, subprocess, sys
+record = os.memfd_create("wasmq-begun")
+os.ftruncate(record, 4096)
 child = subprocess.Popen(
     [sys.executable, "-I", "-m", sys.argv[1], sys.argv[2]],
-    env={}, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(int(sys.argv[2]),),
+    env={}, stdin=record, start_new_session=True, pass_fds=(int(sys.argv[2]),),
 )
 print(child.pid, flush=True)
 child.wait()
@@ -201,7 +207,8 @@ def test_a_worker_dies_with_its_parent(compiler: Compiler, busy: bool) -> None:
     ours.settimeout(PATIENCE)
     with ours, theirs:
         parent, pidfd = _parent("wasmq_worker", theirs)
-        ours.sendall(pack(Setup("native", 100_000, 8, 0.01, Prices(1_000, 1))))
+        sandbox = confined(compiler.directory, parent=parent.pid)
+        ours.sendall(pack(Setup("native", 100_000, 8, 0.01, Prices(1_000, 1), sandbox=sandbox)))
         splitter = Splitter()
         while not (frames := splitter.feed(ours.recv(65_536))):
             pass
@@ -219,11 +226,24 @@ def test_a_worker_dies_with_its_parent(compiler: Compiler, busy: bool) -> None:
         _gone(parent, pidfd)
 
 
-def test_the_compile_process_dies_with_its_parent() -> None:
+def test_a_worker_whose_parent_has_ended_already_ends_too(compiler: Compiler) -> None:
+    """A scheduler that dies while its worker starts, before the kernel was told to watch it, leaves none behind."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = spawn_here("wasmq_worker", theirs)
+        sandbox = confined(compiler.directory, parent=process.pid)  # whoever that is, it is not the parent
+        ours.sendall(pack(Setup("native", 100_000, 8, 0.01, Prices(1_000, 1), sandbox=sandbox)))
+        assert process.wait(PATIENCE) == 1
+        bury(process)
+
+
+def test_the_compile_process_dies_with_its_parent(tmp_path: Path) -> None:
     """So does the process that waits to compile."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         parent, pidfd = _parent("wasmq_worker.compiler", theirs)
+        shut_in(ours, confined(tmp_path, parent=parent.pid, without=("root", "user")))
         a, b = socket.socketpair()
         with a, b:  # an answer proves that it is past its start
             socket.send_fds(ours, [b"c"], [b.fileno()])
@@ -235,12 +255,13 @@ def test_the_compile_process_dies_with_its_parent() -> None:
         _gone(parent, pidfd)
 
 
-def test_a_compilation_dies_with_the_process_that_forked_it() -> None:
+def test_a_compilation_dies_with_the_process_that_forked_it(tmp_path: Path) -> None:
     """What is being compiled is not left behind when the waiting process is killed, not even in its first moment."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             nursery = spawn_here("wasmq_worker.compiler", theirs)
+        shut_in(ours, confined(tmp_path, without=("root", "user")))
         a, b = socket.socketpair()
         with a:
             with b:

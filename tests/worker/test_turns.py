@@ -303,10 +303,10 @@ def test_ctrl_c_is_not_for_the_worker(worker: Worker) -> None:
     assert worker.run(MUL, "mul", 2, 4).values == (8,)
 
 
-def test_a_path_is_mapped_as_it_is(worker: Worker, compiler: Compiler, tmp_path: Path) -> None:
+def test_a_path_is_mapped_as_it_is(worker: Worker, compiler: Compiler) -> None:
     """A path with spaces and letters of any alphabet is found."""
     _, artifact = compiler.artifact(START.read_bytes(), worker.engine)
-    path = tmp_path / "ein Ordner mit Lücken и кириллица.cwasm"
+    path = compiler.directory / f"ein Name mit Lücken и кириллица {worker.engine}.cwasm"
     path.write_bytes(artifact.read_bytes())
     assert worker.run(worker.map_new(START.read_bytes(), path), "get").values == (5050,)
 

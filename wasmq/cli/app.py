@@ -51,6 +51,9 @@ _COMMANDS = {
 
     The job is a product of two integers, so what is measured is the price of being a job. Each of the three
     measurements ends after 3 seconds, or sooner when it has run all its jobs.""",
+    "doctor": """Examine the engine, the sandbox, the machine, files and the store; change nothing.
+
+    The exit status is 0 when nothing failed, 1 when something did; with --strict a warning counts too.""",
     "config": "Check the configuration (the file, then WASMQ_* variables); with --show print it as TOML.",
 }
 # The verbs that talk to a daemon, by the file that they are in.
@@ -69,6 +72,13 @@ _REMOTE: dict[str, str | dict[str, str]] = {
         "refuel": "Let a job that runs, or is suspended, spend more fuel, and print what it may spend in all.",
         "requeue": "Queue the call of a lost job again, as a new job, and print that one's id.",
     },
+    "replay": """Run a finished job again, and say whether status, result and fuel agree to the unit.
+
+    The daemon runs it, as a job of the same tenant; with --engine it is run here instead, by that engine. The exit
+    status is 0 when they agree and 1 when they do not; what differs is printed, a line for each difference.""",
+    "estimate": """Suggest a fuel cap for a call, by what the last such calls of a daemon have used.
+
+    The cap is the 99th percentile of their fuel, half as much again.""",
     "modules": "List the modules that a daemon has loaded, or bring it some.",
     "tenants": "List the tenants, their shares and accounts, or show, set or credit one.",
     "top": """Watch a daemon at work: jobs by state, rates, tenants, fuel, workers.

@@ -30,6 +30,7 @@ class Exit(IntEnum):
     """Every status that wasmq itself gives; a WASI guest's own exit code passes through beside them."""
 
     SUCCEEDED = 0
+    DIFFERS = 1  # as diff(1)
     USAGE = 2
     INVALID_MODULE = 65  # EX_DATAERR
     NO_INPUT = 66  # EX_NOINPUT

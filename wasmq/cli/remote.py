@@ -51,6 +51,7 @@ def job_report(job: RemoteJob) -> dict[str, Any]:
         "tenant": job.tenant,
         "attempts": job.attempts,
         "submitted_at": when(job),
+        "deadline": None if job.deadline is None else _shown(job.deadline),
         "outcome": None if job.outcome is None else report(job.outcome),
         **({"suspended": job.suspended} if job.state == "running" else {}),
         **({} if job.fuel_spent is None else {"fuel_spent": job.fuel_spent}),
@@ -59,7 +60,11 @@ def job_report(job: RemoteJob) -> dict[str, Any]:
 
 def when(job: RemoteJob) -> str:
     """Return when a job was submitted."""
-    return datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC).isoformat(timespec="milliseconds")
+    return _shown(job.submitted_at)
+
+
+def _shown(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def state_of(job: RemoteJob) -> str:
@@ -80,6 +85,8 @@ def print_job(job: RemoteJob) -> None:
         ("attempts", job.attempts),
         ("submitted", when(job)),
     ]
+    if job.deadline is not None:
+        facts.append(("deadline", _shown(job.deadline)))
     if job.fuel_spent is not None:
         facts.append(("fuel", f"{job.fuel_spent} by now"))
     if (outcome := job.outcome) is not None:
@@ -89,6 +96,10 @@ def print_job(job: RemoteJob) -> None:
             ("queued", f"{outcome.queued:.6f} s"),
             ("ran", f"{outcome.ran:.6f} s"),
         ]
+        if outcome.reused is not None:
+            facts.append(("reused", f"{outcome.reused}, {outcome.fuel_saved} fuel saved"))
+        if outcome.receipt is not None:
+            facts.append(("receipt", outcome.receipt.digest))
         if outcome.exit_code is not None:
             facts.append(("exit code", outcome.exit_code))
         if outcome.error is not None:

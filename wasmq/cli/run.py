@@ -53,6 +53,7 @@ def run(
     fuel: Annotated[int | None, Parameter(help="Fuel it may spend.")] = None,
     memory: Annotated[str | None, Parameter(help="Memory it may have: bytes, or like 16MiB.")] = None,
     timeout: Annotated[float | None, Parameter(help="Seconds it may run.")] = None,
+    deadline: Annotated[float | None, Parameter(help="Seconds by which it is to have ended.")] = None,
     output: Annotated[str | None, Parameter(help="Output that is kept: bytes, or like 64KiB.")] = None,
     files: Annotated[str | None, Parameter(help="Bytes that a program's files may have together.")] = None,
     argv: Annotated[
@@ -105,7 +106,7 @@ def run(
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked)
-    outcome = anyio.run(_run, settings, wanted)
+    outcome = anyio.run(_run, settings, wanted, deadline)
     if json:
         print_json(report(outcome))
     else:
@@ -135,7 +136,7 @@ class Wanted(NamedTuple):
         return str(self.file) if self.export is None else f"{self.file}, {self.export}"
 
 
-async def _run(config: Config, wanted: Wanted) -> Outcome:
+async def _run(config: Config, wanted: Wanted, deadline: float | None) -> Outcome:
     file = wanted.file
     job: JobHandle | None = None
     async with anyio.create_task_group() as tasks:
@@ -150,7 +151,7 @@ async def _run(config: Config, wanted: Wanted) -> Outcome:
                     with unreadable(each):
                         link[name] = await scheduler.load(each)
                 request, before = await request_of(config, module, wanted)
-                request = msgspec.structs.replace(request, link=link)
+                request = msgspec.structs.replace(request, link=link, deadline=deadline)
                 (job,) = await scheduler.submit_many([request])
                 outcome = await job
                 write_back(wanted.directories, before, outcome.files)
@@ -250,6 +251,8 @@ def report(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON has it."""
     values = json_results(outcome)
     value = values[0] if len(values) == 1 else values or None
-    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome) | {"values": values}
-    del report["returned"]
+    report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome)
+    report |= {"values": values, "receipt": outcome.receipt}
+    for name in ("returned", "basis", "prices"):
+        del report[name]
     return report

@@ -14,11 +14,11 @@ from wasmq.cli.directories import parse_directory, write_back
 from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.inspect import unreadable
 from wasmq.cli.jobs import show_end
-from wasmq.cli.output import print_json, print_line, spin
+from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect, job_report
 from wasmq.cli.run import Wanted, request_of
 from wasmq.config import Config
-from wasmq.job import Limits, OnExhausted
+from wasmq.job import Limits, OnExhausted, Reuse
 
 if TYPE_CHECKING:
     from wasmq.remote import RemoteJob
@@ -71,6 +71,10 @@ def submit(
     priority: Annotated[int, Parameter(help="The highest goes first.")] = 0,
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
     delay: Annotated[float, Parameter(help="Seconds before it may start.")] = 0.0,
+    reuse: Annotated[
+        Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
+    ] = None,
+    deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
     wait: Annotated[bool, Parameter(negative=(), show_default=False, help="Wait for it, as run does.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -98,9 +102,18 @@ def submit(
                 module = await (client.load(file) if digest is None else client.module(digest))
             request, before = await request_of(Config(), module, wanted)
             request = msgspec.structs.replace(
-                request, tenant=tenant, priority=priority, key=key, delay=delay, on_exhausted=on_exhausted
+                request,
+                tenant=tenant,
+                priority=priority,
+                key=key,
+                delay=delay,
+                deadline=deadline,
+                on_exhausted=on_exhausted,
+                reuse=reuse,
             )
             (handle,) = await client.submit_many([request], wait=wait)
+            if handle.at_risk:
+                complain(f"job {handle.id} is not expected to be done by its deadline")
             if wait:
                 write_back(mounted, before, (await handle).files)
             job = await client.job(handle.id)

@@ -12,6 +12,7 @@ from wasmq.cli.exits import Exit, UsageError
 from wasmq.cli.output import print_json, print_table
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
 from wasmq.errors import NoAccount
+from wasmq.job import Reuse
 from wasmq.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -21,8 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["tenants"]
 
+_Reuse = Annotated[Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")]
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
-_COLUMNS = ("weight", "max_queued", "max_running", "memory", "fuel_budget", "fuel_period", "fuel_rate", "grant")
+_COLUMNS = (
+    "weight",
+    "class_",
+    "max_queued",
+    "max_running",
+    "memory",
+    "fuel_budget",
+    "fuel_period",
+    "fuel_rate",
+    "grant",
+)
 _FIGURES = ("free", "reserved", "spent", "running")
 
 
@@ -31,6 +43,7 @@ def tenants(
     /,
     *,
     weight: Annotated[float | None, Parameter(help="Set its share against the other tenants.")] = None,
+    class_: Annotated[str | None, Parameter(name="--class", help="Put it into one of [scheduler.classes].")] = None,
     max_queued: Annotated[int | None, Parameter(help="Set how many of its jobs may wait.")] = None,
     max_running: Annotated[int | None, Parameter(help="Set how many of its jobs may run.")] = None,
     memory: Annotated[str | None, Parameter(help="Set what its running jobs may use together: 1GiB.")] = None,
@@ -42,6 +55,7 @@ def tenants(
         Literal["hold", "refuse"] | None, Parameter(help="Set what becomes of jobs that it cannot pay for now.")
     ] = None,
     credit: Annotated[int | None, Parameter(help="Grant it this much fuel beside its budget, once.")] = None,
+    reuse: _Reuse = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
@@ -49,6 +63,7 @@ def tenants(
     """List the tenants, their shares and accounts, or show, set or credit one."""
     changes = {
         "weight": weight,
+        "class_": class_,
         "max_queued": max_queued,
         "max_running": max_running,
         "memory": None if memory is None else parse_size(memory, "--memory"),
@@ -57,6 +72,7 @@ def tenants(
         "fuel_burst": fuel_burst,
         "fuel_rate": fuel_rate,
         "on_empty": on_empty,
+        "reuse": reuse,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
     if (changes or credit is not None) and name is None:
@@ -80,7 +96,7 @@ def tenants(
         print_json({each: _facts(tenant, account) for each, (tenant, account) in found.items()})
     else:
         rows = [(each, *_row(tenant, account)) for each, (tenant, account) in found.items()]
-        print_table("", ("tenant", *_COLUMNS, *_FIGURES), rows)
+        print_table("", ("tenant", *[name.rstrip("_") for name in _COLUMNS], *_FIGURES), rows)
     return Exit.SUCCEEDED
 
 
@@ -92,8 +108,8 @@ async def _account(client: Client, name: str) -> Account | None:
 
 
 def _facts(tenant: Tenant, account: Account | None) -> dict[str, Any]:
-    share = {key: value for key, value in msgspec.structs.asdict(tenant).items() if key not in _NOT_SHOWN}
-    share["memory"] = None if tenant.memory is None else int(tenant.memory)
+    share = msgspec.to_builtins(tenant, builtin_types=(int,), enc_hook=int)
+    share = {key: value for key, value in share.items() if key not in _NOT_SHOWN}
     return share | {"account": None if account is None else msgspec.structs.asdict(account)}
 
 

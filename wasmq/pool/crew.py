@@ -7,19 +7,25 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.to_thread
 
-from wasmq.errors import WorkerUnavailable
+from wasmq.confinement import Confinement
+from wasmq.errors import SandboxUnavailable, WorkerUnavailable
+from wasmq.pool.begun import Record
+from wasmq.pool.cgroups import NoCgroup, find
 from wasmq.pool.channel import Channel
 from wasmq.pool.process import PYTHON_FLAGS, spawn
-from wasmq_worker.protocol import Prices, Pulse, Ready, Setup
+from wasmq_worker.protocol import Prices, Pulse, Ready, Setup, Wall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from wasmq.clock import Clock
     from wasmq.config import Config
+    from wasmq.pool.cgroups import Cgroups
     from wasmq.pool.pool import Sending
     from wasmq.pool.process import Child
     from wasmq_worker.protocol import Upward
@@ -43,8 +49,11 @@ class Overseer(Protocol):
         """Take note of a worker's frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
         ...
 
-    def left(self, worker: int, reason: str, words: str) -> None:
-        """Take note that a worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped"."""
+    def left(self, worker: int, reason: str, words: str, begun: Container[int]) -> None:
+        """Take note that a worker is gone: "exited", "killed", "stuck", "protocol", "unready" or "stopped".
+
+        `begun` has the tickets that had begun, of those at least that the worker has not told of.
+        """
         ...
 
 
@@ -54,6 +63,7 @@ class _Worker:
         self.solo = solo
         self.child: Child | None = None
         self.channel: Channel | None = None
+        self.record: Record | None = None
         self.ready = anyio.Event()
         self.heard = 0.0
         self.fresh = 0
@@ -69,10 +79,22 @@ class _Worker:
 
 
 class Crew:
-    """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone."""
+    """Keeps `workers` processes running, and more of them, one job each, for jobs that must run alone.
 
-    def __init__(self, config: Config, workers: int, clock: Clock, overseer: Overseer, tasks: TaskGroup) -> None:
+    `confinement` is how they are shut in; left out, it is made here, which reads a little of /proc.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        clock: Clock,
+        overseer: Overseer,
+        tasks: TaskGroup,
+        confinement: Confinement | None = None,
+    ) -> None:
         self._config = config.scheduler
+        self._sandbox = config.sandbox
         self._prices = Prices(config.prices.call, config.prices.byte)
         self._host_bytes = int(config.host.max_bytes)
         self._size = workers
@@ -87,17 +109,33 @@ class Crew:
         self._first = anyio.Event()
         self._gone = anyio.Event()
         self._problem = ""
+        self._refusal = ""
+        self._confinement = confinement or Confinement(config)
+        self._artifacts: Path | None = None
+        self._cgroups: Cgroups | None = None
+        self._no_cgroup = ""
+        self.walls: tuple[Wall, ...] = ()
+        """The walls around the workers, as the first of them has told; none before."""
         self.engine_version = ""
 
-    async def start(self) -> None:
+    async def start(self, artifacts: Path | None = None) -> None:
         """Start the workers and return when the first of them is ready.
 
-        Raises `WorkerUnavailable` when the first that comes to anything does not start.
+        `artifacts` is the directory of all that they are going to map; without it, they cannot map anything.
+        Raises `WorkerUnavailable` when the first that comes to anything does not start, and `SandboxUnavailable` when
+        it is not shut in as it must be.
         """
+        self._artifacts = artifacts
+        try:
+            self._cgroups = await anyio.to_thread.run_sync(find, self._sandbox, self._size)
+        except NoCgroup as error:
+            self._no_cgroup = str(error)
         for _ in range(self._size):
             self._tasks.start_soon(self._keep)
         self._tasks.start_soon(self._watch)
         await self._first.wait()
+        if self._refusal:
+            raise SandboxUnavailable(self._refusal)
         if not any(worker.ready.is_set() for worker in self._workers.values()):
             raise WorkerUnavailable(f"a worker process does not start: {self._problem}")
         # The others are about to be: jobs given out before would all be with the first, and stay there.
@@ -188,16 +226,24 @@ class Crew:
                 worker.channel.close()
             if worker.child is not None:
                 await worker.child.bury()
+            if self._cgroups is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._cgroups.drop, worker.number)
             self._problem = words
             del self._workers[worker.number]
-            self._overseer.left(worker.number, reason, words)
+            begun: frozenset[int] = frozenset()
+            if worker.record is not None:
+                begun = worker.record.read()
+                worker.record.close()
+            self._overseer.left(worker.number, reason, words, begun)
             self._gone.set()
 
     async def _open(self, worker: _Worker) -> Child:
+        worker.record = Record()
         ours, theirs = socket.socketpair()
         try:
             command = [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker", str(theirs.fileno())]
-            child = await spawn(command, theirs.fileno())
+            child = await spawn(command, theirs.fileno(), worker.record.descriptor)
         except BaseException:
             ours.close()
             raise
@@ -205,11 +251,22 @@ class Crew:
             theirs.close()
         worker.child = child
         worker.heard = self._clock.monotonic()
+        try:
+            cgroup = await self._cgroup(child.pid, worker.number)
+        except BaseException:
+            ours.close()
+            raise
 
         def on_frame(frame: Upward) -> None:
             worker.heard = self._clock.monotonic()
             if isinstance(frame, Ready) and not worker.ready.is_set():
                 self.engine_version = frame.engine_version
+                walls = (*frame.walls, cgroup)
+                if (refusal := self._confinement.refusal(walls)) is not None:
+                    self._refusal = refusal
+                    worker.end("unready")
+                    return
+                self.walls = self.walls or walls
                 worker.ready.set()
                 self._first.set()
                 self.send(self._overseer.joined(worker.number, solo=worker.solo))
@@ -221,12 +278,24 @@ class Crew:
         worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
         config = self._config
         setup = Setup(
-            config.engine, config.quantum, config.instances, PULSE, self._prices, self._host_bytes, config.suspended
+            config.engine,
+            config.quantum,
+            config.instances,
+            PULSE,
+            self._prices,
+            self._host_bytes,
+            config.suspended,
+            self._confinement.sandbox(worker.number, self._artifacts),
         )
         worker.channel.send(setup)
         if self._stopping:
             worker.end("stopped")
         return child
+
+    async def _cgroup(self, pid: int, number: int) -> Wall:
+        if self._cgroups is None:
+            return Wall("cgroup", "down", self._no_cgroup)
+        return await anyio.to_thread.run_sync(self._cgroups.put, pid, number)
 
     async def _watch(self) -> None:
         """Kill workers that have fallen silent."""

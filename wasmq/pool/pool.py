@@ -3,7 +3,11 @@
 A worker is fed `depth` jobs ahead of those that have had their first turn, which keeps it busy without letting a
 queue build up behind the wall, where priorities and fair shares no longer reach; all together it holds at most
 `instances`. A job that is on its last attempt runs alone in a worker of its own: so only a job that kills its worker
-by itself can be lost, never one that had the bad luck to run beside it.
+by itself can be lost, never one that had the bad luck to run beside it. What one tenant may hold is bounded by what is
+free: see `wasmq.pool.slots`.
+
+A job starts only where there is room for all the memory that it can come to (`wasmq.pool.memory`). One that was claimed
+and fits nowhere waits in a line here; those behind it that fit go on.
 """
 
 from __future__ import annotations
@@ -13,21 +17,29 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from wasmq.deadlines import time_left
+from wasmq.pool.memory import Memory, need_of
 from wasmq.pool.programs import Programs
+from wasmq.pool.slots import Slots
 from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, GiveUp, ProtocolError, Refuel, Start, Unmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
+    from wasmq.pool.memory import Share
     from wasmq_worker.protocol import Asked, Ended, Exhausted, HostImport
 
 _FRAME: Final = 16 * 2**20
 """Bytes of what jobs bring that go into one frame, unless a single job brings more."""
 DEPTH: Final = 128
 """Jobs sent to a worker that have not had their first turn: a few milliseconds of short ones."""
+LINE: Final = 32
+"""Claimed jobs that may wait for memory; what comes on top goes back into the queue for a while."""
+PROBE: Final = 8
+"""Jobs that are claimed at once while the line is full, to find such as fit."""
 
 
 class Sending(NamedTuple):
@@ -38,10 +50,11 @@ class Sending(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("asked", "fresh", "mapped", "running", "solo", "suspended")
+    __slots__ = ("asked", "fresh", "mapped", "running", "share", "suspended")
 
-    def __init__(self, *, solo: bool) -> None:
-        self.solo = solo
+    def __init__(self, share: Share | None) -> None:
+        self.share = share
+        """None for a worker for single jobs, which have booked theirs before."""
         self.mapped: set[int] = set()
         self.running: dict[int, tuple[Job, float]] = {}
         self.fresh: set[int] = set()
@@ -56,6 +69,7 @@ class Pool:
         self,
         *,
         instances: int,
+        memory: Memory,
         is_last: Callable[[Job], bool],
         weight: Callable[[str], float],
         modules: Callable[[str], Module],
@@ -63,18 +77,28 @@ class Pool:
         imports: Callable[[Module], tuple[HostImport, ...]] = lambda _: (),
     ) -> None:
         self._instances = instances
+        self.memory = memory
         self._is_last = is_last
         self._weight = weight
+        self._modules = modules
         self._programs = Programs(modules, counted, imports)
         self._workers: dict[int, _Worker] = {}
         self._tickets: dict[str, tuple[int, int]] = {}
+        self._slots = Slots()
         self._next_ticket = 1
         self._alone: deque[Job] = deque()
+        self._line: list[Job] = []
+        self._impossible: list[Job] = []
 
     @property
     def running(self) -> int:
-        """Jobs that are with a worker, or wait for one of their own."""
-        return len(self._tickets) + len(self._alone)
+        """Jobs that are with a worker, or wait for one of their own, or for memory."""
+        return len(self._tickets) + len(self._alone) + len(self._line)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as many jobs wait for memory as may."""
+        return len(self._line) >= LINE
 
     @property
     def alone(self) -> int:
@@ -93,7 +117,20 @@ class Pool:
 
     def join(self, worker: int, *, solo: bool = False) -> None:
         """Enter a worker that is ready, under a number never used before."""
-        self._workers[worker] = _Worker(solo=solo)
+        self._workers[worker] = _Worker(None if solo else self.memory.take())
+
+    def innocent(self, worker: int, begun: Container[int]) -> set[str]:
+        """Return which of a dead worker's jobs had not begun, by what it said and by the record it left, `begun`.
+
+        None, when no job at all had: then nobody knows whether one of them has ended it, such as by its mere module.
+        """
+        held = self._workers.get(worker)
+        if held is None:
+            return set()
+        tickets = [ticket for ticket in held.fresh if ticket not in begun]
+        if len(tickets) == len(held.running):
+            return set()
+        return {held.running[ticket][0].id for ticket in tickets}
 
     def leave(self, worker: int) -> list[Job]:
         """Strike off a worker that is gone, and return the jobs it had."""
@@ -102,27 +139,63 @@ class Pool:
             return []
         jobs = [job for job, _ in gone.running.values()]
         for job in jobs:
-            del self._tickets[job.id]
+            self._strike(job)
+        if gone.share is not None:
+            self.memory.give_back(gone.share)
         return jobs
 
     def room(self) -> int:
-        """Return how many jobs the workers could take now."""
-        return sum(self._room(worker) for worker in self._workers.values() if not worker.solo)
+        """Return how many jobs may be claimed for the workers: fewer while some wait for memory, 0 without workers."""
+        slots = sum(self._room(worker) for worker in self._workers.values() if worker.share is not None)
+        if not self._line:
+            return slots
+        return min(slots, PROBE if self.is_crowded else LINE - len(self._line))
+
+    def wants(self) -> tuple[int, list[str]]:
+        """Return how many jobs to assign next, and the tenants that have enough instances now: none of theirs."""
+        free = sum(
+            self._instances - len(worker.running) for worker in self._workers.values() if worker.share is not None
+        )
+        return min(self.room(), self._slots.batch(free)), self._slots.sated(free)
 
     def assign(self, jobs: Iterable[Job], now: float) -> list[Sending]:
-        """Give each job to the worker with the least to do. `now` is what `ended` will say of when it started."""
-        shared = {number: worker for number, worker in self._workers.items() if not worker.solo}
-        batches: dict[int, list[Assignment]] = {}
-        sendings: list[Sending] = []
-        for job in jobs:
-            if self._is_last(job):
-                self._alone.append(job)
-                continue
-            number = min(shared, key=lambda n: len(shared[n].running))
-            batches.setdefault(number, []).append(self._enter(number, shared[number], job, now, sendings))
-        for number, batch in batches.items():
-            sendings += [Sending(number, Start(part)) for part in _parts(batch)]
-        return sendings
+        """Give each job to the worker with the least to do that has the memory; those that fit nowhere wait in line.
+
+        `now` is what `ended` will say of when they started. Ask for the `impossible` ones and the `overflow` then.
+        """
+        round_ = _Round(now)
+        rest = [job for job in jobs if not self._place(job, round_)]
+        if rest:
+            self._impossible += [job for job in rest if self._need(job) > self.memory.size]
+            self._line = sorted([*self._line, *[job for job in rest if self._need(job) <= self.memory.size]], key=_turn)
+            self._reserve()
+        return round_.sendings()
+
+    def impossible(self) -> list[Job]:
+        """Return the jobs that were to be assigned and that no worker has the memory for, each once."""
+        jobs, self._impossible = self._impossible, []
+        return jobs
+
+    def resume(self, now: float) -> list[Sending]:
+        """Give out the jobs in line for which there is room now."""
+        if not self._line:
+            return []
+        round_ = _Round(now)
+        # Who has the reservation goes first: what others take must not be what has just become free for it.
+        for job in sorted(self._line, key=lambda job: job.id != self.memory.reserved):
+            if self._place(job, round_):
+                self._line.remove(job)
+            elif self.memory.reserved is None:
+                self._reserve()
+        return round_.sendings()
+
+    def overflow(self) -> list[Job]:
+        """Strike off the jobs that the line has no room for, those whose turn is last, and return them."""
+        if len(self._line) <= LINE:
+            return []
+        kept = sorted(self._line, key=lambda job: (job.id != self.memory.reserved, _turn(job)))
+        self._line, over = sorted(kept[:LINE], key=_turn), kept[LINE:]
+        return over
 
     def underway(self, worker: int, tickets: Iterable[int]) -> None:
         """Note that jobs have had their first turn."""
@@ -143,7 +216,7 @@ class Pool:
             held.fresh.discard(end.ticket)
             held.suspended.discard(end.ticket)
             held.asked.pop(end.ticket, None)
-            del self._tickets[job.id]
+            self._strike(job)
             found.append((job, assigned, end))
         return found
 
@@ -214,7 +287,7 @@ class Pool:
             if entry is None:
                 raise ProtocolError(f"ticket {ticket} came back, which it does not hold")
             held.fresh.discard(ticket)
-            del self._tickets[entry[0].id]
+            self._strike(entry[0])
             jobs.append(entry[0])
         return jobs
 
@@ -239,25 +312,33 @@ class Pool:
         """Return whether a job is with a worker."""
         return job_id in self._tickets
 
-    def drop_alone(self, ids: Iterable[str]) -> list[Job]:
-        """Strike off those of the jobs that wait for a worker of their own, and return them."""
-        if not self._alone:
+    def drop_waiting(self, ids: Iterable[str]) -> list[Job]:
+        """Strike off those of the jobs that wait for a worker of their own or for memory, and return them."""
+        if not self._alone and not self._line:
             return []
         wanted = set(ids)
         dropped = [job for job in self._alone if job.id in wanted]
         self._alone = deque(job for job in self._alone if job.id not in wanted)
-        return dropped
+        for job in dropped:
+            self.memory.free(job.id)
+        in_line = [job for job in self._line if job.id in wanted]
+        self._line = [job for job in self._line if job.id not in wanted]
+        if self.memory.reserved in wanted:
+            self.memory.forgo()
+        return dropped + in_line
+
+    def disperse(self) -> list[Job]:
+        """Strike off every job that waits for memory, and return them."""
+        return self.drop_waiting([job.id for job in self._line])
 
     def disband(self) -> list[Job]:
-        """Strike off every job that waits for a worker of its own, and return them."""
-        jobs = list(self._alone)
-        self._alone.clear()
-        return jobs
+        """Strike off every job that waits for a worker of its own or for memory, and return them."""
+        return self.drop_waiting([job.id for job in (*self._alone, *self._line)])
 
     def is_idle_solo(self, worker: int) -> bool:
         """Return whether this is a worker for single jobs that has none."""
         held = self._workers.get(worker)
-        return held is not None and held.solo and not held.running
+        return held is not None and held.share is None and not held.running
 
     def feed_alone(self, worker: int, now: float) -> list[Sending]:
         """Give an idle solo worker the next job that must run alone; nothing when there is none."""
@@ -266,6 +347,52 @@ class Pool:
         sendings: list[Sending] = []
         assignment = self._enter(worker, self._workers[worker], self._alone.popleft(), now, sendings)
         return [*sendings, Sending(worker, Start([assignment]))]
+
+    def _place(self, job: Job, round_: _Round) -> bool:
+        """Give a job to a worker, or let it wait for one of its own; False when no share has the memory now."""
+        need = self._need(job)
+        if self._is_last(job):
+            share = self.memory.any_share(job.id, need)
+            if share is None:
+                return False
+            self.memory.book(share, job.id, need)
+            self._alone.append(job)
+            return True
+        number = self._worker_for(job, need)
+        if number is None:
+            return False
+        worker = self._workers[number]
+        assert worker.share is not None
+        self.memory.book(worker.share, job.id, need)
+        assignment = self._enter(number, worker, job, round_.now, round_.ahead)
+        round_.batches.setdefault(number, []).append(assignment)
+        return True
+
+    def _worker_for(self, job: Job, need: int) -> int | None:
+        """Return the worker with the least to do that can take a job now."""
+        best, least = None, 0
+        for number, worker in self._workers.items():
+            running = len(worker.running)
+            if (
+                worker.share is not None
+                and (best is None or running < least)
+                and self._room(worker)
+                and self.memory.fits(worker.share, job.id, need)
+            ):
+                best, least = number, running
+        return best
+
+    def _need(self, job: Job) -> int:
+        return need_of(job, [self._modules(digest) for digest in job.call.modules()])
+
+    def _reserve(self) -> None:
+        if self.memory.reserved is None and self._line:
+            self.memory.reserve(self._line[0].id, self._need(self._line[0]))
+
+    def _strike(self, job: Job) -> None:
+        del self._tickets[job.id]
+        self.memory.free(job.id)
+        self._slots.leave(job.tenant)
 
     def _enter(self, number: int, worker: _Worker, job: Job, now: float, sendings: list[Sending]) -> Assignment:
         caps, call = job.caps, job.call
@@ -285,9 +412,9 @@ class Pool:
             call.args,
             job.fuel,
             caps.memory,
-            caps.timeout,
+            time_left(job, now),
             caps.output,
-            hash(job.tenant),
+            self._slots.enter(job.tenant),
             self._weight(job.tenant),
             None if call.program is None else _program(call.program, caps.files),
             caps.host_calls,
@@ -295,11 +422,12 @@ class Pool:
         )
 
     def jobs(self) -> Iterator[Job]:
-        """Yield the jobs that are with a worker, or wait for one of their own."""
+        """Yield the jobs that are with a worker, or wait for one of their own, or for memory."""
         for worker in self._workers.values():
             for job, _ in worker.running.values():
                 yield job
         yield from self._alone
+        yield from self._line
 
     def forget(self, digest: str) -> None:
         """Let go of a module that none of the `jobs` needs; workers are told before they get the next one."""
@@ -321,6 +449,28 @@ class Pool:
 
     def _room(self, worker: _Worker) -> int:
         return max(0, min(DEPTH - len(worker.fresh), self._instances - len(worker.running)))
+
+
+class _Round:
+    """Assignments of one moment: the frames that go ahead of them, and the batches by worker."""
+
+    __slots__ = ("ahead", "batches", "now")
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.ahead: list[Sending] = []
+        self.batches: dict[int, list[Assignment]] = {}
+
+    def sendings(self) -> list[Sending]:
+        sendings = self.ahead
+        for number, batch in self.batches.items():
+            sendings += [Sending(number, Start(part)) for part in _parts(batch)]
+        return sendings
+
+
+def _turn(job: Job) -> tuple[int, float, str]:
+    """Return what orders jobs as a claim does."""
+    return -job.priority, job.order, job.id
 
 
 def _parts(batch: list[Assignment]) -> Iterator[list[Assignment]]:

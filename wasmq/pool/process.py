@@ -61,14 +61,14 @@ class Child:
         return "".join(char if char.isprintable() else "?" for char in (panics[-1] if panics else ""))[:200]
 
 
-async def spawn(command: Sequence[str], descriptor: int) -> Child:
-    """Start a process with an empty environment that inherits only `descriptor`, in a session of its own.
+async def spawn(command: Sequence[str], descriptor: int, stdin: int = subprocess.DEVNULL) -> Child:
+    """Start a process with an empty environment, in a session of its own, that inherits only `descriptor` and `stdin`.
 
     Raises `OSError` when it cannot be started.
     """
     process = await anyio.open_process(
         list(command),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litestar import Litestar, Response, route
 from litestar.handlers import HTTPRouteHandler
 
-from wasmq.server import health, jobs, modules, openapi, problems, stream, tenants
+from wasmq.server import estimates, health, jobs, modules, openapi, problems, replays, stream, tenants
 from wasmq.server.context import Context
 from wasmq.server.guard import make_guard
 from wasmq.server.tokens import Keyring
@@ -39,7 +39,9 @@ def build_app(scheduler: "Scheduler") -> Litestar:
     """Return the application that offers `scheduler`, which must be running while requests come in."""
     handlers = [
         *modules.routes,
+        *estimates.routes,
         *jobs.routes,
+        *replays.routes,
         *stream.routes,
         *tenants.routes,
         *health.routes,

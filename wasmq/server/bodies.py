@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from wasmq.errors import InvalidArguments, WasmqError
-from wasmq.job import Access, Limits, OnExhausted, Outcome, Reference, State, Status, Trap, Value
+from wasmq.job import Access, Limits, OnExhausted, Outcome, Reference, Reuse, State, Status, Trap, Value
+from wasmq.receipts import Receipt
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, printable
 from wasmq.wit_json import from_json, to_json
 
@@ -36,6 +37,7 @@ __all__ = [
     "JobBody",
     "JobPage",
     "JobRequest",
+    "JsonValue",
     "LimitsRequest",
     "MalformedBody",
     "OutcomeBody",
@@ -64,7 +66,7 @@ MAX_KEY: Final = 255
 """Characters in an idempotency key, as admission allows."""
 _Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
-_JsonValue: TypeAlias = Annotated[
+JsonValue: TypeAlias = Annotated[
     Any,
     msgspec.Meta(
         extra_json_schema={
@@ -145,7 +147,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     module: Annotated[str, msgspec.Meta(description="The digest that PUT /v1/modules returned.")]
     export: str | None = None
-    args: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
+    args: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)] = ()
     link: Annotated[
         dict[str, str], msgspec.Meta(description="Digests of modules that satisfy imports, by the name imported from.")
     ] = {}
@@ -169,6 +171,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000, description="The highest goes first.")] = 0
     key: Annotated[_Key | None, msgspec.Meta(description="The same key and call again is the same job.")] = None
     delay: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400, description="Seconds before it may start.")] = 0.0
+    deadline: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None,
+        msgspec.Meta(description="Seconds from now by which it is to have ended."),
+    ] = None
     grant: Annotated[
         tuple[str, ...],
         msgspec.Meta(
@@ -179,6 +185,13 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     on_exhausted: Annotated[
         OnExhausted, msgspec.Meta(description="When its fuel is spent: stop ends it, suspend waits for more.")
     ] = "stop"
+    reuse: Annotated[
+        Reuse | None,
+        msgspec.Meta(
+            description="Whether the run of an identical job of the tenant may answer this one: one that is under way, "
+            "or one that has ended as well. null is the tenant's choice."
+        ),
+    ] = None
 
     def program(self) -> ProgramOptions:
         """Return what a WASI guest is to see."""
@@ -212,7 +225,7 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status
     value: _JsonResult
-    values: Annotated[tuple[_JsonValue, ...], msgspec.Meta(description=_VALUE)]
+    values: Annotated[tuple[JsonValue, ...], msgspec.Meta(description=_VALUE)]
     fuel_used: int
     memory_peak: int
     stdout: bytes
@@ -229,6 +242,11 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     engine: str
     engine_version: str
+    reused: Annotated[str | None, msgspec.Meta(description="The job whose run answered this one.")]
+    fuel_saved: Annotated[int, msgspec.Meta(description="What that run had used and this job was not charged.")]
+    receipt: Annotated[
+        Receipt | None, msgspec.Meta(description="Of a job that comes by itself; null in an array or a page.")
+    ]
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +259,12 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     attempts: int
     submitted_at: datetime.datetime
+    deadline: datetime.datetime | None
     outcome: OutcomeBody | None
+    at_risk: Annotated[
+        bool | msgspec.UnsetType,
+        msgspec.Meta(description="Whether it is expected to miss its deadline: in the answer that accepts it."),
+    ] = msgspec.UNSET
     suspended: Annotated[
         bool | msgspec.UnsetType, msgspec.Meta(description="Whether it has spent its fuel and waits for more.")
     ] = msgspec.UNSET
@@ -326,9 +349,9 @@ def outcome_values(outcome: Outcome) -> tuple[Any, ...]:
     return () if returned.type is None else (to_json(returned.type, returned.natural()),)
 
 
-def job_body(record: JobRecord) -> JobBody:
-    """Return what HTTP says about a job."""
-    job = record.job
+def job_body(record: JobRecord, *, alone: bool = True, at_risk: bool | msgspec.UnsetType = msgspec.UNSET) -> JobBody:
+    """Return what HTTP says about a job; one that is not `alone` comes without its receipt, which takes time."""
+    job, outcome = record.job, record.outcome
     return JobBody(
         id=job.id,
         state=record.state,
@@ -337,13 +360,15 @@ def job_body(record: JobRecord) -> JobBody:
         tenant=job.tenant,
         attempts=record.attempts,
         submitted_at=datetime.datetime.fromtimestamp(job.submitted_at, datetime.UTC),
-        outcome=None if record.outcome is None else _outcome_body(record.outcome),
+        deadline=None if job.deadline is None else datetime.datetime.fromtimestamp(job.deadline, datetime.UTC),
+        at_risk=at_risk,
         suspended=record.suspended if record.state == "running" else msgspec.UNSET,
         fuel_spent=msgspec.UNSET if record.fuel_spent is None else record.fuel_spent,
+        outcome=None if outcome is None else _outcome_body(outcome, outcome.of(job).receipt if alone else None),
     )
 
 
-def _outcome_body(outcome: Outcome) -> OutcomeBody:
+def _outcome_body(outcome: Outcome, receipt: Receipt | None) -> OutcomeBody:
     values = outcome_values(outcome)
     return OutcomeBody(
         status=outcome.status,
@@ -365,6 +390,9 @@ def _outcome_body(outcome: Outcome) -> OutcomeBody:
         worker=outcome.worker,
         engine=outcome.engine,
         engine_version=outcome.engine_version,
+        reused=outcome.reused,
+        fuel_saved=outcome.fuel_saved,
+        receipt=receipt,
     )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, cast, get_args
 
+import anyio.to_thread
 import msgspec
 from litestar import Request, delete, get, post
 from litestar.types import ASGIApp
@@ -33,6 +34,7 @@ __all__ = ["MAX_PAGE", "routes"]
 MAX_PAGE: Final = 1_000
 """Jobs in one page."""
 _DEFAULT_PAGE: Final = 100
+_HEAVY: Final = 2**18  # bytes that a job brought and left, above which its receipt is not made on the loop's thread
 _DECODER: Final[msgspec.json.Decoder[JobRequest | list[JobRequest]]] = msgspec.json.Decoder(
     JobRequest | list[JobRequest]
 )
@@ -131,7 +133,7 @@ def _page(context: Context, records: Sequence[JobRecord]) -> list[bytes]:
     bodies: list[bytes] = []
     room = int(context.config.max_body)
     for record in records:
-        body = encode(job_body(record))
+        body = encode(job_body(record, alone=False))
         room -= len(body)
         if bodies and room < 0:
             break
@@ -147,10 +149,18 @@ async def get_job(request: Request[Any, Any, Any]) -> ASGIApp:
     job_id = request.path_params["id"]
     seconds = _waiting(context, request)
     if not seconds:
-        return json_response(job_body(caller.may_see(await context.scheduler.job(job_id))))
+        return json_response(await _told(caller.may_see(await context.scheduler.job(job_id))))
     if not caller.sees_all:
         caller.may_see(await context.scheduler.job(job_id))
-    return json_response(job_body(await context.wait(job_id, seconds)))
+    return json_response(await _told(await context.wait(job_id, seconds)))
+
+
+async def _told(record: JobRecord) -> bytes:
+    """Return one job with its receipt as it travels: made in a thread where that takes long."""
+    outcome = record.outcome
+    if outcome is None or record.job.call.weight() + outcome.weight() < _HEAVY:
+        return encode(job_body(record))
+    return await anyio.to_thread.run_sync(lambda: encode(job_body(record)))
 
 
 @delete("/v1/jobs/{id:str}", status_code=200)
@@ -163,7 +173,7 @@ async def cancel(request: Request[Any, Any, Any]) -> ASGIApp:
     if not caller.sees_all:
         caller.may_see(await context.scheduler.job(job_id))
     await context.scheduler.cancel(job_id)
-    return json_response(job_body(await context.scheduler.job(job_id)))
+    return json_response(await _told(await context.scheduler.job(job_id)))
 
 
 @post("/v1/jobs/{id:str}/requeue", status_code=202)
@@ -209,16 +219,19 @@ async def _submit(
     for each in accepted:
         outcome = each.handle.outcome if seconds else None
         if outcome is not None:
-            body = encode(job_body(JobRecord(each.job, "finished", outcome.attempts, outcome)))
+            record = JobRecord(each.job, "finished", outcome.attempts, outcome)
+            body = await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False))
             room -= len(body)
             if room >= 0 or not bodies:
                 bodies.append(body)
                 continue
         finished = False
         if each.is_new:
-            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None))))
+            at_risk = msgspec.UNSET if each.job.deadline is None else each.handle.at_risk
+            bodies.append(encode(job_body(JobRecord(each.job, "queued", 0, None), at_risk=at_risk)))
         else:
-            bodies.append(encode(job_body(await context.scheduler.job(each.job.id))))
+            record = await context.scheduler.job(each.job.id)
+            bodies.append(await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False)))
     return bodies, finished
 
 
@@ -238,8 +251,10 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         priority=wanted.priority,
         key=key,
         delay=wanted.delay,
+        deadline=wanted.deadline,
         on_exhausted=wanted.on_exhausted,
         grant=wanted.grant,
+        reuse=wanted.reuse,
     )
 
 

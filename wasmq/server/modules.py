@@ -9,9 +9,12 @@ from litestar.types import ASGIApp
 
 from wasmq import types, wit
 from wasmq.modules import Module
-from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.context import Reply, caller_of, context_of, json_response, query_of
 
-__all__ = ["ModuleBody", "ModuleList", "module_body", "routes"]
+__all__ = ["WASM", "ModuleBody", "ModuleList", "module_body", "routes"]
+
+WASM: Final = "application/wasm"
+"""What a request accepts that wants a module's bytes."""
 
 
 class FunctionBody(msgspec.Struct, frozen=True, tag_field="kind", tag="function"):
@@ -166,12 +169,18 @@ async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/modules/{digest:str}")
 async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return one module: to a tenant, one that it has loaded or run since the daemon started."""
-    caller = caller_of(request, "observe")
+    """Return one module: to a tenant, one that it has loaded or run since the daemon started.
+
+    Its bytes are for who administers: whoever may call a module need not have it.
+    """
+    wants_bytes = WASM in request.headers.get("accept", "")
+    caller = caller_of(request, "administer" if wants_bytes else "observe")
     query_of(request, ())
     context, digest = context_of(request.app), request.path_params["digest"]
     context.check_module(caller, digest)
     await context.scheduler.recall([digest])
+    if wants_bytes:
+        return Reply(await context.scheduler.wasm(digest), media=WASM.encode())
     return json_response(module_body(context.scheduler.module(digest)))
 
 

@@ -9,12 +9,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from wasmq.config import ServerConfig
+from wasmq.estimate import Estimate
 from wasmq.job import State, Status
 from wasmq.server.bodies import MAX_KEY, FuelBody, FuelRequest, JobBody, JobPage, JobRequest
 from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
-from wasmq.server.modules import ModuleBody, ModuleList
+from wasmq.server.modules import WASM, ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
+from wasmq.server.replays import CallBody
 from wasmq.server.stream import MEDIA_TYPE as EVENTS
 from wasmq.server.tenants import AccountBody, CreditRequest, TenantBody, TenantList, TenantView
 from wasmq.version import __version__
@@ -22,7 +24,7 @@ from wasmq.version import __version__
 __all__ = ["document", "route"]
 
 _BODIES: Final = (
-    *(JobRequest, JobBody, JobPage, FuelRequest, FuelBody, ModuleBody, ModuleList),
+    *(JobRequest, JobBody, JobPage, FuelRequest, FuelBody, CallBody, ModuleBody, ModuleList, Estimate),
     *(TenantBody, TenantView, TenantList, AccountBody, CreditRequest, Problem),
 )
 _JSON: Final = "application/json"
@@ -63,7 +65,20 @@ def document(config: ServerConfig) -> dict[str, Any]:
             },
             "/v1/modules/{digest}": {
                 "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
-                "get": _operation("get_module", "Look at a module", {200: ("The module.", "ModuleBody")}, (400, 404)),
+                "get": _get_module(),
+            },
+            "/v1/modules/{digest}/estimate": {
+                "parameters": [_path("digest", "SHA-256 of the wasm bytes, in hex.")],
+                "get": _operation(
+                    "estimate",
+                    "What a call is expected to cost by the last ones, and when it would start",
+                    {200: ("What the daemon remembers of such calls.", "Estimate")},
+                    (400, 404, 422),
+                    parameters=[
+                        _query("export", "The function; left out, the run of a WASI command.", {"type": "string"}),
+                        _query("tenant", "Only this tenant's calls.", {"type": "string"}),
+                    ],
+                ),
             },
             "/v1/jobs": {"post": _submit(config), "get": _list_jobs(config)},
             "/v1/jobs/{id}": {
@@ -103,6 +118,24 @@ def document(config: ServerConfig) -> dict[str, Any]:
                     {200: ("What it may spend in all.", "FuelBody")},
                     (400, 404, 409, 413, 422, 429, 503),
                     body={_JSON: {"schema": _ref("FuelRequest")}},
+                ),
+            },
+            "/v1/jobs/{id}/call": {
+                "parameters": [_path("id", "The job's id.")],
+                "get": _operation(
+                    "get_call",
+                    "Look at what a job was asked to do, in the form in which it can be submitted",
+                    {200: ("The call.", "CallBody")},
+                    (400, 404),
+                ),
+            },
+            "/v1/jobs/{id}/replay": {
+                "parameters": [_path("id", "The job's id.")],
+                "post": _operation(
+                    "replay_job",
+                    "Queue the call of a deterministic job that has ended again, as a new job; compare their receipts",
+                    {202: ("The new job.", "JobBody")},
+                    (400, 404, 409, 422, 429, 503),
                 ),
             },
             "/v1/tenants": {
@@ -162,6 +195,13 @@ def _wait(config: ServerConfig) -> dict[str, Any]:
         f"Seconds to wait at most; above {config.max_wait:g} is as {config.max_wait:g}.",
         {"type": "number", "minimum": 0, "default": 0},
     )
+
+
+def _get_module() -> dict[str, Any]:
+    operation = _operation("get_module", "Look at a module", {200: ("The module.", "ModuleBody")}, (400, 404))
+    operation["responses"]["200"]["description"] = f"The module; its bytes for who administers and accepts {WASM}."
+    operation["responses"]["200"]["content"][WASM] = {"schema": {"type": "string", "format": "binary"}}
+    return operation
 
 
 def _job_events() -> dict[str, Any]:
@@ -273,7 +313,7 @@ _PROBLEMS: Final = {
     401: "The daemon wants a token, and none came, or one that it does not know.",
     403: "The token is not good for this, or the request comes from another web site.",
     404: "There is no such module or job.",
-    409: "The idempotency key was used for another call, or the job was not lost, or cannot be refuelled.",
+    409: "The idempotency key was used for another call, or the job was not lost, or cannot be refuelled or replayed.",
     410: "The cursor's job has left the history.",
     413: "The body is too large.",
     422: "The body, or what it asks for, cannot be.",

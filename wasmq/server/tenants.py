@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 
 from wasmq.admission import check_name
 from wasmq.config import Tenant, checked_tenant
-from wasmq.errors import ConfigError, NoAccount
+from wasmq.errors import ConfigError, InvalidArguments, NoAccount
 from wasmq.ledger import MOST, Account
 from wasmq.server.bodies import MAX_KEY, MAX_NAME, InvalidBody, decode
 from wasmq.server.context import caller_of, context_of, json_response, query_of
@@ -30,7 +30,10 @@ _FIELDS: Final[list[tuple[str, Any, Any]]] = [
     for field in msgspec.structs.fields(Tenant)
     if field.name not in _SECRETS
 ]
-TenantBody: Final[Any] = msgspec.defstruct("Tenant", _FIELDS, frozen=True, kw_only=True, forbid_unknown_fields=True)
+_NAMES: Final = {field.name: field.encode_name for field in msgspec.structs.fields(Tenant)}
+TenantBody: Final[Any] = msgspec.defstruct(
+    "Tenant", _FIELDS, rename=_NAMES, frozen=True, kw_only=True, forbid_unknown_fields=True
+)
 
 
 class AccountBody(Account, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ class AccountBody(Account, frozen=True, kw_only=True):
 
 
 TenantView: Final[Any] = msgspec.defstruct(
-    "TenantView", [*_FIELDS, ("account", AccountBody | None, None)], frozen=True, kw_only=True
+    "TenantView", [*_FIELDS, ("account", AccountBody | None, None)], rename=_NAMES, frozen=True, kw_only=True
 )
 
 
@@ -101,9 +104,13 @@ async def put_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     known = scheduler.tenants().get(name, Tenant())
     try:
         tenant = checked_tenant(name, msgspec.structs.replace(known, **msgspec.structs.asdict(body)))
-        await scheduler.set_tenant(name, tenant)
     except ConfigError as error:
         raise InvalidBody(str(error)) from None
+    try:
+        await scheduler.set_tenant(name, tenant)
+    except ConfigError as error:
+        # A class that this daemon does not have: the body is right, and somewhere else it may do.
+        raise InvalidArguments(str(error)) from None
     return await _seen(request, name)
 
 

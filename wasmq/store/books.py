@@ -328,7 +328,7 @@ class Books:
         return stored
 
     def _claim(self, claim: Claim) -> list[Job]:
-        claimed = self.queue.claim(claim.limit, claim.now)
+        claimed = self.queue.claim(claim.limit, claim.now, claim.passing)
         # Only now: should the file not be read, all that was claimed goes back.
         bodies = dict(INPUTS.run(self._connection, [(entry.age,) for entry in claimed if entry.light]))
         return [_whole(entry.job, bodies[entry.age]) if entry.light else entry.job for entry in claimed]

@@ -34,9 +34,7 @@ _SETTINGS: Final = """
     SET default_transaction_isolation = 'read committed';
 """
 
-# What a server that goes away, restarts, or has no room just now makes of a statement. Nothing is known then of whether
-# it was carried out.
-_TRANSIENT: Final = (
+TRANSIENT: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -49,6 +47,8 @@ _TRANSIENT: Final = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
+"""What a server that goes away, restarts, or has no room just now makes of a statement. Nothing is known then of
+whether it was carried out."""
 
 
 class Database:
@@ -88,7 +88,7 @@ class Database:
         except ConfigError:
             await self.close()
             raise
-        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (*TRANSIENT, ValueError, asyncpg.PostgresError) as error:
             await self.close()
             self._refuse(error)
         self.reachable = True
@@ -119,7 +119,7 @@ class Database:
                     except asyncpg.InternalClientError:
                         connection.terminate()
                         raise
-            except _TRANSIENT as error:
+            except TRANSIENT as error:
                 if isinstance(error, ValueError):  # asyncpg's way to say that an argument does not fit
                     raise
                 tries += 1
@@ -137,7 +137,7 @@ class Database:
         """Return a connection of the caller's own, which is tried once. Raises `StoreUnavailable`."""
         try:
             return await asyncpg.connect(self._url, timeout=_CONNECT, command_timeout=self._patience)
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             self._lost(error)
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:

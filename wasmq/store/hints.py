@@ -13,6 +13,7 @@ import asyncpg
 
 from wasmq.bell import Bell
 from wasmq.errors import StoreUnavailable
+from wasmq.store.database import TRANSIENT
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -77,14 +78,7 @@ class Listener:
         while not self._closed:
             try:
                 await self._listen()
-            except (
-                StoreUnavailable,
-                OSError,
-                TimeoutError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,  # a connection that was cut in the wrong moment
-            ):
+            except (StoreUnavailable, *TRANSIENT, asyncpg.PostgresError):
                 # The database itself says so where it matters; here only hints are missed.
                 await self._lost.wait(_AGAIN)
 

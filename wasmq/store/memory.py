@@ -91,9 +91,9 @@ class MemoryStore:
             stored.append(job)
         return stored
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
         """See `Store.claim`."""
-        claimed = [entry.job for entry in self._queue.claim(limit, now)]
+        claimed = [entry.job for entry in self._queue.claim(limit, now, passing)]
         self._accounts.keep()
         return claimed
 

@@ -24,10 +24,11 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """Jobs to start."""
+    """Jobs to start, none of the tenants that are passing."""
 
     limit: int
     now: float
+    passing: Sequence[str] = ()
 
     @property
     def rows(self) -> int:

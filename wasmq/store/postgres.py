@@ -87,6 +87,7 @@ class PostgresStore:
         # When the first delayed job is due, and whether that is still known.
         self._first_due: float | None = None
         self._due_is_known = False
+        self._round = 1  # of charges
         # As of the last look: jobs that wait by tenant, jobs that run, and since when the oldest could have started.
         self._waiting: dict[str, int] = {}
         self._running = 0
@@ -173,7 +174,7 @@ class PostgresStore:
             [job.deadline for job in jobs],
         ]
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
         """See `Store.claim`. What a claim took whose answer was lost is queued again, and its start does not count."""
         await self._wake(now)
         claimed: list[Job] = []
@@ -181,15 +182,19 @@ class PostgresStore:
         while held and len(claimed) < limit:
             # Behind a tenant that has to wait there may be others who need not.
             room = limit - len(claimed)
-            jobs, held = await self._database.run(lambda connection, _: self._claim(connection, room, now))  # noqa: B023
+            jobs, held = await self._database.run(
+                lambda connection, _: self._claim(connection, room, now, passing)  # noqa: B023
+            )
             claimed += jobs
         return claimed
 
-    async def _claim(self, connection: Connection, limit: int, now: float) -> tuple[list[Job], bool]:
+    async def _claim(
+        self, connection: Connection, limit: int, now: float, passing: Sequence[str] = ()
+    ) -> tuple[list[Job], bool]:
         """Start jobs, and say whether others were found that have to wait for their accounts."""
         self._claims += 1
         number = self._claims
-        values = (limit, self._owner, number, now)
+        values = (limit, self._owner, number, now, passing)
         waiting: list[str] = []
         holding: set[str] = set()
         try:
@@ -399,7 +404,10 @@ class PostgresStore:
             list(charges),
             [charge.charge for charge in charges.values()],
             [charge.floor for charge in charges.values()],
+            self._owner,
+            self._round,
         )
+        self._round += 1
         return Glance(self._waiting, row[0], dict(tags))
 
     async def fates(self, ids: Sequence[str]) -> list[Fate]:
@@ -456,7 +464,7 @@ class PostgresStore:
                 waiting[row["tenant"]] = waiting.get(row["tenant"], 0) + row["jobs"]
                 oldest = min(oldest, row["oldest"])
         self._waiting, self._running, self._oldest, self._ranked = waiting, running, oldest, ranked
-        await self._accounts.look(self._config.history_age)
+        await self._accounts.tend(self._clock.wall(), self._config.history_age)
 
     async def _forget(self, connection: Connection, _: int) -> int:
         """Delete some finished jobs, and return how many; none while another daemon does."""
@@ -467,6 +475,7 @@ class PostgresStore:
             oldest = self._clock.wall() - self._config.history_age
             await connection.execute(self._sql["forget_tags"])
             await connection.execute(self._sql["forget_shifts"])
+            await connection.execute(self._sql["forget_charged"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from wasmq.store.database import Connection, Database
 
 _FIGURES: Final = Balance.__struct_fields__
+FRONT = 250
+"""Jobs of a tenant that has to wait which stay where claims look, at least; four times as many come back at once."""
+_MOST_ASIDE: Final = 20_000  # jobs set aside by one statement
 
 
 class SharedAccounts:
@@ -77,7 +80,9 @@ class SharedAccounts:
             if job.tenant in look_again:
                 waiting.append(job.id)
                 continue
-            decision = ledger.reserve(job, times.get(job.tenant, now))
+            if job.tenant not in times:
+                continue  # it has had terms for a moment only, and its account is not locked
+            decision = ledger.reserve(job, times[job.tenant])
             if isinstance(decision, Wait):
                 waiting.append(job.id)
                 after = decision.until - times[job.tenant]
@@ -169,12 +174,28 @@ class SharedAccounts:
         rows = await self._database.fetch(self._sql["accounts"], tenant)
         return _balance(rows[0]) if rows else Balance()
 
-    async def look(self, credit_age: float) -> None:
-        """Look at all accounts, and forget the keys of credits that are older."""
-        if self.terms:
-            rows = await self._database.fetch(self._sql["accounts"], None)
-            self.balances = {row["tenant"]: _balance(row) for row in rows}
-            await self._database.execute(self._sql["forget_credits"], credit_age)
+    async def tend(self, now: float, credit_age: float) -> None:
+        """Look at all accounts, clear the way for claims, and forget the keys of credits that are older."""
+        if not (self.terms or self.balances):
+            return
+        rows = await self._database.fetch(self._sql["accounts"], None)
+        self.balances = {row["tenant"]: _balance(row) for row in rows}
+        await self._database.run(lambda connection, _: self._clear_the_way(connection, now, credit_age))
+
+    async def _clear_the_way(self, connection: Connection, now: float, credit_age: float) -> None:
+        """Keep so many jobs ready of each tenant that has to wait that no claim walks far, and all of the others.
+
+        One daemon at a time does.
+        """
+        async with connection.transaction():
+            if not await self._database.try_lock(connection):
+                return
+            await connection.execute(self._sql["forget_credits"], credit_age)
+            for lane in await connection.fetch(self._sql["lanes"], now, 2 * FRONT + 1):
+                if lane["waits"] and lane["ready"] > 2 * FRONT:
+                    await connection.execute(self._sql["set_aside"], lane["tenant"], FRONT, _MOST_ASIDE)
+                elif lane["aside"] and (not lane["waits"] or lane["ready"] < FRONT):
+                    await connection.execute(self._sql["bring_back"], lane["tenant"], 4 * FRONT)
 
     async def _lock(self, connection: Connection, tenants: Sequence[str]) -> tuple[Ledger, dict[str, float]]:
         """Return a ledger of these accounts alone, locked, and by tenant the database's time."""

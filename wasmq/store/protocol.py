@@ -69,6 +69,12 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
         """When it was accepted, in seconds since 1970."""
         return self.job.submitted_at
 
+    def with_receipt(self) -> JobRecord:
+        """Return the same record, with an outcome that knows whose it is: stores keep the two apart."""
+        if self.outcome is None or self.outcome.basis is not None:
+            return self
+        return JobRecord(self.job, self.state, self.attempts, self.outcome.of(self.job))
+
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """The end of one attempt: counts only while this attempt is the job's latest.
@@ -152,8 +158,11 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
-        """Start up to `limit` jobs that are due: by priority, then order, then age. Each counts an attempt."""
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
+        """Start up to `limit` jobs that are due, none of those tenants that are `passing`. Each counts an attempt.
+
+        Between tenants by order, then age; which of a tenant's jobs it is that starts, by priority, deadline and age.
+        """
         ...
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
@@ -255,7 +264,8 @@ class SharedStore(Store, Protocol):
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """Say how far the virtual time is here and what tenants were charged, and look at the whole queue.
 
-        Raises `StoreUnavailable`; nobody knows then whether they were charged, who are charged again the next time.
+        Raises `StoreUnavailable`; nobody knows then whether they were charged, so the next call has to name the same
+        charges again: they are charged once.
         """
         ...
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from wasmq.job import Job, State
 
@@ -66,7 +66,7 @@ def _unnoted(_entry: Entry) -> None:
 class _Lane(Generic[EntryT]):
     """A tenant's ready jobs, and the tags that they have between them."""
 
-    __slots__ = ("count", "held_until", "jobs", "shift", "tags", "tenant", "ticket")
+    __slots__ = ("count", "held_until", "jobs", "later", "shift", "tags", "tenant", "ticket")
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
@@ -75,6 +75,8 @@ class _Lane(Generic[EntryT]):
         self.tags: list[tuple[_Tag, int, EntryT]] = []
         self.ticket = 0
         self.shift = 0.0
+        self.later = False
+        """Whether its turn may be later than it stands in the heap."""
         self.held_until: float | None = None
 
     def first(self) -> EntryT:
@@ -126,7 +128,7 @@ class Queue(Generic[EntryT]):
         self._changing = changing
         self._ticket = 0
         self._lanes: dict[str, _Lane[EntryT]] = {}
-        self._turns: list[tuple[_Tag, int, _Lane[EntryT]]] = []
+        self._turns: list[tuple[float, int, int, _Lane[EntryT]]] = []
         self._held: list[tuple[float, int, _Lane[EntryT]]] = []
         self._delayed: list[tuple[float, int, EntryT]] = []
         self._waits: list[tuple[float, int, EntryT]] = []
@@ -152,23 +154,32 @@ class Queue(Generic[EntryT]):
         if entry.tag_ticket:
             entry.tag_ticket = 0
             lane = self._lanes[entry.job.tenant]
+            lane.later = True
             self._take(lane)
             lane.compact()
         self._tidy()
 
-    def claim(self, limit: int, now: float) -> list[EntryT]:
-        """Take up to `limit` jobs that are due, the lanes by their tags; each is running its next attempt."""
+    def claim(self, limit: int, now: float, passing: Collection[str] = ()) -> list[EntryT]:
+        """Take up to `limit` jobs that are due, the lanes by their tags; each is running its next attempt.
+
+        Tenants that are `passing` let the others go first, and keep their tags.
+        """
         self._wake(now)
+        passed = []
         claimed: list[EntryT] = []
         turns = self._turns
         while turns and len(claimed) < limit:
-            tag, ticket, lane = turns[0]
+            order, _, ticket, lane = turns[0]
             if lane.ticket != ticket:
                 heapq.heappop(turns)
                 continue
-            if (smallest := lane.tag()) > tag:
-                # Whose turn this was has left.
-                heapq.heapreplace(turns, (smallest, ticket, lane))
+            if lane.later:
+                # Whose turn this was has left, or its tag has moved.
+                lane.later = False
+                heapq.heapreplace(turns, (*lane.tag(), ticket, lane))
+                continue
+            if passing and lane.tenant in passing:
+                passed.append(heapq.heappop(turns))
                 continue
             entry = lane.first()
             until = self._start(entry.job, now)
@@ -176,12 +187,14 @@ class Queue(Generic[EntryT]):
                 heapq.heappop(turns)
                 self._hold(lane, until)
                 continue
-            self._begin(lane, entry, tag[0])
+            self._begin(lane, entry, order)
             claimed.append(entry)
             if lane.count:
-                heapq.heapreplace(turns, (lane.tag(), ticket, lane))
+                heapq.heapreplace(turns, (*lane.tag(), ticket, lane))
             else:
                 heapq.heappop(turns)
+        for turn in passed:
+            heapq.heappush(turns, turn)
         self.queued -= len(claimed)
         self.running += len(claimed)
         self._tidy()
@@ -201,7 +214,7 @@ class Queue(Generic[EntryT]):
         lane = self._lanes.get(tenant)
         if lane is not None and distance:
             lane.shift += distance
-            # One that is to come later is noticed when it comes up too early.
+            lane.later = True
             if distance < 0 and lane.held_until is None:
                 self._queue_up(lane)
 
@@ -270,7 +283,8 @@ class Queue(Generic[EntryT]):
 
     def _queue_up(self, lane: _Lane[EntryT]) -> None:
         self._ticket = lane.ticket = self._ticket + 1
-        heapq.heappush(self._turns, (lane.tag(), lane.ticket, lane))
+        lane.later = False
+        heapq.heappush(self._turns, (*lane.tag(), lane.ticket, lane))
 
     def _hold(self, lane: _Lane[EntryT], until: float) -> None:
         self._ticket = lane.ticket = self._ticket + 1
@@ -306,7 +320,7 @@ class Queue(Generic[EntryT]):
         if len(self._delayed) > most:
             self._delayed = _live(self._delayed)
         if len(self._turns) > 2 * len(self._lanes) + _COMPACT_ABOVE:
-            self._turns = [item for item in self._turns if item[2].ticket == item[1]]
+            self._turns = [item for item in self._turns if item[3].ticket == item[2]]
             heapq.heapify(self._turns)
         if len(self._held) > 2 * len(self._lanes) + _COMPACT_ABOVE:
             self._held = [item for item in self._held if item[2].ticket == item[1]]

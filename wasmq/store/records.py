@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from wasmq.job import Call, Caps, Job, Outcome
+from wasmq.job import Call, Caps, Job, Outcome, Reuse, Varies
 
 LARGE = 4096
 """Bytes above which a record is kept out of the hot table."""
@@ -22,9 +22,12 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due: float
     refuelled: int = 0
     deadline: float | None = None
+    varies: Varies | None = "unknown"
+    reuse: Reuse = "never"
 
 
-# An outcome has many fields, and most have their default: only the others are written, by name.
+# An outcome has many fields, and most have their default: only the others are written, by name. What its receipt is
+# made of, its last field, is the job beside it.
 _Outcome = msgspec.defstruct(
     "_Outcome",
     [
@@ -35,7 +38,7 @@ _Outcome = msgspec.defstruct(
             if field.default is msgspec.NODEFAULT
             else (field.name, field.type, field.default)
         )
-        for field in msgspec.structs.fields(Outcome)
+        for field in msgspec.structs.fields(Outcome)[:-1]
     ],
     omit_defaults=True,
     gc=False,
@@ -59,6 +62,8 @@ def encode_job(job: Job) -> bytes:
             job.due,
             job.refuelled,
             job.deadline,
+            job.varies,
+            job.reuse,
         )
     )
 
@@ -90,6 +95,8 @@ def decode_job(
         returned=returned,
         refuelled=known.refuelled,
         deadline=known.deadline,
+        varies=known.varies,
+        reuse=known.reuse,
     )
 
 
@@ -101,7 +108,7 @@ def without_input(job: Job) -> Job:
 
 def encode_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as bytes."""
-    return _encode(_Outcome(*msgspec.structs.astuple(outcome)))
+    return _encode(_Outcome(*msgspec.structs.astuple(outcome)[:-1]))
 
 
 def decode_outcome(body: bytes) -> Outcome:

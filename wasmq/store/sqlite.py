@@ -90,9 +90,9 @@ class SQLiteStore:
         stored: list[Job] = await self._do(Put(jobs, [encode_job(job) for job in jobs], self._clock.wall()))
         return stored
 
-    async def claim(self, limit: int, now: float) -> list[Job]:
+    async def claim(self, limit: int, now: float, passing: Sequence[str] = ()) -> list[Job]:
         """See `Store.claim`."""
-        claimed: list[Job] = await self._do(Claim(limit, now))
+        claimed: list[Job] = await self._do(Claim(limit, now, passing))
         return claimed
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:

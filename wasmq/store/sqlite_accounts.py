@@ -8,6 +8,7 @@ import msgspec
 
 from wasmq.ledger import Balance, Hold
 from wasmq.store.accounts import Credited
+from wasmq.store.statements import ManyRows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,12 +26,13 @@ _WRITE: Final = (
     f"ON CONFLICT (tenant) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
 )
 _HOLDS: Final = "SELECT jobs.id, holds.fuel, holds.memory, holds.pace FROM holds JOIN jobs ON jobs.seq = holds.seq"
-_HOLD: Final = (
-    "INSERT INTO holds (seq, fuel, memory, pace) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (seq) DO UPDATE SET fuel = excluded.fuel, memory = excluded.memory, pace = excluded.pace"
+_HOLD: Final = ManyRows(
+    4,
+    "INSERT INTO holds (seq, fuel, memory, pace) SELECT * FROM ({rows}) WHERE column1 IS NOT NULL "
+    "ON CONFLICT (seq) DO UPDATE SET fuel = excluded.fuel, memory = excluded.memory, pace = excluded.pace",
 )
 _CREDITS: Final = "SELECT tenant, key, fuel, credited_at FROM credits ORDER BY credited_at"
-_LET_GO: Final = "DELETE FROM holds WHERE seq = ?"
+_LET_GO: Final = ManyRows(1, "DELETE FROM holds WHERE seq IN ({rows})")
 
 
 def read_accounts(connection: sqlite3.Connection, accounts: Accounts) -> None:
@@ -51,10 +53,8 @@ def write_accounts(connection: sqlite3.Connection, accounts: Accounts, numbers: 
         for job_id in accounts.changed
         if job_id in accounts.holds
     ]
-    if gone:
-        connection.executemany(_LET_GO, gone)
-    if held:
-        connection.executemany(_HOLD, held)
+    _LET_GO.run(connection, gone)
+    _HOLD.run(connection, held)
 
 
 def write_credits(connection: sqlite3.Connection, accounts: Accounts, before: float) -> None:

@@ -27,7 +27,7 @@ def open_store(url: str, config: StoreConfig, clock: Clock) -> Store:
     """Return the store that a URL names; it is not open yet. Raises `ConfigError` for a URL that names none."""
     if url == MEMORY:
         return MemoryStore(config, clock)
-    path = _path(url)
+    path = file_of(url)
     if path is not None:
         # Not before it is wanted: an embedded scheduler in memory is to begin quickly.
         from wasmq.store.sqlite import SQLiteStore
@@ -47,7 +47,7 @@ def open_store(url: str, config: StoreConfig, clock: Clock) -> Store:
 
 def modules_beside(url: str) -> Path | None:
     """Return where modules are kept that must last as long as the store's jobs; None where the store says nothing."""
-    path = _path(url)
+    path = file_of(url)
     return None if path is None else path.with_name(f"{path.name}-modules")
 
 
@@ -56,7 +56,8 @@ def without_password(url: str) -> str:
     return re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1@", url)
 
 
-def _path(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
+    """Return the file of a store that is one; None of any other, and of a URL that names none."""
     name = unquote(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else ""
     usable = name and not name.endswith("/") and not set(url) & {"?", "#"} and "\0" not in name
     return Path(name) if usable else None

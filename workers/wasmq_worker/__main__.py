@@ -17,7 +17,7 @@ def main() -> int:
         sys.stderr.write("wasmq_worker: started by the scheduler with a descriptor, never by hand; see wasmq serve\n")
         return 2
     descriptor = int(sys.argv[1])
-    sandbox.enter(descriptor)
+    walls = sandbox.begin(descriptor)
     # Instances hold no cycles; the collector would only stop turns to find that out.
     gc.disable()
     from wasmq_worker.engine import ENGINE_VERSION
@@ -31,12 +31,16 @@ def main() -> int:
             if not isinstance(setup, Setup):
                 raise ValueError("the first frame was not a Setup")
             turns = Turns(setup, channel)
-            channel.send(Ready(ENGINE_VERSION))
+            walls += sandbox.enclose("worker", setup.sandbox, machine_code=setup.engine == "native")
+            channel.send(Ready(ENGINE_VERSION, tuple(walls)))
             turns.run(rest)
     except Closed:
         return 0
+    except sandbox.SandboxError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sandbox.leave(main)

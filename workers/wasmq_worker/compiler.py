@@ -17,15 +17,19 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from wasmq_worker import sandbox
 from wasmq_worker.protocol import (
+    LENGTH,
     MAX_ARTIFACT,
     Compiled,
     CompileRequest,
+    CompilerReady,
+    CompilerSetup,
     Rejected,
     Splitter,
     pack,
@@ -33,13 +37,14 @@ from wasmq_worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from wasmq_worker.protocol import Described
 
 MAGIC: Final = b"\0asm"
 _COMPONENT: Final = b"\x0d\x00\x01\x00"
 _NICE: Final = 10  # behind the workers: nobody waits for a compile but the one who asked for it
+_STREAM: Final = (socket.AF_UNIX, socket.SOCK_STREAM, 0)  # known, so that Python need not ask what a descriptor is
 _TEXT_PLACE: Final = re.compile(r"--> <anon>:(\d+):(\d+)")
 _BINARY_PLACE: Final = re.compile(r"\(at offset (0x[0-9a-f]+)\)")
 
@@ -51,14 +56,19 @@ class _Rejection(Exception):
 def main() -> int:
     """Wait for descriptors, fork a child for each, until the control socket closes."""
     descriptor = int(sys.argv[1])
-    sandbox.enter(descriptor)
+    walls = sandbox.begin(descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     from wasmq_worker import capi, describe, engine
+    from wasmq_worker.components import compile as components
 
-    _ = capi, describe, engine  # loaded before the fork, so that no child has to
+    _ = capi, describe, engine, components  # loaded before the walls go up: then no file can be opened
     gc.freeze()
     parent = os.getpid()
     with socket.socket(fileno=descriptor) as control:
+        setup = _setup(control)
+        machine_code = setup.engine == "native"
+        walls += sandbox.enclose("compiler", setup.sandbox, machine_code=machine_code)
+        control.sendall(pack(CompilerReady(tuple(walls))))
         while True:
             data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not data:
@@ -66,20 +76,27 @@ def main() -> int:
             for client in descriptors:
                 if os.fork() == 0:
                     control.close()
-                    _serve(client, parent)
+                    _serve(client, parent, partial(sandbox.narrow, setup.sandbox, machine_code=machine_code))
                 os.close(client)
 
 
-def _serve(descriptor: int, parent: int) -> None:
-    """Answer one request and end the process."""
+def _setup(control: socket.socket) -> CompilerSetup:
+    """Return the first frame. What comes after it brings descriptors, so not a byte more is read."""
+    (size,) = LENGTH.unpack(control.recv(LENGTH.size, socket.MSG_WAITALL))
+    return msgspec.msgpack.decode(control.recv(size, socket.MSG_WAITALL), type=CompilerSetup)
+
+
+def _serve(descriptor: int, parent: int, narrow: Callable[[], None]) -> None:
+    """Answer one request and end the process. `narrow` is called before the module's first byte is looked at."""
     status = 1
     try:
         sandbox.die_with_parent(parent)
         os.nice(_NICE)
-        with socket.socket(fileno=descriptor) as stream:
+        with socket.socket(*_STREAM, fileno=descriptor) as stream:
             request, source = _read(stream)
             sandbox.limit(memory=request.memory, seconds=request.timeout)
             with _hanging_on(stream):
+                narrow()
                 parts = answer(request, source)
             for part in parts:
                 stream.sendall(part)
@@ -193,4 +210,4 @@ def _explain(message: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sandbox.leave(main)

@@ -20,7 +20,7 @@ from wasmq_worker.protocol import Described
 from wasmq_worker.wasi import FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wasmq_worker.binary import Type
 
@@ -38,6 +38,10 @@ POOLED_MEMORY: Final = 4 * 2**30
 more, not even to say so to the one job."""
 POOLED_ITEMS: Final = 150_000
 """Functions and globals, at 16 to 48 bytes each, that fit the pool's record of an instance for certain."""
+ITEM: Final = 48
+"""Bytes at most that one function or global takes in the engine's record of an instance."""
+ELEMENT: Final = 8
+"""Bytes of one element of a table."""
 _MEMORY_MAX: Final = 2**63 - 1
 
 _PREAMBLE: Final = b"\0asm\x01\0\0\0"
@@ -68,6 +72,12 @@ def describe(wasm: bytes) -> Described:
     Raises `DescribeError`.
     """
     return _Module(wasm).described()
+
+
+def table_bytes(tables: Iterable[Type]) -> int:
+    """Return the bytes that tables of these types come to when they have grown as far as they may."""
+    most = [POOLED_TABLE_ELEMENTS if table[3] is None else min(table[3], POOLED_TABLE_ELEMENTS) for table in tables]
+    return ELEMENT * sum(most)
 
 
 def _offer(module: str, name: str) -> list[Any] | None:
@@ -109,15 +119,18 @@ class _Module:
         alone = len(self._memories) == 1 and not self._imported_memories
         exported_memory = self._memory_place if alone else -1
         defined = self._memories[self._imported_memories :]
+        counted = not self._poolable(exported_memory >= 0)
         return Described(
             hashlib.sha256(self._wasm).hexdigest(),
             exports,
             imports,
             [_offer(module, name) for module, name, _ in imports],
-            not self._poolable(exported_memory >= 0),
+            counted,
             _START in self._sections,
             min(sum([memory[1] * memory[5] for memory in defined]), _MEMORY_MAX),
             exported_memory,
+            growing=counted or (any(memory[1] != memory[2] for memory in defined) and self._may_grow()),
+            record=table_bytes(self._tables) + ITEM * (len(self._functions) + len(self._globals)),
         )
 
     def _find_sections(self) -> dict[int, Reader]:

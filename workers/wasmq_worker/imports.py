@@ -1,6 +1,6 @@
 """Satisfies what a guest imports: WASI with functions of this process, the rest by asking the embedding program.
 
-Each import becomes a C callback; see `callbacks`.
+Each import is called through a C callback; see `callbacks` and `entries`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ctypes import c_uint32
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmq_worker import capi, values
+from wasmq_worker import capi, entries, values
 from wasmq_worker.callbacks import again, end, memory_of, slots_at, stage
 from wasmq_worker.engine import check
 from wasmq_worker.guest import FOR_EVER, OutOfFuel
@@ -28,6 +28,8 @@ WAITING: Final = frozenset({"poll_oneoff"})
 MEMORYLESS: Final = frozenset({"proc_exit", "proc_raise", "sched_yield"})
 """The functions that do not touch the guest's memory, of which it then needs none."""
 
+_DIRECT: Final = (capi.linker_define, entries.direct)
+_WAITING: Final = (capi.linker_define_async, entries.waiting)
 _RAW: Final = 16  # bytes of a wasmtime_val_raw_t
 
 _caller_context = capi.caller_context
@@ -41,11 +43,14 @@ def _no_memory(_caller: int, _context: int) -> memoryview:
 
 
 class Imports:
-    """The callbacks, which must outlive all linkers. `host_bytes` is the most that one host call may carry each way."""
+    """The functions behind imports, each known to the engine by a number: see `wasmq_worker.entries`.
+
+    `host_bytes` is the most that one host call may carry each way.
+    """
 
     def __init__(self, host_bytes: int) -> None:
         self._host_bytes = host_bytes
-        self._callbacks: dict[tuple[str, bool] | HostImport, Any] = {}
+        self._numbers: dict[tuple[str, bool] | HostImport, int] = {}
 
     def fill(self, linker: int, description: Map, *, held: bool = False) -> None:
         """Define what a module imports. Raises `EngineError`.
@@ -55,23 +60,23 @@ class Imports:
         for name in description.wasi:
             params, results, function = FUNCTIONS[name]
             waits = held or name in WAITING
-            callback = self._callbacks.get((name, waits))
-            if callback is None:
+            define, entry = _WAITING if waits else _DIRECT
+            number = self._numbers.get((name, waits))
+            if number is None:
                 if name in WAITING:
-                    callback = capi.AsyncHostFunction(_waiting(name, function, params))
+                    number = entry.add(_waiting(name, function, params))
                 elif held:
-                    callback = capi.AsyncHostFunction(_held(name, function, params, bool(results)))
+                    number = entry.add(_held(name, function, params, bool(results)))
                 else:
-                    callback = capi.HostFunction(_direct(name, function, params, bool(results)))
-                self._callbacks[name, waits] = callback
-            define = capi.linker_define_async if waits else capi.linker_define
-            _define(define, linker, WASI, name.encode(), params, results, callback)
+                    number = entry.add(_direct(name, function, params, bool(results)))
+                self._numbers[name, waits] = number
+            _define(define, linker, WASI, name.encode(), params, results, entry.address, number)
         for host in description.host:
-            callback = self._callbacks.get(host)
-            if callback is None:
-                callback = self._callbacks[host] = capi.AsyncHostFunction(asking(host, self._host_bytes))
+            number = self._numbers.get(host)
+            if number is None:
+                number = self._numbers[host] = entries.waiting.add(asking(host, self._host_bytes))
             names = host.module.encode(), host.name.encode()
-            _define(capi.linker_define_async, linker, *names, *host.core(), callback)
+            _define(capi.linker_define_async, linker, *names, *host.core(), entries.waiting.address, number)
 
 
 def _define(
@@ -81,12 +86,12 @@ def _define(
     name: bytes,
     params: tuple[str, ...],
     results: tuple[str, ...],
-    callback: Any,
+    address: int,
+    number: int,
 ) -> None:
     type_ = _function_type(params, results)
     try:
-        address = ctypes.cast(callback, ctypes.c_void_p)
-        check(define(linker, module, len(module), name, len(name), type_, address, None, None))
+        check(define(linker, module, len(module), name, len(name), type_, address, number, None))
     finally:
         capi.functype_delete(type_)
 

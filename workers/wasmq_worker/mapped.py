@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from wasmq_worker import capi, values
+from wasmq_worker import capi, sandbox, values
 from wasmq_worker.engine import EngineError, check
 from wasmq_worker.imports import WAITING
 from wasmq_worker.instance import Instance
@@ -68,7 +68,7 @@ class Module:
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
-        path = description.path.encode()
+        path = sandbox.artifact_path(description.path).encode()
         check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
         self.pointer: int = out.value or 0
         self._imports = imports

@@ -19,9 +19,14 @@ ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 AT_ONCE = -1
 """The fuel that is known to a `Watch` which wants its answer now."""
+BEGUN_SLOTS = 512
+"""Tickets in a worker's record of the jobs that have begun, the last ones: more than begin, at two notes each, before
+the scheduler has heard of them."""
+BEGUN_BYTES = 8 * BEGUN_SLOTS
+"""The size of that record: a 64-bit number of this machine for each slot; 0 is no ticket."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
-DESCRIPTION_REVISION = 2
+DESCRIPTION_REVISION = 3
 """Changes whenever a description of the same module would come out another one."""
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
@@ -30,7 +35,8 @@ BYTES = ("bytes", "str")
 """What a host function takes and gives through the guest's memory."""
 _PAIR = ("i32", "i32")
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
+"""What goes before a frame: its length in bytes."""
 
 
 class ProtocolError(Exception):
@@ -170,6 +176,28 @@ class ComponentParts(_Part, frozen=True):
     fixed: int
 
 
+class Sandbox(_Part, frozen=True):
+    """How a process is shut in. `artifacts` is the directory of the artifacts, all that it may read; "" is none.
+
+    `uid` and `gid` are whom it becomes where the scheduler is root, `parent` is the scheduler's process id. `without`
+    names walls that are left out.
+    """
+
+    artifacts: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    parent: int = 0
+    without: tuple[str, ...] = ()
+
+
+class Wall(_Part, frozen=True):
+    """One wall around a process: "up", "down", or "moot" where it has nothing to hold back, and why."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
 class Setup(_Frame, frozen=True):
     """The first frame down: how this worker runs.
 
@@ -185,6 +213,7 @@ class Setup(_Frame, frozen=True):
     prices: Prices
     host_bytes: int = 2**20
     suspended: int = 100
+    sandbox: Sandbox = Sandbox()
 
 
 class Map(_Frame, frozen=True):
@@ -361,9 +390,10 @@ class Ended(_Part, frozen=True):
 
 
 class Ready(_Frame, frozen=True):
-    """The first frame up: the worker can take jobs."""
+    """The first frame up: the worker can take jobs, behind these walls."""
 
     engine_version: str
+    walls: tuple[Wall, ...] = ()
 
 
 class Outcomes(_Frame, frozen=True):
@@ -447,6 +477,19 @@ class Pulse(_Frame, frozen=True):
     suspended: int = 0
 
 
+class CompilerSetup(_Frame, frozen=True):
+    """The first frame down to a compile process: the engine that it compiles for, and how it is shut in."""
+
+    engine: str
+    sandbox: Sandbox = Sandbox()
+
+
+class CompilerReady(_Frame, frozen=True):
+    """The first frame up from a compile process: it takes connections, behind these walls."""
+
+    walls: tuple[Wall, ...] = ()
+
+
 class CompileRequest(_Frame, frozen=True):
     """Down, to a compile process: make an artifact of the bytes that follow as one raw frame.
 
@@ -465,7 +508,9 @@ class Described(_Frame, frozen=True):
 
     `offers` has for each import the type of the WASI function of that name, None where there is none. `kind` is
     "module" or "component"; of a component, `offers` has True for each import that is satisfied, and `fixed` is the
-    bytes of its memories that cannot grow.
+    bytes of its memories that cannot grow. `record` is what an instance takes at most beside its memories and its
+    stack, in bytes: tables, functions, globals. Unless it is `growing`, its memories stay as large as `memory` says, as
+    long as nobody is linked with it.
     """
 
     digest: str
@@ -478,6 +523,8 @@ class Described(_Frame, frozen=True):
     exported_memory: int
     kind: str = "module"
     fixed: int = 0
+    record: int = 0
+    growing: bool = True
 
 
 class Compiled(_Frame, frozen=True):
@@ -509,7 +556,7 @@ def pack_raw(payload: bytes, limit: int = MAX_FRAME) -> bytes:
     """Return bytes that are not MessagePack as one frame. Raises `ProtocolError` above `limit` bytes."""
     if len(payload) > limit:
         raise ProtocolError(f"a frame of {len(payload)} bytes is above the limit of {limit}")
-    return _LENGTH.pack(len(payload)) + payload
+    return LENGTH.pack(len(payload)) + payload
 
 
 class Splitter:
@@ -526,7 +573,7 @@ class Splitter:
         payloads = []
         start = 0
         while len(buffer) - start >= 4:
-            (length,) = _LENGTH.unpack_from(buffer, start)
+            (length,) = LENGTH.unpack_from(buffer, start)
             if length > self._limit:
                 raise ProtocolError(f"a frame of {length} bytes is above the limit of {self._limit}")
             end = start + 4 + length

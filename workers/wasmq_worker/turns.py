@@ -8,6 +8,7 @@ from collections import deque
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from wasmq_worker.begun import Begun
 from wasmq_worker.buffers import Buffers
 from wasmq_worker.components.instance import Component
 from wasmq_worker.engine import Engine, EngineError
@@ -26,7 +27,6 @@ from wasmq_worker.protocol import (
     Cancel,
     Downward,
     Ended,
-    Exhausted,
     GiveUp,
     Link,
     Map,
@@ -35,7 +35,6 @@ from wasmq_worker.protocol import (
     Refuel,
     Setup,
     Start,
-    Suspended,
     Underway,
     Unmap,
     Unmappable,
@@ -43,6 +42,7 @@ from wasmq_worker.protocol import (
     Watch,
 )
 from wasmq_worker.shares import Shares
+from wasmq_worker.suspended import Suspensions, spent
 from wasmq_worker.watched import GLANCE_EVERY, Watched
 
 if TYPE_CHECKING:
@@ -89,13 +89,13 @@ class Turns:
         self._deadlines: list[tuple[float, int]] = []
         self._sleepers: list[tuple[float, int]] = []
         self._parked: set[int] = set()
-        self._suspended: dict[int, float] = {}  # since when
-        self._exhausted: list[int] = []
+        self._suspended = Suspensions(setup.suspended)
         self._asking: deque[int] = deque()
         self._out = 0  # bytes of host calls that are out
         self._ended: list[Ended] = []
         self._weight = 0
         self._underway: list[int] = []
+        self._begun = Begun()
         self._quanta = [0] * (len(QUANTUM_BUCKETS) + 1)
         self._quanta_total = 0.0
         self._watched = Watched()
@@ -122,7 +122,7 @@ class Turns:
                     self._pulse()
                 elif (
                     self._asking
-                    or self._exhausted
+                    or self._suspended.untold
                     or ((self._ended or self._underway) and now - self._told >= TELL_EVERY)
                 ):
                     self._tell()
@@ -142,6 +142,7 @@ class Turns:
         ended: Ended | None = None
         before = instance.polled
         if first:
+            self._begun.note(instance.assignment.ticket)
             if now >= instance.deadline:
                 ended = instance.stop("timed_out", _late(instance), now)
             else:
@@ -154,8 +155,8 @@ class Turns:
             after = monotonic()
             if done:
                 ended = instance.finish(after)
-            elif instance.suspended and len(self._suspended) >= self._setup.suspended:
-                ended = instance.stop("out_of_fuel", _crowded(instance, self._setup.suspended), after)
+            elif instance.suspended and (line := self._suspended.obstacle(instance)) is not None:
+                ended = instance.stop("out_of_fuel", line, after)
         else:
             after = monotonic()
         took = after - now
@@ -175,8 +176,7 @@ class Turns:
             self._expect(instance)
             self._underway.append(instance.assignment.ticket)
         if instance.suspended:
-            self._suspended[instance.assignment.ticket] = after
-            self._exhausted.append(instance.assignment.ticket)
+            self._suspended.add(instance, after)
         elif parked:
             self._park(instance)
         return after
@@ -243,7 +243,7 @@ class Turns:
                 for ticket in frame.tickets:
                     if ticket in self._suspended:
                         instance = self._live[ticket]
-                        self._stop(instance, "out_of_fuel", _spent(instance, frame.reason), now)
+                        self._stop(instance, "out_of_fuel", spent(instance, frame.reason), now)
             case Answers():
                 for answer in frame.answers:
                     self._answer(answer)
@@ -282,20 +282,14 @@ class Turns:
             return
         if instance.meter is None:
             raise ValueError(f"ticket {ticket} is to be refuelled, which cannot be")
-        if instance.refuel(refuel.fuel):
-            self._release(instance, now)
+        if self._suspended.refuel(instance, refuel.fuel, now):
             self._expect(instance)
             self._shares.rejoin(instance)
-        elif instance.suspended and ticket not in self._exhausted:
-            self._exhausted.append(ticket)
-
-    def _release(self, instance: Instance, now: float) -> None:
-        """Have a suspended instance count as live again: the time that it was suspended does not count."""
-        instance.postpone(max(0.0, now - self._suspended.pop(instance.assignment.ticket)))
 
     def _start(self, assignment: Assignment, now: float) -> None:
         program = self._programs.get(assignment.module)
         if program is None:
+            self._begun.note(assignment.ticket)  # what gets a program ready can end the process too
             try:
                 program = self._programs[assignment.module] = self._ready(assignment.module)
             except Missing as missing:
@@ -309,7 +303,7 @@ class Turns:
     def _stop(self, instance: Instance, status: str, error: str, now: float) -> None:
         ticket = instance.assignment.ticket
         if ticket in self._suspended:
-            self._release(instance, now)
+            self._suspended.release(instance, now)
         elif ticket in self._parked:
             self._parked.discard(ticket)
         else:
@@ -392,15 +386,8 @@ class Turns:
             if underway:
                 self._channel.send(Underway(underway))
             self._underway = []
-        if self._exhausted:
-            exhausted = [
-                Exhausted(ticket, meter.cap)
-                for ticket in self._exhausted
-                if ticket in self._suspended and (meter := self._live[ticket].meter) is not None
-            ]
-            self._exhausted = []
-            if exhausted:
-                self._channel.send(Suspended(exhausted))
+        if self._suspended.untold:
+            self._channel.send(self._suspended.news())
         if self._asking:
             self._ask()
 
@@ -435,16 +422,6 @@ class Turns:
         self._channel.send(Pulse(fresh, running, self._quanta, self._quanta_total, len(self._suspended)))
         self._quanta = [0] * len(self._quanta)
         self._quanta_total = 0.0
-
-
-def _spent(instance: Instance, why: str) -> str:
-    meter = instance.meter
-    assert meter is not None
-    return f"out of fuel: spent all {meter.cap} units{why}"
-
-
-def _crowded(instance: Instance, most: int) -> str:
-    return _spent(instance, f", and was not suspended: {most} jobs are, in its worker ([scheduler] suspended)")
 
 
 def _late(instance: Instance) -> str:

@@ -44,6 +44,7 @@ def compile_component(name: Literal["native", "interpreter"], wasm: bytes) -> tu
         exported_memory=-1,
         kind="component",
         fixed=wanted.fixed,
+        record=wanted.record,
     )
     vector = capi.Vector()
     check(capi.component_serialize(component, ctypes.addressof(vector)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from wasmq_worker import capi
+from wasmq_worker import capi, sandbox
 from wasmq_worker.buffers import ERROR, EXTERN, INSTANCE, VALUES, Buffers
 from wasmq_worker.callbacks import stage
 from wasmq_worker.components import values
@@ -64,7 +64,8 @@ class Component(Module):
         self.live = 0
         self.unmapped = False
         out = ctypes.c_void_p()
-        check(capi.component_deserialize_file(engine.pointer, description.path.encode(), ctypes.addressof(out)))
+        path = sandbox.artifact_path(description.path).encode()
+        check(capi.component_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
         self.pointer = out.value or 0
         self._indices: list[int] = []
         self._linkers: dict[bool, Linker] = {}

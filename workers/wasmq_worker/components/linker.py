@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmq_worker import capi
+from wasmq_worker import capi, entries
 from wasmq_worker.callbacks import again, stage
 from wasmq_worker.components import values
 from wasmq_worker.engine import check
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmq_worker.components.values import Codec
+    from wasmq_worker.entries import Entries
     from wasmq_worker.guest import Guest
     from wasmq_worker.protocol import ComponentFunction, ComponentResource
     from wasmq_worker.wasi.preview2 import Function
@@ -45,8 +46,7 @@ class Linker:
     ) -> None:
         self._held = held
         self.pointer: int = capi.component_linker_new(engine)
-        # They must outlive the linker.
-        self._callbacks: list[Any] = []
+        self._entered: list[tuple[Entries, int]] = []
         by_interface: dict[str, tuple[list[ComponentFunction], list[str]]] = {}
         for resource in resources:
             by_interface.setdefault(resource.interface, ([], []))[1].append(resource.name)
@@ -62,6 +62,8 @@ class Linker:
     def close(self) -> None:
         """Free the linker; no instance made with it may be live."""
         capi.component_linker_delete(self.pointer)
+        for entry, number in self._entered:
+            entry.remove(number)
 
     def _offer(self, root: int, interface: str, functions: list[ComponentFunction], names: list[str]) -> None:
         text = interface.encode()
@@ -78,12 +80,11 @@ class Linker:
             capi.linker_instance_delete(instance)
 
     def _add_resource(self, instance: int, name: str) -> None:
-        callback = capi.ComponentDestructor(_destructor(name))
-        self._callbacks.append(callback)
+        entry, number = self._enter(entries.component_destructor, _destructor(name))
         type_ = capi.resource_type_new(values.resources.type_of(name))
         text = name.encode()
         try:
-            check(capi.linker_add_resource(instance, text, len(text), type_, _address(callback), None, None))
+            check(capi.linker_add_resource(instance, text, len(text), type_, entry.address, number, None))
         finally:
             capi.resource_type_delete(type_)
 
@@ -91,29 +92,29 @@ class Linker:
         params = [values.codec(type_, True) for type_ in function.params]
         results = [] if function.result is None else [values.codec(function.result, True)]
         where = f"{interface_name(function.interface)}#{function.name}"
-        callback: Any
         if self._held and not offered.waits:
-            callback = capi.ComponentAsyncFunction(_holding(where, offered, params, results))
+            entry, number = self._enter(entries.component_waiting, _holding(where, offered, params, results))
             add = capi.linker_add_async
         elif offered.waits:
-            callback = capi.ComponentAsyncFunction(_waiting(where, offered, params, results))
+            entry, number = self._enter(entries.component_waiting, _waiting(where, offered, params, results))
             add = capi.linker_add_async
         else:
-            callback = capi.ComponentFunction(_direct(where, offered, params, results))
+            entry, number = self._enter(entries.component_direct, _direct(where, offered, params, results))
             add = capi.linker_add_function
-        self._callbacks.append(callback)
         text = function.name.encode()
-        check(add(instance, text, len(text), _address(callback), None, None))
+        check(add(instance, text, len(text), entry.address, number, None))
+
+    def _enter(self, entry: Entries, function: Callable[..., Any]) -> tuple[Entries, int]:
+        """Have a function called through an entry for as long as the linker is there."""
+        number = entry.add(function)
+        self._entered.append((entry, number))
+        return entry, number
 
 
 def interface_name(versioned: str) -> str:
     """Return the name under which an interface is in the table: without its version, if that is a 0.2."""
     name, at, version = versioned.partition("@")
     return name if at and (version == "0.2" or version.startswith("0.2.")) else versioned
-
-
-def _address(callback: Any) -> int | None:
-    return ctypes.cast(callback, ctypes.c_void_p).value
 
 
 def _state(guest: Guest) -> State:

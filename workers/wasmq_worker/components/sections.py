@@ -6,9 +6,13 @@ Only what must be known before an instance exists is read here. Types come from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wasmq_worker.binary import DescribeError, Reader
+from wasmq_worker.describe import ITEM, table_bytes
+
+if TYPE_CHECKING:
+    from wasmq_worker.binary import Type
 
 HEAVY_DATA: Final = 2**18
 """Bytes of data segments above which a component is mapped copy-on-write, if its memories can be capped so."""
@@ -20,7 +24,7 @@ INSTANCES: Final = 100
 _PREAMBLE_SIZE: Final = 8
 _ALIAS: Final = 6
 _CORE_MODULE_SORT: Final = b"\x00\x11"
-_FUNCTION, _MEMORY, _GLOBAL, _DATA = 3, 5, 6, 11
+_FUNCTION, _TABLE, _MEMORY, _GLOBAL, _DATA = 3, 4, 5, 6, 11
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Needs:
 
     `memory` is the sum of the minimum sizes of all memories in bytes, `fixed` that of those which cannot grow. With
     `counted` the worker must count growth itself: more than one memory can grow, or there is little data to map.
+    `record` is the bytes that its core instances take at most beside memories: tables, functions, globals.
     """
 
     memory: int
     fixed: int
     counted: bool
+    record: int
 
 
 @dataclass
@@ -42,7 +48,12 @@ class _Module:
     growing: int = 0
     grown: int = 0
     items: int = 0
+    tables: int = 0
     data: int = 0
+
+    @property
+    def record(self) -> int:
+        return self.tables + ITEM * self.items
 
 
 def needs(wasm: bytes) -> Needs:
@@ -55,7 +66,7 @@ def needs(wasm: bytes) -> Needs:
         largest = max((module.items for module in modules), default=0)
         if largest * INSTANCES > MAX_ITEMS * 10:
             raise DescribeError(f"nested components with a module of more than {largest} functions and globals")
-        return Needs(0, 0, True)
+        return Needs(0, 0, True, INSTANCES * max((module.record for module in modules), default=0))
     made = [modules[index] for index, count in counts.items() for _ in range(min(count, INSTANCES + 1))]
     if len(made) > INSTANCES:
         raise DescribeError(f"more than {INSTANCES} core instances")
@@ -66,7 +77,7 @@ def needs(wasm: bytes) -> Needs:
     grown = sum([module.grown for module in made])
     data = sum([module.data for module in made])
     heavy = data > HEAVY_DATA and grown <= 1 and fixed <= max(growing, 1)
-    return Needs(fixed + growing, fixed, not heavy)
+    return Needs(fixed + growing, fixed, not heavy, sum([module.record for module in made]))
 
 
 def _read(wasm: bytes, reader: Reader, modules: list[_Module], counts: dict[int, int]) -> bool:
@@ -138,6 +149,8 @@ def _read_module(wasm: bytes, reader: Reader) -> _Module:
             for _ in range(inside.count()):
                 _, minimum, maximum, _, _, page = inside.memory_type()
                 memories.append((minimum * page, None if maximum is None else maximum * page))
+        elif kind == _TABLE:
+            module.tables = table_bytes(_read_tables(inside))
         elif kind in (_FUNCTION, _GLOBAL):
             module.items += inside.count()
         elif kind == _DATA:
@@ -149,3 +162,15 @@ def _read_module(wasm: bytes, reader: Reader) -> _Module:
             module.growing += minimum
             module.grown += 1
     return module
+
+
+def _read_tables(reader: Reader) -> list[Type]:
+    tables = []
+    for _ in range(reader.count()):
+        initialised = reader.data.startswith(b"\x40\x00", reader.at, reader.end)
+        if initialised:
+            reader.at += 2
+        tables.append(reader.table_type())
+        if initialised:
+            reader.skip_expression()
+    return tables

@@ -2,6 +2,7 @@
 ALTER TABLE wasmq_jobs ADD COLUMN deadline double precision;
 DROP INDEX wasmq_jobs_ready;
 CREATE INDEX wasmq_jobs_ready ON wasmq_jobs (ord, age) WHERE state = 'ready';
+CREATE INDEX wasmq_jobs_lanes ON wasmq_jobs (tenant, ord, age) WHERE state = 'ready';
 CREATE INDEX wasmq_jobs_ranked ON wasmq_jobs (tenant, priority DESC, deadline, age) WHERE state = 'ready';
 
 -- How far a tenant's tags have moved since its waiting jobs were tagged, in fuel: what others of its jobs used beyond

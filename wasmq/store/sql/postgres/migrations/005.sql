@@ -43,3 +43,10 @@ CREATE TABLE wasmq_credits (
     credited_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, key)
 );
+
+-- Of a tenant that has to wait for its account only the first jobs stay 'ready': the others are 'held' out of the way, or
+-- each claim would walk over all of them.
+ALTER TABLE wasmq_jobs DROP CONSTRAINT wasmq_jobs_state_check;
+ALTER TABLE wasmq_jobs ADD CONSTRAINT wasmq_jobs_state_check
+    CHECK (state IN ('delayed', 'ready', 'held', 'running'));
+CREATE INDEX wasmq_jobs_held ON wasmq_jobs (tenant, priority DESC, deadline, age) WHERE state = 'held';
