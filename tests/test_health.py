@@ -29,10 +29,10 @@ async def test_a_store_that_never_answers_is_not_live(make_scheduler, monkeypatc
         asked, answer = asyncio.Event(), asyncio.Event()
         claim = scheduler._store.claim
 
-        async def slow(limit, now):
+        async def slow(limit, now, passing=()):
             asked.set()
             await answer.wait()
-            return await claim(limit, now)
+            return await claim(limit, now, passing)
 
         monkeypatch.setattr(scheduler._store, "claim", slow)
         scheduler._work.ring()

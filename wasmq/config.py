@@ -249,6 +249,12 @@ class ServerConfig(_Section, frozen=True):
     """Bytes in one request."""
     max_requests: _Count = 4_096
     """Requests that are answered at once, those that wait for a job included."""
+    max_client_requests: _Count = 1_024
+    """Those of them that one tenant's tokens may have."""
+    head_timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
+    """Seconds that a request's line and headers may take; a connection that sends none ends as soon."""
+    body_timeout: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
+    """Seconds that a request's body may take."""
     max_streams: _Count = 256
     """Streams of events that are open at once."""
     max_client_streams: _Count = 64

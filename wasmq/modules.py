@@ -183,6 +183,11 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
+def no_such_module(digest: str) -> UnknownModule:
+    """Return the error for a digest that names no module, or none that the asking one may see: the two look alike."""
+    return UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here")
+
+
 class Library:
     """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others.
 
@@ -223,7 +228,7 @@ class Library:
         try:
             module = self._modules[digest]
         except KeyError:
-            raise UnknownModule(f"no module with digest {printable(digest, 80)!r} was loaded here") from None
+            raise no_such_module(digest) from None
         self._recency.move_to_end(digest)
         return module
 

@@ -18,6 +18,7 @@ from wasmq.config import StoreConfig
 from wasmq.fairness import Fairness
 from wasmq.job import Call, Caps, Job, Outcome
 from wasmq.modules import Module
+from wasmq.pool.memory import Memory
 from wasmq.pool.pool import Pool
 from wasmq.store import Finished, open_store
 from wasmq.types import Extern, FunctionType
@@ -91,6 +92,8 @@ class Model:
             weight=WEIGHTS.__getitem__,
             modules=_module,
             counted=_module,
+            # Room for all instances, whatever each may come to: this is about turns.
+            memory=Memory(2**50, 1),
         )
         self.pool.join(1)
         self.worker = Worker()

@@ -220,6 +220,34 @@ async def test_a_token_speaks_for_its_own_tenant_only(daemon):
         assert (await boss.get("/v1/modules")).status_code == 200
 
 
+async def test_a_tenant_has_so_many_requests_at_once(daemon, monkeypatch):
+    """The one beyond `max_client_requests` is 429 with Retry-After, whichever of its tokens asks; others get in."""
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def wait(context, job_id, seconds):
+        entered.set()
+        await leave.wait()
+        return await context.scheduler.job(job_id)
+
+    monkeypatch.setattr(Context, "wait", wait)
+    async with (
+        daemon(max_client_requests=1) as client,
+        client("acme-1") as first,
+        client("acme-2") as second,
+        client("bolt") as bolt,
+        anyio.create_task_group() as tasks,
+    ):
+        digest = (await first.put("/v1/modules", content=MUL)).json()["digest"]
+        job = (await first.post("/v1/jobs", json={"module": digest, "export": "mul", "args": [2, 4]})).json()["id"]
+        tasks.start_soon(first.get, f"/v1/jobs/{job}?wait=60")
+        await entered.wait()
+        refused = await second.get("/v1/jobs")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["type"] == "urn:wasmq:too-many-client-requests"
+        assert (await bolt.get("/v1/jobs")).status_code == 200
+        leave.set()
+
+
 async def test_roles_bound_what_a_token_is_good_for(daemon):
     """One who may only look submits nothing, and one who may only submit sees nothing."""
     async with daemon() as client, client("looker") as looker, client("sender") as sender:
@@ -236,8 +264,8 @@ async def test_roles_bound_what_a_token_is_good_for(daemon):
             await looker.delete(f"/v1/jobs/{job}"),
         ):
             assert response.status_code == 403
-        # Whoever knows a module's digest may see it.
-        assert (await looker.get(f"/v1/modules/{digest}")).status_code == 200
+        # A module is seen by the tenant that has brought it or run it.
+        assert (await looker.get(f"/v1/modules/{digest}")).status_code == 404
         assert (await sender.delete(f"/v1/jobs/{job}")).status_code == 200
 
 

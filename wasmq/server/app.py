@@ -54,7 +54,7 @@ def build_app(scheduler: "Scheduler") -> Litestar:
     app = Litestar(
         [*_options(handlers), *handlers],
         exception_handlers=problems.HANDLERS,
-        middleware=[make_guard(keyring, config.max_requests, rates)],
+        middleware=[make_guard(keyring, config, rates)],
         request_max_body_size=int(config.max_body),
         # The document is made by the library that also decodes the bodies: so it says what is really accepted.
         openapi_config=None,

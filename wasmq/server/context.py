@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -10,11 +10,12 @@ import anyio
 import msgspec
 
 from wasmq.errors import UnknownJob
+from wasmq.modules import no_such_module
 from wasmq.server.guard import CALLER
 from wasmq.server.problems import InvalidQuery, TooManyStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from litestar import Litestar, Request
     from litestar.types import Receive, Scope, Send
@@ -41,6 +42,7 @@ class Context:
         self._waits: set[anyio.CancelScope] = set()
         self._closing = False
         self._streams: Counter[str] = Counter()
+        self._modules: dict[str | None, OrderedDict[str, None]] = {}
 
     def attach(self, app: Litestar) -> None:
         """Make this the context of `app`."""
@@ -79,6 +81,22 @@ class Context:
                 f"{self.config.max_client_streams} streams of events are open for {client} already "
                 "([server] max_client_streams)"
             )
+
+    def note_modules(self, caller: Caller, digests: Iterable[str]) -> None:
+        """Remember that a tenant has loaded or run modules: the latest ones, as many as one scheduler holds."""
+        if caller.sees_all:
+            return
+        known = self._modules.setdefault(caller.tenant, OrderedDict())
+        for digest in digests:
+            known[digest] = None
+            known.move_to_end(digest)
+        while len(known) > self.scheduler.config.modules.max_loaded:
+            known.popitem(last=False)
+
+    def check_module(self, caller: Caller, digest: str) -> None:
+        """Raise `UnknownModule`, as for a module that is not there, unless it is the caller's to see."""
+        if not (caller.sees_all or digest in self._modules.get(caller.tenant, ())):
+            raise no_such_module(digest)
 
     async def wait(self, id: str, seconds: float) -> JobRecord:  # noqa: A002 - the field's own word
         """Return the job when it has finished, after `seconds`, or when the daemon stops, whichever comes first."""

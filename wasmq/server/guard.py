@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -17,15 +18,24 @@ from urllib.parse import urlsplit
 import msgspec
 
 from wasmq.errors import Unauthenticated
-from wasmq.server.problems import MEDIA_TYPE, Problem, TooFast, TooManyRequests, problem_of
+from wasmq.server.problems import (
+    MEDIA_TYPE,
+    Problem,
+    TooFast,
+    TooManyClientRequests,
+    TooManyRequests,
+    problem_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+    from wasmq.config import ServerConfig
+    from wasmq.errors import WasmqError
     from wasmq.server.rate import Rates
-    from wasmq.server.tokens import Keyring
+    from wasmq.server.tokens import Caller, Keyring
 
 __all__ = ["CALLER", "OPEN", "is_loopback", "make_guard"]
 
@@ -41,6 +51,7 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 """What every answer tells a browser, unless a route says otherwise under the same name."""
+_OF_ONE: Final = "{} requests of tenant {!r} are being answered ([server] max_client_requests)"
 _ELSEWHERE: Final = msgspec.json.encode(
     Problem(
         "urn:wasmq:foreign-site",
@@ -52,13 +63,16 @@ _ELSEWHERE: Final = msgspec.json.encode(
 
 
 def make_guard(
-    keyring: Keyring, max_requests: int, rates: Rates, now: Callable[[], float] = time.monotonic
+    keyring: Keyring, config: ServerConfig, rates: Rates, now: Callable[[], float] = time.monotonic
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """Return what puts an application behind the guard, which lets in `max_requests` at once, of each as `rates` say.
+    """Return what puts an application behind the guard, which lets in as many requests at once as `config` says.
 
+    Of each caller it lets in as many in a second as `rates` say.
     Those that wait for a job count too, whether or not anybody is still there to be answered.
     """
+    max_requests, max_client_requests = config.max_requests, config.max_client_requests
     inside = 0
+    of_tenant: Counter[str] = Counter()
 
     def guard(app: ASGIApp) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,11 +93,12 @@ def make_guard(
                 return
             if inside >= max_requests and scope["path"] not in OPEN:
                 error = TooManyRequests(f"{max_requests} requests are being answered ([server] max_requests)")
-                await _refuse(send, 503, msgspec.json.encode(problem_of(error)), (b"retry-after", b"1"))
+                await _too_many(send, error)
                 return
+            tenant = None
             if authorization is not None or scope["path"] not in OPEN:
                 try:
-                    cast("dict[str, Any]", scope)[CALLER] = keyring.caller(authorization)
+                    caller: Caller = keyring.caller(authorization)
                 except Unauthenticated as error:
                     wrong = b', error="invalid_token"' if authorization is not None else b""
                     challenge = (b"www-authenticate", b'Bearer realm="wasmq"' + wrong)
@@ -95,11 +110,20 @@ def make_guard(
                     retry = (b"retry-after", str(math.ceil(after)).encode())
                     await _refuse(send, 429, msgspec.json.encode(problem_of(fast)), retry)
                     return
+                cast("dict[str, Any]", scope)[CALLER] = caller
+                tenant = caller.tenant
+            if tenant is not None:
+                if of_tenant[tenant] >= max_client_requests:
+                    await _too_many(send, TooManyClientRequests(_OF_ONE.format(max_client_requests, tenant)))
+                    return
+                of_tenant[tenant] += 1
             inside += 1
             try:
                 await app(scope, receive, send)
             finally:
                 inside -= 1
+                if tenant is not None:
+                    of_tenant[tenant] -= 1
 
         return guarded
 
@@ -123,6 +147,11 @@ def _careful(send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+async def _too_many(send: Send, error: WasmqError) -> None:
+    problem = problem_of(error)
+    await _refuse(send, problem.status, msgspec.json.encode(problem), (b"retry-after", b"1"))
 
 
 async def _refuse(send: Send, status: int, problem: bytes, *more: tuple[bytes, bytes]) -> None:

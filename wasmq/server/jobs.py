@@ -55,7 +55,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
     await context.scheduler.recall({each.module for each in (wanted if isinstance(wanted, list) else [wanted])})
     if isinstance(wanted, JobRequest):
         checked = _checked(context, caller, wanted, key=_one_key(wanted.key, key))
-        [body], finished = await _submit(context, [checked], seconds)
+        [body], finished = await _submit(context, caller, [checked], seconds)
         return json_response(body, 200 if finished else 202)
     if key is not None:
         raise InvalidBody('Idempotency-Key names one job; in an array give each job its own "key"')
@@ -64,7 +64,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
             f"{len(wanted)} jobs in one request; at most {context.config.max_batch} are taken ([server] max_batch)"
         )
     checks = [_checked(context, caller, one, key=one.key, where=f"job {index}: ") for index, one in enumerate(wanted)]
-    bodies, finished = await _submit(context, checks, seconds)
+    bodies, finished = await _submit(context, caller, checks, seconds)
     return json_response(b"[" + b",".join(bodies) + b"]", 200 if finished else 202)
 
 
@@ -89,6 +89,8 @@ async def list_jobs(request: Request[Any, Any, Any]) -> ASGIApp:
         raise InvalidQuery(f"status: {status!r} is not one of {', '.join(_STATUSES)}")
     limit = _limit(query.get("limit"))
     try:
+        if cursor is not None and not caller.sees_all:
+            caller.may_see(await context.scheduler.job(cursor))
         # One more than asked for tells whether there is a next page.
         records = await context.scheduler.jobs(
             tenant=tenant if caller.sees_all else caller.tenant,
@@ -200,12 +202,15 @@ async def refuel(request: Request[Any, Any, Any]) -> ASGIApp:
     return json_response(FuelBody(id=job_id, fuel=await context.scheduler.refuel(job_id, int(wanted.fuel))))
 
 
-async def _submit(context: Context, requests: list[core.Request], seconds: float) -> tuple[list[bytes], bool]:
+async def _submit(
+    context: Context, caller: Caller, requests: list[core.Request], seconds: float
+) -> tuple[list[bytes], bool]:
     """Queue jobs and wait for them if told to; returns them as they are then, and whether all have finished.
 
     Only so many come with their outcomes as fit `[server] max_body`; the others are told as they were accepted.
     """
     accepted = await context.scheduler.accept(requests)
+    context.note_modules(caller, {digest for each in requests for digest in each.digests()})
     if seconds:
         await context.wait_for(accepted, seconds)
     bodies: list[bytes] = []

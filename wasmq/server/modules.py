@@ -153,15 +153,17 @@ def _type_body(of: types.ExternType) -> _TypeBody:
 @put("/v1/modules", status_code=200)
 async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
     """Load the module that the body is; one that is here already is only looked up."""
-    caller_of(request, "submit")
+    caller = caller_of(request, "submit")
     query_of(request, ())
-    module = await context_of(request.app).scheduler.load(await request.body())
+    context = context_of(request.app)
+    module = await context.scheduler.load(await request.body())
+    context.note_modules(caller, (module.digest,))
     return json_response(module_body(module))
 
 
 @get("/v1/modules")
 async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
-    """List every loaded module, for who administers: to all others a module is known by who knows its digest."""
+    """List every loaded module, for who administers."""
     caller_of(request, "administer")
     query_of(request, ())
     return json_response(ModuleList(tuple([module_body(each) for each in context_of(request.app).scheduler.modules()])))
@@ -169,18 +171,19 @@ async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/modules/{digest:str}")
 async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return one module, whoever brought it: its digest can only be known from it.
+    """Return one module: to a tenant, one that it has loaded or run since the daemon started.
 
     Its bytes are for who administers: whoever may call a module need not have it.
     """
     wants_bytes = WASM in request.headers.get("accept", "")
-    caller_of(request, "administer" if wants_bytes else "observe")
+    caller = caller_of(request, "administer" if wants_bytes else "observe")
     query_of(request, ())
-    scheduler = context_of(request.app).scheduler
-    await scheduler.recall([request.path_params["digest"]])
+    context, digest = context_of(request.app), request.path_params["digest"]
+    context.check_module(caller, digest)
+    await context.scheduler.recall([digest])
     if wants_bytes:
-        return Reply(await scheduler.wasm(request.path_params["digest"]), media=WASM.encode())
-    return json_response(module_body(scheduler.module(request.path_params["digest"])))
+        return Reply(await context.scheduler.wasm(digest), media=WASM.encode())
+    return json_response(module_body(context.scheduler.module(digest)))
 
 
 routes: Final = (put_module, list_modules, get_module)

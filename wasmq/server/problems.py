@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from wasmq import errors
 from wasmq.logs import get_logger
 from wasmq.server.bodies import InvalidBody, MalformedBody
+from wasmq.types import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +29,15 @@ __all__ = [
     "InvalidQuery",
     "Problem",
     "TooFast",
+    "TooManyClientRequests",
     "TooManyRequests",
     "TooManyStreams",
     "problem_of",
 ]
 
 MEDIA_TYPE: Final = "application/problem+json"
+_MAX_DETAIL: Final = 1_000
+"""Characters of a detail: what a client sent may be in it, and comes back in one line and no longer than this."""
 _log = get_logger()
 
 
@@ -53,6 +57,10 @@ class TooFast(errors.Refused):
     """Raised when one caller sends more requests than it may."""
 
 
+class TooManyClientRequests(errors.Refused):
+    """Raised when as many of a tenant's requests are being answered as it may have."""
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What went wrong; `type` names the situation for programs, `detail` says it to people."""
 
@@ -70,6 +78,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     TooManyStreams: 429,
     TooFast: 429,
     TooManyRequests: 503,
+    TooManyClientRequests: 429,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotLost: 409,
@@ -102,7 +111,9 @@ def problem_of(error: Exception) -> Problem:
     """Return what is said about one of our own errors."""
     kind = next(kind for kind in type(error).__mro__ if kind in STATUSES)
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
-    return Problem(f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], str(error))
+    return Problem(
+        f"urn:wasmq:{words.replace(' ', '-')}", words.capitalize(), STATUSES[kind], printable(str(error), _MAX_DETAIL)
+    )
 
 
 def _from_wasmq(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -122,7 +133,9 @@ def _from_http(request: Request[Any, Any, Any], error: HTTPException) -> Respons
             detail = "the body is larger than [server] max_body allows"
         case _:
             detail = error.detail
-    problem = Problem("about:blank", http.HTTPStatus(error.status_code).phrase, error.status_code, detail)
+    problem = Problem(
+        "about:blank", http.HTTPStatus(error.status_code).phrase, error.status_code, printable(detail, _MAX_DETAIL)
+    )
     return _response(problem, error.headers)
 
 

@@ -11,7 +11,7 @@ import uvicorn
 from wasmq.server.app import build_app
 from wasmq.server.context import context_of
 from wasmq.server.listen import BACKLOG, check_tls, forget_file, listen, listen_on_file
-from wasmq.server.wire import Protocol
+from wasmq.server.wire import within
 
 if TYPE_CHECKING:
     import socket
@@ -63,7 +63,7 @@ async def serve(
             access_log=False,
             server_header=False,
             lifespan="off",
-            http=Protocol,
+            http=within(config.head_timeout, config.body_timeout),
             ws="none",
             proxy_headers=False,
             backlog=BACKLOG,

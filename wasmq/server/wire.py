@@ -1,44 +1,108 @@
-"""HTTP/1.1 on one connection: uvicorn's own protocol, with a bound on what comes before a request's body."""
+"""HTTP/1.1 on one connection: uvicorn's own protocol, with a bound on the size of a head and on the time of a request.
+
+A client that sends its request drop by drop, or none at all, is let go. Time in which the daemon itself reads nothing,
+because an earlier request on the connection is being answered or a body waits to be taken, is not held against it.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wasmq.server.stream import ABORT
 
-__all__ = ["MAX_HEAD", "Protocol"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["MAX_HEAD", "Protocol", "within"]
 
 MAX_HEAD: Final = 64 * 2**10
 """Bytes of a request line and headers that are taken in without their end being seen."""
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. A head may take `head_timeout` seconds from its first byte on, a body `body_timeout` after it."""
+
+    head_timeout = 10.0
+    body_timeout = 300.0
 
     _in_head = False
+    _in_body = False
     _head = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._arm(self.head_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._disarm()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, and end a connection whose headers have no end."""
         super().data_received(data)
+        if self.transport.is_closing():
+            return
         if self._in_head:
             self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
-                if self.cycle is None or self.cycle.response_complete:
-                    self.transport.write(_TOO_LARGE)
-                self.transport.close()
+            if self._head > MAX_HEAD:
+                self._end(_TOO_LARGE)
+        elif not self._in_body and (self.cycle is None or self.cycle.response_complete):
+            # Line ends before a request: uvicorn has stopped its own clock for idle connections at them.
+            self._arm(self.head_timeout)
 
     def on_message_begin(self) -> None:
         """Note that headers are coming."""
         super().on_message_begin()
         self._in_head = True
         self._head = 0
+        self._arm(self.head_timeout)
         cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
-        """Note that they have come."""
+        """Note that they have come, and that a body may be coming."""
         self._in_head = False
+        self._in_body = True
+        self._disarm()
+        self._arm(self.body_timeout)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that all has come."""
+        self._in_body = False
+        self._disarm()
+        super().on_message_complete()
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(seconds, self._expired, seconds)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self, seconds: float) -> None:
+        self._timer = None
+        if self.flow.read_paused:
+            self._arm(seconds)
+        elif not self.transport.is_closing():
+            self._end(_TOO_LATE)
+
+    def _end(self, answer: bytes) -> None:
+        """Close the connection, with an answer if a request has begun, and no other answer is due or has begun."""
+        earlier = self.cycle is not None and not self.cycle.response_complete
+        if (self._in_head and not earlier) or (self._in_body and not self.pipeline and not self.cycle.response_started):
+            self.transport.write(answer)
+        self.transport.close()
+
+
+def within(head_timeout: float, body_timeout: float) -> type[Protocol]:
+    """Return the protocol with these bounds, in seconds."""
+    return type("Protocol", (Protocol,), {"head_timeout": head_timeout, "body_timeout": body_timeout})
