@@ -14,6 +14,7 @@ from wasmq.errors import SandboxUnavailable, WorkerUnavailable
 from wasmq.pool.begun import Record
 from wasmq.pool.cgroups import NoCgroup, find
 from wasmq.pool.channel import Channel
+from wasmq.pool.priority import stand_back
 from wasmq.pool.process import PYTHON_FLAGS, spawn
 from wasmq_worker.protocol import Prices, Pulse, Ready, Setup, Wall
 
@@ -251,6 +252,7 @@ class Crew:
             theirs.close()
         worker.child = child
         worker.heard = self._clock.monotonic()
+        self._tasks.start_soon(stand_back, child.pid)
         try:
             cgroup = await self._cgroup(child.pid, worker.number)
         except BaseException:
