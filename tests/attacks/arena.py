@@ -121,6 +121,20 @@ def one_line(text: str) -> str:
     return text
 
 
+def opening(path: str) -> str:
+    """Return a program that opens a path of its first directory, and exits with 1 if it cannot."""
+    return f"""(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 4)
+  (data (i32.const 1024) "{path}")
+  (func (export "_start")
+    (call $proc_exit (i32.ne (i32.const 0)
+      (call $path_open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const {len(path)}) (i32.const 0)
+        (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 512))))))"""
+
+
 # Binary modules, where the text format is too kind.
 
 
