@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-NICENESS: Final = 10
+NICENESS: Final = 19
 """Of 19; a tenth of the weight of a process that has none, where both want the same core."""
 _TRIES: Final = 10
 _PAUSE: Final = 0.15  # seconds: the kernel takes one such change a tenth of a second from who is not root

@@ -104,6 +104,11 @@ class Shares:
         if share.fresh or share.ring:
             self._push(share)
 
+    def is_idle(self, instance: Instance) -> bool:
+        """Return whether nothing else of an instance's share waits for a turn."""
+        share = self._shares[instance.assignment.share]
+        return not share.fresh and not share.ring
+
     def remove(self, instance: Instance) -> None:
         """Drop an instance that waits for a turn."""
         assignment = instance.assignment

@@ -59,6 +59,8 @@ TELL_EVERY: Final = 500e-6
 """Seconds between two frames of outcomes while there is more work: a frame costs both sides more than an outcome."""
 TELL_AFTER: Final = 64
 """Outcomes that are told together while there is more work."""
+TELL_SOON: Final = 100e-6
+"""Seconds between two frames while one has the last outcome of its share, which has nothing else to do meanwhile."""
 
 HEAVY: Final = 16 * 2**20
 """Bytes of output and files that go into one frame, unless a single job has more."""
@@ -74,6 +76,7 @@ class Turns:
         self._nominal = _NOMINAL[setup.engine]
         self._busy = thread_time()
         self._told = 0.0
+        self._awaited = False  # whether an outcome is untold whose share has nothing else here
         self._memories = Memories()
         self._engine = Engine(setup.engine, instances=setup.instances)  # type: ignore[arg-type]
         self._counting: Engine | None = None
@@ -134,6 +137,8 @@ class Turns:
                 self._wake(now)
             if shares.waiting:
                 now = self._turn(now)
+                if self._awaited and now - self._told >= TELL_SOON:
+                    self._tell()
 
     def _turn(self, now: float) -> float:
         """Let the next instance have its turn; returns when it was over."""
@@ -218,7 +223,11 @@ class Turns:
             if self._weight + weight > HEAVY:
                 self._tell()
             self._weight += weight
-        self._ended.append(ended)
+        if self._shares.is_idle(instance):
+            self._awaited = True
+            self._ended.insert(0, ended)
+        else:
+            self._ended.append(ended)
         if instance.guest is not None and (question := instance.guest.question) is not None and question.sent:
             self._out -= question.size
         if len(self._ended) >= TELL_AFTER:
@@ -380,6 +389,7 @@ class Turns:
         if self._ended:
             self._channel.send(Outcomes(self._ended))
             self._ended = []
+            self._awaited = False
             self._weight = 0
         if self._underway:
             underway = [ticket for ticket in self._underway if ticket in self._live]
