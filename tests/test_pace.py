@@ -56,3 +56,31 @@ def test_it_stays_a_pace_whatever_is_said(samples):
     for fuel, ran in samples:
         pace.learn(fuel, ran)
     assert 1e3 <= pace.rate <= 1e12
+
+
+def test_what_a_worker_has_measured_takes_the_place_of_the_round_figure():
+    """Lower or higher; of several workers the highest counts, for the others' cores were busy."""
+    pace = Pace("native")
+    pace.calibrate(1e8)
+    assert pace.rate == 1e8
+    pace.calibrate(3e8)
+    pace.calibrate(2e8)
+    assert pace.rate == 3e8
+
+
+def test_what_jobs_have_shown_is_not_measured_away():
+    """A worker that starts later has met none of them."""
+    pace = Pace("native")
+    pace.calibrate(1e8)
+    pace.learn(10**9, 1.0)
+    before = pace.rate
+    pace.calibrate(5e9)
+    assert pace.rate == before
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 1e13, math.inf, math.nan])
+def test_a_pace_that_cannot_be_is_not_believed(rate):
+    """A worker may say anything."""
+    pace = Pace("interpreter")
+    pace.calibrate(rate)
+    assert pace.rate == NOMINAL["interpreter"]

@@ -61,6 +61,10 @@ class Estimator:
         self._store = store
         self._deadlines = deadlines or Deadlines()
 
+    def calibrate(self, rate: float) -> None:
+        """Take in how much fuel a worker has measured that its core spends in a second."""
+        self._pace.calibrate(rate)
+
     def learn(self, job: Job, outcome: Outcome) -> None:
         """Take in how a job ended."""
         self._pace.learn(outcome.fuel_used, outcome.ran)

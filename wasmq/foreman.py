@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from wasmq.bell import Bell
     from wasmq.clock import Clock
+    from wasmq.estimate import Estimator
     from wasmq.events import Onlookers
     from wasmq.host import HostFunctions
     from wasmq.host_calls import HostCalls
@@ -41,7 +42,9 @@ class Foreman:
         work: Bell,
         onlookers: Onlookers,
         refuelling: Refuelling,
+        estimator: Estimator,
     ) -> None:
+        self._estimator = estimator
         self._pool = pool
         self._library = library
         self._functions = functions
@@ -54,8 +57,9 @@ class Foreman:
         self._refuelling = refuelling
         self._log = get_logger()
 
-    def joined(self, worker: int, *, solo: bool) -> list[Sending]:
+    def joined(self, worker: int, *, solo: bool, pace: float) -> list[Sending]:
         """See `Overseer.joined`."""
+        self._estimator.calibrate(pace)
         self._pool.join(worker, solo=solo)
         self._work.ring()
         return self._next_alone(worker)

@@ -233,6 +233,7 @@ class Parts:
             work=base.work,
             onlookers=self.onlookers,
             refuelling=self.refuelling,
+            estimator=self.estimator,
         )
 
     def _dispatcher(self) -> Dispatcher:

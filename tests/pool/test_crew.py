@@ -33,7 +33,7 @@ class Recorder:
         self.answer = []
         self._changed = anyio.Event()
 
-    def joined(self, worker, *, solo):
+    def joined(self, worker, *, solo, pace):
         """Write down a worker that is ready, by whether it is for single jobs."""
         self.ready[worker] = solo
         self._ring()

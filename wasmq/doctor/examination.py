@@ -89,7 +89,7 @@ def judge(found: Iterable[Wall]) -> list[Finding]:
 class _Nobody:
     """Who is told what the worker does: it does nothing."""
 
-    def joined(self, worker: int, *, solo: bool) -> Iterable[Sending]:
+    def joined(self, worker: int, *, solo: bool, pace: float) -> Iterable[Sending]:
         return ()
 
     def said(self, worker: int, frame: Upward) -> Iterable[Sending]:

@@ -42,8 +42,8 @@ _BACKOFF_MAX = 10.0
 class Overseer(Protocol):
     """Who is told what the workers do, and says what to send them."""
 
-    def joined(self, worker: int, *, solo: bool) -> Iterable[Sending]:
-        """Take note that a worker can take jobs."""
+    def joined(self, worker: int, *, solo: bool, pace: float) -> Iterable[Sending]:
+        """Take note that a worker can take jobs, and how much fuel it says that a core spends in a second."""
         ...
 
     def said(self, worker: int, frame: Upward) -> Iterable[Sending]:
@@ -271,7 +271,7 @@ class Crew:
                 self.walls = self.walls or walls
                 worker.ready.set()
                 self._first.set()
-                self.send(self._overseer.joined(worker.number, solo=worker.solo))
+                self.send(self._overseer.joined(worker.number, solo=worker.solo, pace=frame.pace))
                 return
             if isinstance(frame, Pulse):
                 worker.fresh, worker.running, worker.suspended = frame.fresh, frame.running, frame.suspended

@@ -21,6 +21,7 @@ def main() -> int:
     # Instances hold no cycles; the collector would only stop turns to find that out.
     gc.disable()
     from wasmq_worker.engine import ENGINE_VERSION
+    from wasmq_worker.gauge import measure
     from wasmq_worker.turns import Turns
 
     try:
@@ -30,9 +31,10 @@ def main() -> int:
             setup, *rest = channel.receive()
             if not isinstance(setup, Setup):
                 raise ValueError("the first frame was not a Setup")
+            pace = measure(setup.engine)  # type: ignore[arg-type]
             turns = Turns(setup, channel)
             walls += sandbox.enclose("worker", setup.sandbox, machine_code=setup.engine == "native")
-            channel.send(Ready(ENGINE_VERSION, tuple(walls)))
+            channel.send(Ready(ENGINE_VERSION, pace, tuple(walls)))
             turns.run(rest)
     except Closed:
         return 0

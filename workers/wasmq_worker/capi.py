@@ -66,10 +66,12 @@ config_pooling = _bind("wasmtime_pooling_allocation_strategy_set", None, P, P)
 pooling_new = _bind("wasmtime_pooling_allocation_config_new", P)
 pooling_delete = _bind("wasmtime_pooling_allocation_config_delete", None, P)
 engine_new = _bind("wasm_engine_new_with_config", P, P)
+engine_delete = _bind("wasm_engine_delete", None, P)
 _FLAGS = (
     "consume_fuel",
     "cranelift_nan_canonicalization",
     "memory_init_cow",
+    "parallel_compilation",
     "wasm_bulk_memory",
     "wasm_exceptions",
     "wasm_function_references",

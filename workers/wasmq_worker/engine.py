@@ -96,7 +96,8 @@ def one_line(message: str) -> str:
 class Engine:
     """One configured engine. `memories` makes it a counted one, else `instances` is the size of its pool.
 
-    Without either it only compiles: then `counted` says for which of the two.
+    Without either it only compiles: then `counted` says for which of the two, and `parallel` whether on all cores, by
+    threads that stay.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Engine:
         instances: int | None = None,
         memories: Memories | None = None,
         counted: bool = False,
+        parallel: bool = True,
     ) -> None:
         self.counted = counted or memories is not None
         self._memories = memories  # its callbacks must outlive the engine
@@ -116,6 +118,7 @@ class Engine:
         # The same call must give the same bits on every processor and on both engines.
         capi.config_flag["cranelift_nan_canonicalization"](config, True)
         capi.config_flag["wasm_relaxed_simd_deterministic"](config, True)
+        capi.config_flag["parallel_compilation"](config, parallel)
         for proposal, on in _PROPOSALS.items():
             capi.config_flag[proposal](config, on)
         # Without it, the engine loses count of handles when a component lends several to one host function.
@@ -132,6 +135,10 @@ class Engine:
         elif instances is not None:
             self._pool(config, instances)
         self.pointer: int = capi.engine_new(config)
+
+    def close(self) -> None:
+        """Free it; nothing made from it may be left."""
+        capi.engine_delete(self.pointer)
 
     @staticmethod
     def _pool(config: int, instances: int) -> None:

@@ -67,10 +67,7 @@ class Module:
         self.instances = 1
         self.live = 0
         self.unmapped = False
-        out = ctypes.c_void_p()
-        path = sandbox.artifact_path(description.path).encode()
-        check(capi.module_deserialize_file(engine.pointer, path, ctypes.addressof(out)))
-        self.pointer: int = out.value or 0
+        self.pointer = self._open(engine, description.path)
         self._imports = imports
         self._held: Front | None = None
         try:
@@ -78,6 +75,12 @@ class Module:
         except EngineError:
             capi.module_delete(self.pointer)
             raise
+
+    def _open(self, engine: Engine, path: str) -> int:
+        """Return the engine's module. Raises `EngineError`."""
+        out = ctypes.c_void_p()
+        check(capi.module_deserialize_file(engine.pointer, sandbox.artifact_path(path).encode(), ctypes.addressof(out)))
+        return out.value or 0
 
     def ready(self) -> None:
         """Make instances possible. Raises `EngineError` when an import is not satisfied."""

@@ -390,9 +390,10 @@ class Ended(_Part, frozen=True):
 
 
 class Ready(_Frame, frozen=True):
-    """The first frame up: the worker can take jobs, behind these walls."""
+    """The first frame up: the worker can take jobs, behind these walls. `pace` is fuel in a second of one core."""
 
     engine_version: str
+    pace: float
     walls: tuple[Wall, ...] = ()
 
 

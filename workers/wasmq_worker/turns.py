@@ -53,9 +53,10 @@ LOOK_EVERY: Final = 200e-6
 """Seconds between two looks at the channel while there is work: a look costs about a microsecond."""
 TURN: Final = 1e-3
 """Seconds. A quantum of ordinary code takes a fraction of it. What takes longer did things that fuel does not weigh,
-such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill."""
+such as growing or filling memory: its share is charged for the time, at `_NOMINAL` fuel a second, never the bill.
+That is well below what cores do, because the time since the last look at the channel has turns of others in it."""
 _NOMINAL: Final = {"native": 5e8, "interpreter": 5e7}
-TELL_EVERY: Final = 500e-6
+TELL_EVERY: Final = 1e-3
 """Seconds between two frames of outcomes while there is more work: a frame costs both sides more than an outcome."""
 TELL_AFTER: Final = 64
 """Outcomes that are told together while there is more work."""
@@ -225,9 +226,7 @@ class Turns:
             self._weight += weight
         if self._shares.is_idle(instance):
             self._awaited = True
-            self._ended.insert(0, ended)
-        else:
-            self._ended.append(ended)
+        self._ended.append(ended)
         if instance.guest is not None and (question := instance.guest.question) is not None and question.sent:
             self._out -= question.size
         if len(self._ended) >= TELL_AFTER:
