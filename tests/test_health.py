@@ -38,12 +38,12 @@ async def test_a_store_that_never_answers_is_not_live(make_scheduler, monkeypatc
         scheduler._work.ring()
         await asked.wait()
         assert scheduler.live
-        scheduler._dispatcher._asked -= 41.0
+        scheduler._life.parts.dispatcher._asked -= 41.0
         assert not scheduler.live
         assert scheduler.problem == "the store has not answered for 41 seconds"
         answer.set()
         await until(lambda: scheduler.live)
-        await until(lambda: scheduler._dispatcher.silent() == 0.0)
+        await until(lambda: scheduler._life.parts.dispatcher.silent() == 0.0)
         assert (await scheduler.run(await scheduler.load(GUEST), "f")).status == "succeeded"
 
 

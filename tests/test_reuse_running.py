@@ -103,12 +103,12 @@ async def test_a_cancelled_leader_takes_nobody_with_it(make_scheduler, guests):
         for handle in (handles[1], handles[3]):
             assert await handle.cancel()
             assert (await handle).status == "cancelled"
-        assert len(scheduler._reuse) == 0
+        assert len(scheduler._life.parts.reuse) == 0
 
 
 async def one_runs(scheduler, handles):
     """Return once one of the jobs is with a worker and all others wait for it."""
-    await until(lambda: len(scheduler._reuse) == len(handles) - 1 and scheduler._pool.running == 1)
+    await until(lambda: len(scheduler._life.parts.reuse) == len(handles) - 1 and scheduler._pool.running == 1)
 
 
 async def cancel_all(handles):
@@ -180,8 +180,8 @@ async def test_a_storm_of_cancellations_leaves_nothing_behind(make_scheduler, gu
         for handle in handles[::-1]:
             await handle.cancel()
         assert {(await handle).status for handle in handles} == {"cancelled"}
-        await until(lambda: not len(scheduler._reuse) and not scheduler._pool.running)
-        assert not scheduler._reuse._flights
+        await until(lambda: not len(scheduler._life.parts.reuse) and not scheduler._pool.running)
+        assert not scheduler._life.parts.reuse._flights
 
 
 async def test_whoever_waits_for_a_run_can_be_watched(make_scheduler, guests):
@@ -208,7 +208,7 @@ async def main():
             module=loop.digest, export="spin", limits=wasmq.Limits(fuel=10**12, timeout=600.0), reuse="flight"
         )
         handles = await scheduler.submit_many([request] * 4)
-        while len(scheduler._reuse) < 3:
+        while len(scheduler._life.parts.reuse) < 3:
             await asyncio.sleep(0.001)
         print(*[handle.id for handle in handles], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -225,7 +225,7 @@ async def test_jobs_that_wait_outlive_a_killed_daemon(make_scheduler, tmp_path, 
     ids = died.stdout.decode().split()
     assert (len(ids), died.returncode) == (4, -signal.SIGKILL), died.stderr
     async with running(make_scheduler, store=url, config=Config(), grace=0.0) as scheduler:
-        await until(lambda: len(scheduler._reuse) == 3 and scheduler._pool.running == 1)
+        await until(lambda: len(scheduler._life.parts.reuse) == 3 and scheduler._pool.running == 1)
         assert {(await scheduler.job(each)).attempts for each in ids} == {2}
         for each in ids:
             assert await scheduler.cancel(each)

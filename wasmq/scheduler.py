@@ -13,13 +13,12 @@ from wasmq.bell import Bell
 from wasmq.budgets import Budgets
 from wasmq.clock import SystemClock
 from wasmq.config import Config, Tenant, checked_tenant, configured
-from wasmq.confinement import Confinement, announce
+from wasmq.confinement import Confinement
 from wasmq.cron import Cron
 from wasmq.engines import engine_label
 from wasmq.errors import (
     InvalidArguments,
     Refused,
-    SchedulerClosed,
     UnknownModule,
     error_for,
     no_such_job,
@@ -28,7 +27,7 @@ from wasmq.events import Position, follow
 from wasmq.fairness import Fairness
 from wasmq.gate import Gate
 from wasmq.host import HostFunctions, offer_configured
-from wasmq.job import Outcome
+from wasmq.life import Life
 from wasmq.machine import memory_given
 from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
@@ -36,11 +35,11 @@ from wasmq.periodic import Planned, plan
 from wasmq.reload import Reloaded, reloaded
 from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
-from wasmq.settle import CancelWish, Died, HandedBack
+from wasmq.settle import CancelWish
 from wasmq.store import JobRecord, SharedStore, Store, open_store
 from wasmq.store.urls import MEMORY
 from wasmq.submission import Accepted, ProgramOptions, Request
-from wasmq.tasks import apart, leave
+from wasmq.tasks import apart
 from wasmq.tenants import Tenants
 from wasmq.version import __version__
 from wasmq.window import Window
@@ -50,20 +49,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from anyio.abc import TaskGroup
-
     from wasmq.clock import Clock
     from wasmq.config import EngineName, PeriodicConfig
     from wasmq.estimate import Estimate
     from wasmq.events import JobEvent
     from wasmq.handles import JobHandle
-    from wasmq.job import Job, Limits, OnExhausted, Reuse, State, Status
+    from wasmq.job import Job, Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
-    from wasmq.upkeep import Upkeep
     from wasmq_worker.protocol import Wall
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-_SILENT = 30.0  # seconds beyond its timeout in which a store must answer a claim
 
 
 class Scheduler:
@@ -117,10 +112,6 @@ class Scheduler:
         )
         self._gate = Gate(settings.max_queued, lambda tenant: self._tenants(tenant).max_queued)
         self._handles: dict[str, JobHandle] = {}
-        self._tasks: TaskGroup | None = None
-        self._upkeep: Upkeep | None = None
-        self._stopped = False
-        self._ended = anyio.Event()
         self.metrics = Metrics(
             max_tenants=self.config.metrics.max_tenants,
             engine=settings.engine,
@@ -145,77 +136,31 @@ class Scheduler:
             handles=self._handles,
             work=self._work,
         )
-
-    # Start.
-
-    async def __aenter__(self) -> Scheduler:
-        if self._tasks is not None or self._stopped:
-            raise SchedulerClosed("a scheduler runs once; make a new one")
-        group = anyio.create_task_group()
-        self._tasks = await group.__aenter__()
-        try:
-            await self._start(group)
-        except BaseException as error:
-            group.cancel_scope.cancel()
-            self._stopped = True
-            self._ended.set()
-            self._tasks = None
-            with anyio.CancelScope(shield=True):
-                await self._store.close()
-            await leave(group, error)
-            raise
-        return self
-
-    async def _start(self, tasks: TaskGroup) -> None:
-        queued = await self._store.open()
         surface = Surface(
             submit=lambda requests: self.submit_many(requests, wait=False),
             cancel=self.cancel,
             refuel=self.refuel,
             events=self.events,
         )
-        self._take_up(Parts(self._base, surface, tasks))
-        if self._store.durable:
-            await self._library.open()
-        await self._crew.start(await self._library.place())
-        self.metrics.sandboxed({wall.name: wall.state == "up" for wall in self.sandbox if wall.state != "moot"})
-        announce(self.sandbox)
-        self._resume(queued, await self._store.orphans(self._clock.wall()))
-        for loop in self._parts.loops():
-            await tasks.start(loop.run)
-        if isinstance(self._store, SharedStore):
-            self._upkeep = self._parts.upkeep(self._store)
-            for loop in (*self._store.loops(), self._upkeep, self._parts.watcher(self._store)):
-                await tasks.start(loop.run)
-        for name, schedule in (await self._planned(self.config.periodic)).items():
-            self._periodic.set(name, schedule.cron, schedule.request, catch_up=schedule.catch_up)
-        await tasks.start(self._periodic.run)
-        tasks.start_soon(self._estimator.recall)
+        self._life = Life(self._base, surface, self._take_up, lambda: self._planned(self.config.periodic))
+
+    # Start.
+
+    async def __aenter__(self) -> Scheduler:
+        await self._life.begin()
+        return self
 
     def _take_up(self, parts: Parts) -> None:
-        self._parts = parts
         self._library = parts.library
         self._pool = parts.pool
-        self._reuse = parts.reuse
         self._onlookers = parts.onlookers
         self._settler = parts.settler
         self._crew = parts.crew
-        self._dispatcher = parts.dispatcher
         self._canceller = parts.canceller
         self._submission = parts.submission
         self._estimator = parts.estimator
         self._refuelling = parts.refuelling
         self._periodic = parts.periodic
-
-    def _resume(self, queued: Sequence[Job], orphans: Sequence[Job]) -> None:
-        """Take up what an earlier life of the store has left: jobs that wait, and jobs that died with it."""
-        self._fairness.resume(
-            [(job.tenant, self._tenants(job.tenant).weight, job.order, job.cost) for job in (*queued, *orphans)]
-        )
-        for job in queued:
-            self._gate.readmit(job.tenant, 1)
-        self._parts.expiry.watch(queued)
-        self._settler.add([Died(job, "the daemon died while it ran") for job in orphans])
 
     @property
     def sandbox(self) -> tuple[Wall, ...]:
@@ -223,7 +168,7 @@ class Scheduler:
 
         As the first worker has told; none before the scheduler runs.
         """
-        return () if self._tasks is None else self._crew.walls
+        return () if self._life.tasks is None else self._crew.walls
 
     # Offer, load and submit.
 
@@ -265,7 +210,7 @@ class Scheduler:
 
         Raises `InvalidModule` saying what is wrong and where, or `OSError` when the file cannot be read.
         """
-        self._check_running()
+        self._life.check_runs()
         try:
             return await self._library.load(source)
         except Refused as error:
@@ -274,7 +219,7 @@ class Scheduler:
 
     async def recall(self, digests: Iterable[str]) -> None:
         """Load modules that an earlier life of the store has kept, or another daemon; what is nowhere stays unknown."""
-        self._check_running()
+        self._life.check_runs()
         for digest in digests:
             if self._store.durable and digest not in self._library:
                 with suppress(UnknownModule):
@@ -282,17 +227,17 @@ class Scheduler:
 
     def modules(self) -> list[Module]:
         """Return the loaded modules, oldest first."""
-        self._check_running()
+        self._life.check_runs()
         return self._library.all()
 
     def module(self, digest: str) -> Module:
         """Return a loaded module. Raises `UnknownModule`."""
-        self._check_running()
+        self._life.check_runs()
         return self._library[digest]
 
     async def wasm(self, digest: str) -> bytes:
         """Return the bytes of a loaded module. Raises `UnknownModule`."""
-        self._check_running()
+        self._life.check_runs()
         return await self._library.wasm(self._library[digest].digest)
 
     async def estimate(self, module: Module | str, export: str | None = None, *, tenant: str | None = None) -> Estimate:
@@ -301,7 +246,7 @@ class Scheduler:
         By the last calls of one tenant, or of all; the start is that of a job of this tenant, or of "default". Raises
         `UnknownModule` or `UnknownExport`.
         """
-        self._check_running()
+        self._life.check_runs()
         digest = module if isinstance(module, str) else module.digest
         await self.recall([digest])
         export = admission.check_export(self._library[digest], export)
@@ -341,7 +286,7 @@ class Scheduler:
         What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
-        self._check_running()
+        self._life.check_runs()
         handles = await self._submission.submit(
             (
                 Request(
@@ -367,12 +312,12 @@ class Scheduler:
 
     async def submit_many(self, requests: Sequence[Request], *, wait: bool = True) -> list[JobHandle]:
         """Queue several calls, all of them or none; returns their handles in the same order. Raises a `Refused`."""
-        self._check_running()
+        self._life.check_runs()
         return await self._submission.submit(requests, wait=wait)
 
     async def accept(self, requests: Sequence[Request]) -> list[Accepted]:
         """Queue several calls as `submit_many` does without waiting for room, and say what is known of each job."""
-        self._check_running()
+        self._life.check_runs()
         return await self._submission.accept(requests, wait=False)
 
     async def run(self, module: Module | str, export: str | None = None, *args: Any, **options: Any) -> Outcome:
@@ -409,7 +354,7 @@ class Scheduler:
         Never raises for what a guest did. When the iteration is given up, the calls that have not finished are
         cancelled.
         """
-        self._check_running()
+        self._life.check_runs()
         digest = module if isinstance(module, str) else module.digest
         requests = (
             Request(
@@ -481,7 +426,7 @@ class Scheduler:
         A running job is looked at about five times a second. Of a job that another daemon runs only the states are
         told. The iteration raises `UnknownJob`.
         """
-        self._check_started()
+        self._life.check_started()
         return follow(id, after or Position(), self._onlookers, self._record)
 
     async def requeue(self, id: str) -> JobHandle:  # noqa: A002
@@ -499,7 +444,7 @@ class Scheduler:
         `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
         `BudgetExhausted` when its tenant's account lacks the fuel.
         """
-        self._check_running()
+        self._life.check_runs()
         return await self._refuelling.refuel(id, fuel)
 
     async def rerun(self, id: str) -> JobHandle:  # noqa: A002
@@ -513,7 +458,7 @@ class Scheduler:
 
     async def repeat(self, job: Job) -> JobHandle:
         """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
-        self._check_running()
+        self._life.check_runs()
         return await self._submission.repeat(job)
 
     async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
@@ -542,10 +487,10 @@ class Scheduler:
 
     async def cancel(self, id: str) -> bool:  # noqa: A002
         """Cancel a job, waiting or running; False when it had finished already. Raises `UnknownJob`."""
-        self._check_started()
-        if self._store.durable and self._tasks is not None and not self._stopped:
+        self._life.check_started()
+        if self._store.durable and self._life.tasks is not None and self._life.runs:
             # What the store has begun to record must be told to its end.
-            (found,) = await apart(self._tasks, lambda: self._canceller.cancel([id]))
+            (found,) = await apart(self._life.tasks, lambda: self._canceller.cancel([id]))
         else:
             (found,) = await self._canceller.cancel([id])
         if found == "unknown":
@@ -568,12 +513,12 @@ class Scheduler:
 
     async def account(self, tenant: str) -> Account:
         """Return how a tenant's fuel account stands. Raises `NoAccount` when it has none."""
-        self._check_running()
+        self._life.check_runs()
         return await self._budgets.account(tenant)
 
     def accounts(self) -> dict[str, Account]:
         """Return the accounts of the tenants that have one, as last known here."""
-        self._check_running()
+        self._life.check_runs()
         return self._budgets.known()
 
     async def credit(self, tenant: str, fuel: int, *, key: str | None = None) -> Account:
@@ -582,7 +527,7 @@ class Scheduler:
         Raises `NoAccount`, `KeyConflict`, `InvalidArguments`, or `StoreUnavailable`: then it is not known whether it
         was granted, and asking again with the key is safe.
         """
-        self._check_running()
+        self._life.check_runs()
         known_by = None if key is None else admission.check_name("key", key, limit=255)
         account = await self._budgets.credit(admission.check_name("tenant", tenant), fuel, known_by)
         self._work.ring()
@@ -594,7 +539,7 @@ class Scheduler:
         Tenants that were set in the meantime stay as they are, unless `config` says something new of them. Raises
         `ConfigError` for a periodic job that cannot be scheduled; then nothing has changed.
         """
-        self._check_running()
+        self._life.check_runs()
         news = reloaded(self.config, config)
         planned = await self._planned(
             {name: entry for name, entry in config.periodic.items() if self.config.periodic.get(name) != entry}
@@ -640,7 +585,7 @@ class Scheduler:
         rest is as in `submit`. Raises `InvalidArguments` for an expression or a time zone that cannot be understood, or
         another `Refused` when the call would be refused now.
         """
-        self._check_running()
+        self._life.check_runs()
         admission.check_name("name", name, limit=100)
         try:
             parsed = Cron(cron, timezone)
@@ -662,7 +607,7 @@ class Scheduler:
 
     async def unschedule(self, name: str) -> bool:
         """End a schedule; False when there is none of this name. Jobs that it has submitted are not touched."""
-        self._check_running()
+        self._life.check_runs()
         return self._periodic.remove(name)
 
     async def _planned(self, entries: Mapping[str, PeriodicConfig]) -> dict[str, Planned]:
@@ -680,7 +625,7 @@ class Scheduler:
     @property
     def live(self) -> bool:
         """Whether jobs are being claimed."""
-        return self._not_live() is None
+        return self._life.obstacle() is None
 
     @property
     def ready(self) -> bool:
@@ -690,19 +635,10 @@ class Scheduler:
     @property
     def problem(self) -> str | None:
         """Why the scheduler is not ready, and perhaps not live either, in one line; None when it is."""
-        problem = self._not_live()
+        problem = self._life.obstacle()
         if problem is None and self._pool.workers == 0:
             return "no worker process is ready"
         return problem
-
-    def _not_live(self) -> str | None:
-        if self._tasks is None or self._stopped:
-            return "the scheduler is stopping, or does not run"
-        # A store that has not answered for longer than it may take has not said that it is away.
-        silent = self._dispatcher.silent()
-        if silent > _SILENT + self.config.store.timeout:
-            return f"the store has not answered for {silent:.0f} seconds"
-        return self._dispatcher.problem
 
     # Stop.
 
@@ -711,76 +647,9 @@ class Scheduler:
 
         On a store that does not outlive the process, what has not finished by then is cancelled.
         """
-        await self._stop(self.config.scheduler.grace)
+        await self._life.stop(self.config.scheduler.grace)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        group = self._tasks
-        if group is None:
-            return None
-        try:
-            with anyio.CancelScope(shield=True):
-                # Who leaves by an exception does not wait for guests.
-                await self._stop(self.config.scheduler.grace if kind is None else 0.0)
-        finally:
-            group.cancel_scope.cancel()
-            swallowed = await leave(group, error)
-        return swallowed
-
-    async def _stop(self, grace: float) -> None:
-        self._check_started()
-        if self._stopped:
-            await self._ended.wait()
-            return
-        self._stopped = True
-        self._gate.close()
-        if self._upkeep is not None:
-            self._upkeep.stop()
-        try:
-            await self._dispatcher.stop()
-            with anyio.move_on_after(grace):
-                # Nobody can refuel a job any more, so those that are suspended are not waited for.
-                while self._pool.running > self._pool.suspended:
-                    await self._settler.idle.wait()
-        finally:
-            # Who gives up waiting for a stop ends the grace period, not the stop.
-            with anyio.CancelScope(shield=True):
-                try:
-                    await self._end()
-                finally:
-                    self._abandon()
-                    self._ended.set()
-
-    async def _end(self) -> None:
-        """End the workers and settle what they leave."""
-        try:
-            self._settler.stopping = True
-            self._crew.stop()
-            await self._crew.wait()
-            self._settler.add([HandedBack(job) for job in (*self._pool.disband(), *self._reuse.drop())])
-            await self._settler.stop()
-            if not self._store.durable:
-                outcome = Outcome(status="cancelled", error="cancelled: the scheduler stopped before it finished")
-                await self._canceller.cancel_queued(list(self._handles), outcome)
-            await self._library.close()
-        finally:
-            await self._store.close()
-
-    def _abandon(self) -> None:
-        """Tell everyone who still waits for a job that no outcome will come."""
-        for handle in self._handles.values():
-            handle.abandon(SchedulerClosed(f"the scheduler stopped before job {handle.id} finished"))
-        self._handles.clear()
-        self._onlookers.abandon()
-
-    def _check_started(self) -> None:
-        if self._tasks is None and not self._stopped:
-            raise SchedulerClosed(_NOT_RUNNING)
-
-    def _check_running(self) -> None:
-        if self._tasks is None or self._stopped:
-            raise SchedulerClosed(_NOT_RUNNING)
-
-
-_NOT_RUNNING = "the scheduler is not running; use it inside 'async with Scheduler(...)'"
+        return await self._life.leave(error)
