@@ -14,7 +14,7 @@ from wasmq.config import StoreConfig
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.fairness import Charge
 from wasmq.store import Finished, open_store
-from wasmq.store.database import place_of
+from wasmq.store.postgres.database import place_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from wasmq.store.database import Database
+    from wasmq.store.postgres.database import Database
 
 _RENEWALS: Final = 3  # in one lease
 _TERM: Final = 0.75  # of the lease; the rest is for those who sweep to notice

@@ -20,13 +20,13 @@ import anyio
 from wasmq.bell import Bell
 from wasmq.errors import StoreUnavailable
 from wasmq.logs import get_logger
-from wasmq.store.database import Database
-from wasmq.store.exchange import Aged, exchange
-from wasmq.store.gather import Gather
-from wasmq.store.hints import Hints, Listener
-from wasmq.store.keys import settle_keys
-from wasmq.store.leases import Lease
-from wasmq.store.postgres_accounts import SharedAccounts
+from wasmq.store.postgres.accounts import SharedAccounts
+from wasmq.store.postgres.database import Database
+from wasmq.store.postgres.exchange import Aged, exchange
+from wasmq.store.postgres.gather import Gather
+from wasmq.store.postgres.hints import Hints, Listener
+from wasmq.store.postgres.keys import settle_keys
+from wasmq.store.postgres.leases import Lease
 from wasmq.store.protocol import Fate, Glance, JobRecord
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
 from wasmq.store.scripts import statements
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wasmq.fairness import Charge
     from wasmq.job import Job, Outcome, State, Status
     from wasmq.ledger import Balance, Terms, Wait
-    from wasmq.store.database import Connection
+    from wasmq.store.postgres.database import Connection
     from wasmq.store.protocol import Cancellation, Finished, Loop
 
 _MOST_PUT: Final = 1_000  # jobs in one statement
