@@ -244,7 +244,7 @@ async def test_a_claim_whose_answer_was_lost_gives_back(postgres_url):
     store = await open_with(postgres_url, clock, terms)
     await store.put([job_of("a", clock)])
     await store.claim(1, clock.now)
-    store._lease.lost_claims[store._claims] = 0.0
+    store._claiming.lost[store._claiming._number] = 0.0
     await store._lease.renew()
     assert (await account(store, clock, terms)).reserved == 0
     (job,) = await store.claim(1, clock.now)

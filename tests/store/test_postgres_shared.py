@@ -121,7 +121,7 @@ async def test_a_claim_whose_answer_was_lost_does_not_count(open_more, clock):
             raise asyncpg.ConnectionDoesNotExistError("cut")
 
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-        await store._claim(Deaf(), 1, clock.now)
+        await store._claiming.start(Deaf(), 1, clock.now)
     await connection.close()
     assert names(await store.claim(10, clock.now)) == ["b"]
     await store._lease.renew()
