@@ -11,7 +11,7 @@ from watching import ENDLESS, running, sample, until, until_running
 import wasmq
 from wasmq.config import Config, HostConfig, HostFunctionConfig, ModulesConfig
 from wasmq.errors import ConfigError, StoreUnavailable, UnknownModule
-from wasmq.store.operations import Put
+from wasmq.store.sqlite.operations import Put
 
 SPIN = """(module
   (func (export "spin") (loop $again (br $again)))

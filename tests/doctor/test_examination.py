@@ -12,7 +12,7 @@ from wasmq.cli import main
 from wasmq.config import Config, ModulesConfig, SandboxConfig, SchedulerConfig
 from wasmq.doctor import Finding, examine, places, store
 from wasmq.doctor.examination import judge, walls
-from wasmq.store.schema import connect, migrations
+from wasmq.store.sqlite.schema import connect, migrations
 from wasmq_worker.protocol import Wall
 
 if TYPE_CHECKING:

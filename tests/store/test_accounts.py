@@ -16,7 +16,8 @@ from postgres import make_schema, server_url
 from wasmq.config import StoreConfig
 from wasmq.errors import StoreUnavailable
 from wasmq.reconcile import BooksUnbalanced, reconcile, reconcile_store
-from wasmq.store import open_store, postgres_accounts
+from wasmq.store import open_store
+from wasmq.store.postgres import accounts
 
 
 async def open_with(url, clock, terms):
@@ -139,7 +140,7 @@ class TestPostgresMachine(accounts_machine(open_server, open_server_again).TestC
     @pytest.fixture(autouse=True)
     def short_front(self, monkeypatch):
         """Jobs are set aside and brought back as if there were many."""
-        monkeypatch.setattr(postgres_accounts, "FRONT", 1)
+        monkeypatch.setattr(accounts, "FRONT", 1)
 
 
 # SQLite: the account is written with the batch, or not at all.
@@ -216,7 +217,7 @@ async def test_daemons_whose_clocks_differ_refill_no_account_twice(postgres_url)
 
 async def test_many_jobs_that_wait_are_out_of_the_way(postgres_url, monkeypatch):
     """Set aside they are queued as before, can be cancelled, and come back in their order when the account allows."""
-    monkeypatch.setattr(postgres_accounts, "FRONT", 3)
+    monkeypatch.setattr(accounts, "FRONT", 3)
     clock, terms = VirtualClock(), {"acme": terms_of(fuel_budget=10)}
     store = await open_with(postgres_url, clock, terms)
     await store.put([job_of(f"j{place:02}", clock, order=float(place)) for place in range(30)])
@@ -243,7 +244,7 @@ async def test_a_claim_whose_answer_was_lost_gives_back(postgres_url):
     store = await open_with(postgres_url, clock, terms)
     await store.put([job_of("a", clock)])
     await store.claim(1, clock.now)
-    store._lease.lost_claims[store._claims] = 0.0
+    store._claiming.lost[store._claiming._number] = 0.0
     await store._lease.renew()
     assert (await account(store, clock, terms)).reserved == 0
     (job,) = await store.claim(1, clock.now)

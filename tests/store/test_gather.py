@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from wasmq.store.gather import Gather
+from wasmq.store.postgres.gather import Gather
 
 
 class _Started:

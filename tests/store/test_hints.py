@@ -7,8 +7,8 @@ import pytest
 
 from wasmq.bell import Bell
 from wasmq.errors import StoreUnavailable
-from wasmq.store import hints
-from wasmq.store.hints import Hints, Listener
+from wasmq.store.postgres import hints
+from wasmq.store.postgres.hints import Hints, Listener
 
 BROKEN = [
     asyncpg.InternalClientError("got result for unknown protocol state 3"),

@@ -14,7 +14,7 @@ from wasmq.config import StoreConfig
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.fairness import Charge
 from wasmq.store import Finished, open_store
-from wasmq.store.database import place_of
+from wasmq.store.postgres.database import place_of
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_a_claim_whose_answer_was_lost_does_not_count(open_more, clock):
             raise asyncpg.ConnectionDoesNotExistError("cut")
 
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-        await store._claim(Deaf(), 1, clock.now)
+        await store._claiming.start(Deaf(), 1, clock.now)
     await connection.close()
     assert names(await store.claim(10, clock.now)) == ["b"]
     await store._lease.renew()

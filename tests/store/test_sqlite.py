@@ -22,8 +22,9 @@ from machine import store_machine
 from wasmq.config import StoreConfig
 from wasmq.errors import ConfigError, KeyConflict, StoreUnavailable
 from wasmq.job import Call, Outcome
-from wasmq.store import Finished, open_store, schema
+from wasmq.store import Finished, open_store
 from wasmq.store.records import LARGE
+from wasmq.store.sqlite import schema
 
 LARGE_OUTCOME = Outcome(status="succeeded", stdout=b"o" * LARGE, stderr=b"e" * LARGE, attempts=1)
 
@@ -347,7 +348,7 @@ async def test_a_step_that_fails_leaves_the_file_as_it_was(open_at, path, monkey
 
 async def test_the_queries_use_their_indexes(open_at, path):
     """No read walks through the history for what is unfinished or failed, or sorts it for a page."""
-    from wasmq.store import statements
+    from wasmq.store.sqlite import statements
 
     store = await open_at(path)
 
@@ -540,7 +541,7 @@ async def test_a_full_disk_fails_what_does_not_fit_and_loses_nothing(open_at, pa
 
 async def test_the_history_goes_in_steps(open_at, path, monkeypatch):
     """A history that was allowed to be long and is to be short is cut down in idle moments, large records with it."""
-    monkeypatch.setattr("wasmq.store.writer._TICK", 0.01)
+    monkeypatch.setattr("wasmq.store.sqlite.writer._TICK", 0.01)
     clock = VirtualClock()
     store = await open_at(path, StoreConfig(history=10_000), clock)
     for start in range(0, 2_000, 500):

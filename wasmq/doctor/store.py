@@ -9,9 +9,9 @@ import anyio
 import anyio.to_thread
 
 from wasmq.doctor.finding import Finding, failed, ok, warning
-from wasmq.store.schema import connect_to_read
-from wasmq.store.schema import migrations as sqlite_migrations
 from wasmq.store.scripts import migrations
+from wasmq.store.sqlite.schema import connect_to_read
+from wasmq.store.sqlite.schema import migrations as sqlite_migrations
 from wasmq.store.urls import MEMORY, file_of, without_password
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job
     from wasmq.ledger import Terms
-    from wasmq.store.database import Connection, Database
+    from wasmq.store.postgres.database import Connection, Database
 
 _FIGURES: Final = Balance.__struct_fields__
 FRONT = 250

@@ -15,15 +15,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio.to_thread
 
 from wasmq.errors import ConfigError, StoreUnavailable
-from wasmq.store.books import Books
-from wasmq.store.lock import OwnerLock
-from wasmq.store.operations import AskBalance, Cancel, Claim, Credit, Finish, NextDue, NoteFired, Put, Refuel, Release
-from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
-from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
-from wasmq.store.schema import connect, connect_to_read
-from wasmq.store.statements import RECORD, list_jobs
-from wasmq.store.writer import Writer
+from wasmq.store.records import encode_job, encode_outcome
+from wasmq.store.sqlite.books import Books
+from wasmq.store.sqlite.lock import OwnerLock
+from wasmq.store.sqlite.operations import (
+    AskBalance,
+    Cancel,
+    Claim,
+    Credit,
+    Finish,
+    NextDue,
+    NoteFired,
+    Put,
+    Refuel,
+    Release,
+)
+from wasmq.store.sqlite.rows import record_of
+from wasmq.store.sqlite.schema import connect, connect_to_read
+from wasmq.store.sqlite.statements import RECORD, list_jobs
+from wasmq.store.sqlite.writer import Writer
 
 if TYPE_CHECKING:
     import os
@@ -33,8 +44,8 @@ if TYPE_CHECKING:
     from wasmq.config import StoreConfig
     from wasmq.job import Job, Outcome, State, Status
     from wasmq.ledger import Balance, Terms, Wait
-    from wasmq.store.operations import Operation
-    from wasmq.store.protocol import Cancellation, Finished
+    from wasmq.store.protocol import Cancellation, Finished, JobRecord
+    from wasmq.store.sqlite.operations import Operation
 
 _T = TypeVar("_T")
 
@@ -137,7 +148,7 @@ class SQLiteStore:
     async def get(self, id: str) -> JobRecord | None:  # noqa: A002
         """See `Store.get`."""
         rows = await self._read(lambda: self._reader.execute(RECORD, (id,)).fetchall())
-        return _record(*rows[0]) if rows else None
+        return record_of(*rows[0]) if rows else None
 
     async def next_due(self, now: float) -> float | None:
         """See `Store.next_due`."""
@@ -170,7 +181,7 @@ class SQLiteStore:
     ) -> list[JobRecord]:
         """See `Store.list`."""
         rows = await self._read(lambda: list_jobs(self._reader, tenant=tenant, status=status, after=after, limit=limit))
-        return [_record(*row) for row in rows]
+        return [record_of(*row) for row in rows]
 
     def _open(self) -> Sequence[Job]:
         path = self.path.resolve()
@@ -216,24 +227,3 @@ class SQLiteStore:
             return await asyncio.get_running_loop().run_in_executor(self._reading, work)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the store cannot be read now: {error}") from None
-
-
-def _record(
-    job_id: str,
-    tenant: str,
-    key: str | None,
-    attempt: int,
-    returned: int,
-    body: bytes,
-    order: float | None,
-    status: State,
-    ended: int | None,
-    outcome: bytes | None,
-) -> JobRecord:
-    job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)
-    return JobRecord(
-        job,
-        status if ended is None else "finished",
-        attempt - returned,
-        None if outcome is None else decode_outcome(outcome),
-    )

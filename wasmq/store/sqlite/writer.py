@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wasmq.store.operations import Operation
+    from wasmq.store.sqlite.operations import Operation
 
 _MAX_ROWS = 1_024  # about so many changes in one transaction
 _TICK = 5.0  # seconds between two looks for something to tidy up while there is nothing to do

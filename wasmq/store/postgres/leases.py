@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-    from wasmq.store.database import Database
+    from wasmq.store.postgres.database import Database
 
 _RENEWALS: Final = 3  # in one lease
 _TERM: Final = 0.75  # of the lease; the rest is for those who sweep to notice
@@ -37,17 +37,18 @@ class Lease:
         name: str,
         seconds: float,
         patience: float,
+        lost_claims: dict[int, float],
         unclaim: Callable[[Sequence[int]], Awaitable[None]],
     ) -> None:
         self.others = 0
         """Other daemons that share the store, as of the last renewal."""
-        self.lost_claims: dict[int, float] = {}
         self._database = database
         self._sql = sql
         self._owner = owner
         self._name = name
         self._seconds = seconds
         self._patience = patience
+        self._lost_claims = lost_claims
         self._unclaim = unclaim
         self._held = False
         self._closed = anyio.Event()
@@ -83,11 +84,11 @@ class Lease:
             await self._database.execute(self._sql["retire"], self._owner)
 
     async def _undo_lost_claims(self) -> None:
-        if not self.lost_claims:
+        if not self._lost_claims:
             return
-        numbers = list(self.lost_claims)
+        numbers = list(self._lost_claims)
         await self._unclaim(numbers)
         long_ago = anyio.current_time() - _FORGET_CLAIM * self._patience
         for number in numbers:
-            if self.lost_claims[number] < long_ago:
-                del self.lost_claims[number]
+            if self._lost_claims[number] < long_ago:
+                del self._lost_claims[number]

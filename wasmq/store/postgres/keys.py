@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wasmq.job import Job
-    from wasmq.store.database import Connection
+    from wasmq.store.postgres.database import Connection
 
 
 async def settle_keys(connection: Connection, sql: Mapping[str, str], jobs: Sequence[Job]) -> list[Job]:

@@ -8,7 +8,7 @@ import msgspec
 
 from wasmq.ledger import Balance, Hold
 from wasmq.store.accounts import Credited
-from wasmq.store.statements import ManyRows
+from wasmq.store.sqlite.statements import ManyRows
 
 if TYPE_CHECKING:
     import sqlite3

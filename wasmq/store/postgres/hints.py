@@ -13,12 +13,12 @@ import asyncpg
 
 from wasmq.bell import Bell
 from wasmq.errors import StoreUnavailable
-from wasmq.store.database import TRANSIENT
+from wasmq.store.postgres.database import TRANSIENT
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
-    from wasmq.store.database import Database
+    from wasmq.store.postgres.database import Database
 
 _APART: Final = 0.05  # seconds between two hints of one daemon
 _AGAIN: Final = 2.0  # seconds before the next try to listen
