@@ -3,8 +3,8 @@
     python -m benchmarks.flooding
 
 One caller of the light tenant asks for `mul` again and again, first alone, then while the other tenant keeps a
-hundred times its load waiting: jobs of half a millisecond each. Once with as many workers as there are cores, which
-the scheduler then has to share with them, and once with a core left for it.
+hundred times its load waiting: jobs of half a millisecond each. Once with a core left for the scheduler, and twice with
+as many workers as there are cores: standing back by default, and as far as they can (`[scheduler] niceness`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import asyncio
 import os
 import time
 
+import msgspec
+
 import wasmq
 from benchmarks import common
 from benchmarks.common import GUESTS, Row, each_round, main, quantile
+from wasmq.config import SchedulerConfig
 
 ASKED = 400  # answers of the light tenant in one round
 FLOOD = 100  # jobs of the other that wait or run, for the one of the light tenant
@@ -40,8 +43,10 @@ async def _flood(scheduler: wasmq.Scheduler, loop: wasmq.Module) -> None:
     await asyncio.gather(*[caller() for _ in range(FLOOD)])
 
 
-async def _round(workers: int) -> tuple[list[float], list[float]]:
-    async with wasmq.Scheduler(config=common.config(), workers=workers) as scheduler:
+async def _round(workers: int, niceness: int) -> tuple[list[float], list[float]]:
+    config = common.config()
+    config = msgspec.structs.replace(config, scheduler=msgspec.structs.replace(config.scheduler, niceness=niceness))
+    async with wasmq.Scheduler(config=config, workers=workers) as scheduler:
         mul, loop = await scheduler.load(GUESTS / "mul.wat"), await scheduler.load(GUESTS / "loop.wat")
         await _asked(scheduler, mul)
         alone = await _asked(scheduler, mul)
@@ -54,30 +59,30 @@ async def _round(workers: int) -> tuple[list[float], list[float]]:
 
 
 def measure(rounds: int) -> tuple[list[Row], list[str]]:
-    """Return the light tenant's p50 and p99, alone and beside the flood."""
-    cores = len(os.sched_getaffinity(0))
-    sizes = sorted({max(1, cores - 1), cores})
-    results: dict[int, list[tuple[list[float], list[float]]]] = {size: [] for size in sizes}
+    """Return the light tenant's p50 and p99, alone and beside the flood, in each of the `_settings`."""
+    results: dict[tuple[int, int], list[tuple[list[float], list[float]]]] = {each: [] for each in _settings()}
     for _ in each_round("flooding", rounds):
-        for size in sizes:
-            results[size].append(asyncio.run(_round(size)))
+        for each, measured in results.items():
+            measured.append(asyncio.run(_round(*each)))
     rows = [
         Row(
-            measured=f"`mul` beside another tenant's flood of 100 times the load, {_on(size)}, {name}",
+            measured=f"`mul` beside a flood of 100 times the load, {workers} workers at {niceness}, {name}",
             kind="seconds",
-            ours=[quantile(beside, share) for _, beside in results[size]],
-            peer=[quantile(alone, share) for alone, _ in results[size]],
+            ours=[quantile(beside, share) for _, beside in measured],
+            peer=[quantile(alone, share) for alone, _ in measured],
             peer_is="alone",
             target_ratio=ratio,
         )
-        for size in sizes
+        for (workers, niceness), measured in results.items()
         for name, share, ratio in (("p50", 0.5, None), ("p99", 0.99, TARGET_RATIO))
     ]
     return rows, []
 
 
-def _on(workers: int) -> str:
-    return f"{workers} worker{'s' * (workers != 1)}"
+def _settings() -> list[tuple[int, int]]:
+    """Return workers and their niceness."""
+    cores, usual = len(os.sched_getaffinity(0)), SchedulerConfig().niceness
+    return [(max(1, cores - 1), usual), (cores, usual), (cores, 19)]
 
 
 if __name__ == "__main__":

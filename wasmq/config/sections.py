@@ -40,6 +40,8 @@ class SchedulerConfig(Section, frozen=True):
     """Seconds that running jobs get to finish when the scheduler stops."""
     stuck_after: Seconds = 30.0
     """Seconds of silence after which a worker is killed and replaced."""
+    niceness: Annotated[int, msgspec.Meta(ge=0, le=19)] = 10
+    """How far workers stand back where others want the same core: at 19 as far as can be, at 0 not at all."""
     classes: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e18)]] = msgspec.field(default_factory=dict)
     """Classes that tenants may be in, and the head start in fuel that each gives: a job goes before others as if that
     much had been run since it came. Shares stay by weight, and nobody starves."""

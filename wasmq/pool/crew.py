@@ -215,14 +215,17 @@ class Crew:
         """Live one worker's life."""
         self._workers[worker.number] = worker
         reason, words = "unready", ""
+        life = anyio.CancelScope()
         try:
             worker.child = await self._open(worker)
+            self._tasks.start_soon(self._stand_back, worker, life)
             exit_status = await worker.child.wait()
             reason = worker.reason or ("killed" if exit_status < 0 else "exited")
             words = worker.child.last_words() or f"exit status {exit_status}"
         except OSError as error:
             words = str(error)
         finally:
+            life.cancel()
             if worker.channel is not None:
                 worker.channel.close()
             if worker.child is not None:
@@ -239,6 +242,13 @@ class Crew:
             self._overseer.left(worker.number, reason, words, begun)
             self._gone.set()
 
+    async def _stand_back(self, worker: _Worker, life: anyio.CancelScope) -> None:
+        """Let a worker stand back once it is ready: on a busy machine, it would take its time to start."""
+        with life:
+            await worker.ready.wait()
+            assert worker.child is not None
+            await stand_back(worker.child.pid, self._config.niceness)
+
     async def _open(self, worker: _Worker) -> Child:
         worker.record = Record()
         ours, theirs = socket.socketpair()
@@ -252,7 +262,6 @@ class Crew:
             theirs.close()
         worker.child = child
         worker.heard = self._clock.monotonic()
-        self._tasks.start_soon(stand_back, child.pid)
         try:
             cgroup = await self._cgroup(child.pid, worker.number)
         except BaseException:
