@@ -31,6 +31,7 @@ __all__ = [
     "Timeout",
     "effective_config",
     "linked_files",
+    "refuse_options",
 ]
 
 ConfigFile: TypeAlias = Annotated[
@@ -91,6 +92,13 @@ def linked_files(words: tuple[str, ...]) -> dict[str, Path]:
             raise UsageError(f"--link {word}: the name {name} is linked already")
         found[name] = Path(file)
     return found
+
+
+def refuse_options(words: tuple[str, ...], command: str) -> None:
+    """Raise `UsageError` for an argument that was meant as an option of the command, which has none of that name."""
+    for word in words:
+        if word.startswith("--"):
+            raise UsageError(f"unknown option {word} (see wasmq {command} --help)")
 
 
 def effective_config(file: Path | None, flags: Mapping[str, Any] | None = None) -> Config:

@@ -34,6 +34,7 @@ from wasmq.cli.options import (
     Timeout,
     effective_config,
     linked_files,
+    refuse_options,
 )
 from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.values import format_results, json_results, parse_words
@@ -109,9 +110,7 @@ def run(
     for each in (file, *linked.values()):
         with unreadable(each):
             each.stat()  # before a worker process is started for nothing
-    for word in args:
-        if word.startswith("--"):
-            raise UsageError(f"unknown option {word} (see wasmq run --help)")
+    refuse_options(args, "run")
     limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files)
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)

@@ -14,18 +14,11 @@ from wasmq import submission as core
 from wasmq.admission import check_export
 from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
-from wasmq.server.bodies import (
-    MAX_KEY,
-    FuelBody,
-    FuelRequest,
-    InvalidBody,
-    JobRequest,
-    decode,
-    job_body,
-    read_arguments,
-)
+from wasmq.server.bodies import FuelBody, job_body
 from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
+from wasmq.server.json_values import read_arguments
 from wasmq.server.problems import InvalidQuery
+from wasmq.server.requests import MAX_KEY, FuelRequest, InvalidBody, JobRequest, decode
 from wasmq.server.tokens import Caller
 from wasmq.store import JobRecord
 

@@ -11,12 +11,13 @@ from litestar.types import ASGIApp
 from wasmq.config import ServerConfig
 from wasmq.estimate import Estimate
 from wasmq.job import State, Status
-from wasmq.server.bodies import MAX_KEY, FuelBody, FuelRequest, JobBody, JobPage, JobRequest
+from wasmq.server.bodies import FuelBody, JobBody, JobPage
 from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
 from wasmq.server.modules import WASM, ModuleBody, ModuleList
 from wasmq.server.problems import MEDIA_TYPE, Problem
 from wasmq.server.replays import CallBody
+from wasmq.server.requests import MAX_KEY, FuelRequest, JobRequest
 from wasmq.server.stream import MEDIA_TYPE as EVENTS
 from wasmq.server.tenants import AccountBody, CreditRequest, TenantBody, TenantList, TenantView
 from wasmq.version import __version__

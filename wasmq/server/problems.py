@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 
 from wasmq import errors
 from wasmq.logs import get_logger
-from wasmq.server.bodies import InvalidBody, MalformedBody
+from wasmq.server.requests import InvalidBody, MalformedBody
 from wasmq.types import printable
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from wasmq import wit
 from wasmq.job import Access, Job, Program
 from wasmq.modules import Module
 from wasmq.receipts import limits_of
-from wasmq.server.bodies import JsonValue, job_body, json_value
+from wasmq.server.bodies import job_body
 from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.json_values import JsonValue, json_value
 from wasmq.wit_json import to_json
 from wasmq.wit_values import natural
 

@@ -11,8 +11,8 @@ from wasmq.admission import check_name
 from wasmq.config import Tenant, checked_tenant
 from wasmq.errors import ConfigError, InvalidArguments, NoAccount
 from wasmq.ledger import MOST, Account
-from wasmq.server.bodies import MAX_KEY, MAX_NAME, InvalidBody, decode
 from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.requests import MAX_KEY, MAX_NAME, InvalidBody, decode
 
 __all__ = ["AccountBody", "CreditRequest", "TenantBody", "TenantList", "TenantView", "routes"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from contextlib import suppress
 
 import msgspec
 import pytest
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmq.errors import InvalidArguments
-from wasmq.job import Limits
-from wasmq.server.bodies import InvalidBody, JobRequest, MalformedBody, arguments, decode, json_value
+from wasmq.server.json_values import arguments, json_value
 
 i32 = st.integers(-(2**31), 2**32 - 1)
 i64 = st.integers(-(2**63), 2**64 - 1)
@@ -121,40 +119,3 @@ def test_the_number_of_arguments_must_fit(params, came):
     """Too many and too few arguments are refused with both numbers."""
     with pytest.raises(InvalidArguments, match=f"takes {len(params) or 'none'}.* got {len(came)}"):
         arguments(params, came)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_a_body_or_are_refused(body):
-    """Whatever bytes come, reading them as a job gives a job or one of the two refusals."""
-    with suppress(MalformedBody, InvalidBody):
-        assert isinstance(decode(msgspec.json.Decoder(JobRequest), body), JobRequest)
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (b"", MalformedBody),
-        (b"{", MalformedBody),
-        (b'{"module":"\xff"}', MalformedBody),
-        (b'{"module":"m","export":"e","args":' + b"[" * 100_000, MalformedBody),
-        (b"[]", InvalidBody),
-        (b'{"module":"m","export":"e","args":[1e999]}', InvalidBody),
-        (b'{"module":"m","export":"e","unknown":1}', InvalidBody),
-        (b'{"module":"m","export":"e","limits":{"cpu":1}}', InvalidBody),
-        (b'{"module":"m","export":"e","limits":{"fuel":"many"}}', InvalidBody),
-        (b'{"module":"m","export":"e","tenant":""}', InvalidBody),
-        (b'{"module":"m","export":"e","delay":-1}', InvalidBody),
-        (b'{"module":"m","export":"e","priority":1001}', InvalidBody),
-    ],
-)
-def test_a_bad_body_says_which_kind_of_bad(body, error):
-    """What is not JSON is told apart from JSON that is not a job."""
-    with pytest.raises(error):
-        decode(msgspec.json.Decoder(JobRequest), body)
-
-
-def test_limits_take_fuel_as_text_too():
-    """Fuel beyond 53 bits reaches the core exactly when it comes as a decimal string."""
-    body = b'{"module":"m","export":"e","limits":{"fuel":"9007199254740993","memory":"1MiB","output":64}}'
-    limits = decode(msgspec.json.Decoder(JobRequest), body).limits.limits()
-    assert limits == Limits(fuel=9007199254740993, memory="1MiB", output=64)
