@@ -10,6 +10,8 @@ from wit_world import WitWorld as World
 
 
 class WitWorld(World):
+    """The functions of the world `example`, as example.wit has them."""
+
     def greet(self, who: Person) -> str:
         if who.age > 150:
             raise Err(Problem(422, f"{who.name} cannot be {who.age}"))
