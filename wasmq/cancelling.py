@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from wasmq.job import Outcome
 from wasmq.settle import CANCELLED, HandedBack
 
@@ -48,14 +50,24 @@ class Canceller:
     async def cancel_queued(
         self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
     ) -> list[Cancellation]:
-        """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
+        """Finish those of the jobs that are queued, and tell everyone; returns what became of each.
+
+        Their outcomes say how often they had been started before.
+        """
         # Read before: a short history may have lost them by the time they are finished.
         jobs = {job.id: job for job in known}
         for job_id in ids:
             if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
                 jobs[job_id] = record.job
-        found = await self._store.cancel(ids, outcome)
-        for job_id, what in zip(ids, found, strict=True):
-            if what == "cancelled" and job_id in jobs:
-                await self._settler.finish_queued(jobs[job_id], outcome)
-        return found
+        by_attempts: dict[int, list[str]] = {}
+        for job_id in dict.fromkeys(ids):
+            job = jobs.get(job_id)
+            by_attempts.setdefault(0 if job is None else job.attempt - job.returned, []).append(job_id)
+        found: dict[str, Cancellation] = {}
+        for attempts, group in by_attempts.items():
+            end = msgspec.structs.replace(outcome, attempts=attempts)
+            found |= zip(group, await self._store.cancel(group, end), strict=True)
+            for job_id in group:
+                if found[job_id] == "cancelled" and job_id in jobs:
+                    await self._settler.finish_queued(jobs[job_id], end)
+        return [found[job_id] for job_id in ids]

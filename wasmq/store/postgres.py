@@ -540,7 +540,7 @@ def _job(row: Record) -> Job:
 def _record(row: Record) -> JobRecord:
     state: State = row["state"] if row["state"] in ("running", "finished") else "queued"
     outcome = None if row["outcome"] is None else decode_outcome(row["outcome"])
-    return JobRecord(_job(row), state, row["attempt"] - row["returned"], outcome)
+    return JobRecord.of(_job(row), state, outcome)
 
 
 def _turn(row: Record) -> tuple[float, int]:

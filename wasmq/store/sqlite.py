@@ -231,9 +231,5 @@ def _record(
     outcome: bytes | None,
 ) -> JobRecord:
     job = decode_job(body, id=job_id, tenant=tenant, key=key, attempt=attempt, returned=returned, order=order)
-    return JobRecord(
-        job,
-        status if ended is None else "finished",
-        attempt - returned,
-        None if outcome is None else decode_outcome(outcome),
-    )
+    state: State = status if ended is None else "finished"
+    return JobRecord.of(job, state, None if outcome is None else decode_outcome(outcome))
