@@ -65,6 +65,28 @@ async def test_cancel_between_two_attempts(make_scheduler, config):
         assert (record.attempts, record.outcome.attempts) == (1, 1)
 
 
+async def test_cancel_while_the_store_queues_it_again(make_scheduler, monkeypatch):
+    """A job whose worker has died, and that the store is about to queue again, does not run again."""
+    reached, held = asyncio.Event(), asyncio.Event()
+    async with running(make_scheduler) as scheduler:
+        release = scheduler._store.release
+
+        async def slow(*args, **options):
+            reached.set()
+            await held.wait()
+            await release(*args, **options)
+
+        monkeypatch.setattr(scheduler._store, "release", slow)
+        module = await scheduler.load(SPIN)
+        job = await scheduler.submit(module, "spin", limits=ENDLESS)
+        await until_running(scheduler, job.id)
+        os.kill(worker_of(scheduler, job.id), signal.SIGKILL)
+        await reached.wait()
+        assert await job.cancel() is True
+        held.set()
+        assert (await job).status == "cancelled"
+
+
 async def test_cancel_with_no_history(make_scheduler, config, guests):
     """A scheduler that keeps no finished jobs still answers those who wait for them."""
     config = Config(modules=config.modules, store=StoreConfig(history=0))
