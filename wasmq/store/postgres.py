@@ -84,6 +84,8 @@ class PostgresStore:
         self._listener = Listener(self._database, self._owner, self.changed)
         self._putting: Gather[Job] = Gather(self._put_plain, most=_MOST_PUT)
         self._claims = 0
+        # Ends that may have been recorded: nobody was told within the patience, and will ask again.
+        self._untold: set[tuple[str, int]] = set()
         # When the first delayed job is due, and whether that is still known.
         self._first_due: float | None = None
         self._due_is_known = False
@@ -263,11 +265,16 @@ class PostgresStore:
 
         async def work(connection: Connection, tries: int) -> set[tuple[str, int]]:
             rows = await self._end(connection, values, used)
-            if tries:
+            if tries or not self._untold.isdisjoint(first):
                 rows += await connection.fetch(self._sql["recorded"], ids, values[1], self._owner)
             return {(row["id"], row["attempt"]) for row in rows}
 
-        recorded = await self._database.run(work)
+        try:
+            recorded = await self._database.run(work)
+        except StoreUnavailable:
+            self._untold.update(first)
+            raise
+        self._untold.difference_update(first)
         self._accounts.let_go(ids)
         self._hint()
         return [(end.id, end.attempt) in recorded and first[end.id, end.attempt] is end for end in ends]

@@ -173,7 +173,10 @@ class Store(Protocol):
         ...
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
-        """Record outcomes; False for each that came late, which changes nothing."""
+        """Record outcomes; False for each that came late, which changes nothing.
+
+        Told again after a `StoreUnavailable`, one that was recorded then counts as recorded.
+        """
         ...
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:
