@@ -3,7 +3,6 @@
 WASMQ_TEST_SEED repeats what the clients do.
 """
 
-import os
 import random
 from collections import Counter
 
@@ -22,14 +21,6 @@ SLOWEST = 0.4  # of the fastest third's throughput, at least: what else the mach
 ROOM = 8 * 2**20  # bytes that a process may grow by, whatever it does: what its allocators keep
 PER_JOB = 64  # and so many for each job: less than anything that is kept of one
 EXPECTED = {"worker.sandbox"}  # events at warning or above: which walls this machine lacks
-
-
-@pytest.fixture
-def seed():
-    """The run's seed, printed when the test fails."""
-    number = int(os.environ.get("WASMQ_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"WASMQ_TEST_SEED={number}")
-    return number
 
 
 @pytest.fixture
