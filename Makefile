@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 LOCK_TOOL := uv==0.13.9
 LOCK_VENV := build/lock
 
-.PHONY: help run test lint slow bench lock upgrade clean
+.PHONY: help run test lint slow chaos soak bench lock upgrade clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ lint: $(DEV) ## Format, lint and types only
 
 slow: $(DEV) ## The tests that take longer than CI allows
 	$(BIN)/python -m pytest -m slow
+
+chaos: $(DEV) ## A thousand rounds of chaos; WASMQ_TEST_SEED=N repeats those of a seed, which is printed
+	$(BIN)/python -m pytest -m slow -s tests/guarantees/test_chaos.py
+
+soak: $(DEV) ## Five minutes of mixed load on a daemon
+	$(BIN)/python -m pytest -m slow -s tests/guarantees/test_soak.py
 
 bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,14 @@ def logging_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             root.removeHandler(handler)
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
+
+
+@pytest.fixture
+def seed() -> int:
+    """What decides everything that a test draws by lot: WASMQ_TEST_SEED, or another each time. Shown when it fails."""
+    number = int(os.environ.get("WASMQ_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"WASMQ_TEST_SEED={number}")
+    return number
 
 
 @pytest.fixture(scope="session")

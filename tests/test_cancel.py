@@ -1,12 +1,14 @@
 """Ending jobs from outside, before they run and while they do."""
 
 import asyncio
+import os
+import signal
 
 import pytest
-from watching import ENDLESS, running, until_running
+from watching import ENDLESS, running, until, until_running, worker_of
 
 import wasmq
-from wasmq.config import Config, StoreConfig
+from wasmq.config import Config, StoreConfig, configured
 from wasmq.errors import (
     UnknownJob,
 )
@@ -46,6 +48,43 @@ async def test_cancel_while_it_runs(make_scheduler, engine):
         assert 0 < outcome.fuel_used < 10**12
         assert outcome.fuel_used % scheduler.config.scheduler.quantum == 0
         assert (await scheduler.run(module, "mul", 2, 4)).value == 8
+
+
+async def test_cancel_between_two_attempts(make_scheduler, config):
+    """A job that waits to run again after its worker's death ends at once, and its outcome counts that attempt."""
+    config = configured(config, {"scheduler.retry_backoff": 86_400.0, "scheduler.retry_backoff_max": 86_400.0})
+    async with running(make_scheduler, config=config) as scheduler:
+        module = await scheduler.load(SPIN)
+        job = await scheduler.submit(module, "spin", limits=ENDLESS)
+        await until_running(scheduler, job.id)
+        os.kill(worker_of(scheduler, job.id), signal.SIGKILL)
+        await until(lambda: scheduler._store.counts() == {"queued": 1, "running": 0})
+        assert await job.cancel() is True
+        assert ((await job).status, (await job).attempts) == ("cancelled", 1)
+        record = await scheduler.job(job.id)
+        assert (record.attempts, record.outcome.attempts) == (1, 1)
+
+
+async def test_cancel_while_the_store_queues_it_again(make_scheduler, monkeypatch):
+    """A job whose worker has died, and that the store is about to queue again, does not run again."""
+    reached, held = asyncio.Event(), asyncio.Event()
+    async with running(make_scheduler) as scheduler:
+        release = scheduler._store.release
+
+        async def slow(*args, **options):
+            reached.set()
+            await held.wait()
+            await release(*args, **options)
+
+        monkeypatch.setattr(scheduler._store, "release", slow)
+        module = await scheduler.load(SPIN)
+        job = await scheduler.submit(module, "spin", limits=ENDLESS)
+        await until_running(scheduler, job.id)
+        os.kill(worker_of(scheduler, job.id), signal.SIGKILL)
+        await reached.wait()
+        assert await job.cancel() is True
+        held.set()
+        assert (await job).status == "cancelled"
 
 
 async def test_cancel_with_no_history(make_scheduler, config, guests):

@@ -5,23 +5,13 @@ import math
 import os
 
 import pytest
+from clocks import SteppingClock
 from watching import ENDLESS, running, until_running
 
 import wasmq
-from wasmq.clock import SystemClock
 from wasmq.config import configured
 
 PASSED = "timed out: its deadline passed"
-
-
-class SteppingClock(SystemClock):
-    """The machine's clocks, of which the one on the wall is set by hand."""
-
-    step = 0.0
-
-    def wall(self):
-        """Return what the wall shows."""
-        return super().wall() + self.step
 
 
 async def occupied(scheduler, guests):
@@ -142,7 +132,7 @@ async def test_a_clock_that_steps_back_gives_no_more_time(make_scheduler, guests
     async with running(make_scheduler, instances=1, clock=clock) as scheduler:
         loop, hog = await occupied(scheduler, guests)
         waiting = await scheduler.submit(loop, "burn", 1, deadline=0.5)
-        clock.step = step
+        clock.step(step)
         assert (await waiting).error == f"{PASSED} before it started"
         await hog.cancel()
         await hog
@@ -158,7 +148,7 @@ async def test_a_deadline_outlives_the_scheduler(make_scheduler, guests, tmp_pat
         late = await scheduler.submit(loop, "burn", 1, deadline=10.0)
         good = await scheduler.submit(loop, "burn", 1, deadline=300.0)
     clock = SteppingClock()
-    clock.step = 20.0
+    clock.step(20.0)
     async with running(make_scheduler, store=url, instances=1, clock=clock) as scheduler:
         outcome = (await scheduler.wait(late.id)).outcome
         assert (outcome.status, outcome.fuel_used) == ("timed_out", 0)
@@ -178,7 +168,9 @@ async def test_a_job_that_waits_for_memory_can_be_late(make_scheduler):
         module = await scheduler.load(spin.encode())
         hog = await scheduler.submit(module, "spin", limits=limits)
         await until_running(scheduler, hog.id)
-        outcome = await (await scheduler.submit(module, "spin", limits=limits, deadline=0.3))
+        late = await scheduler.submit(module, "spin", limits=limits, deadline=0.3)
+        outcome = await late
         assert (outcome.status, outcome.attempts) == ("timed_out", 0)
+        assert (await scheduler.job(late.id)).attempts == 0
         assert outcome.error == f"{PASSED} before it started"
         await hog.cancel()

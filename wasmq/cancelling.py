@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from wasmq.job import Outcome
 from wasmq.settle import CANCELLED, HandedBack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wasmq.dispatch import Dispatcher
     from wasmq.job import Job
@@ -34,9 +36,12 @@ class Canceller:
     async def cancel(self, ids: Sequence[str], known: Iterable[Job] = ()) -> list[Cancellation]:
         """Cancel jobs, queued or running; `known` are those that the store may not show yet."""
         outcome = Outcome(status="cancelled", error=CANCELLED, engine=self._engine)
-        found = await self.cancel_queued(ids, outcome, known)
-        self.cancel_here([job_id for job_id, what in zip(ids, found, strict=True) if what == "running"])
-        return found
+        found: dict[str, Cancellation] = {}
+        for attempts, jobs in await self._by_attempts(ids, known):
+            found |= await self._finish(jobs, msgspec.structs.replace(outcome, attempts=attempts))
+            # At once: should such a job come back from a dead worker meanwhile, it must be known by then.
+            self.cancel_here([job_id for job_id in jobs if found[job_id] == "running"])
+        return [found[job_id] for job_id in ids]
 
     def cancel_here(self, ids: Sequence[str]) -> None:
         """Cancel jobs that run here."""
@@ -45,17 +50,29 @@ class Canceller:
         waiting = [*self._pool.drop_waiting(ids), *self._dispatcher.drop(ids)]
         self._settler.add([HandedBack(job) for job in waiting])
 
-    async def cancel_queued(
-        self, ids: Sequence[str], outcome: Outcome, known: Iterable[Job] = ()
-    ) -> list[Cancellation]:
-        """Finish those of the jobs that are queued, and tell everyone; returns what became of each."""
+    async def cancel_queued(self, ids: Sequence[str], outcome: Outcome) -> None:
+        """Finish those of the jobs that are queued, and tell everyone.
+
+        Their outcomes say how often they had been started before.
+        """
+        for attempts, jobs in await self._by_attempts(ids, ()):
+            await self._finish(jobs, msgspec.structs.replace(outcome, attempts=attempts))
+
+    async def _by_attempts(self, ids: Sequence[str], known: Iterable[Job]) -> list[tuple[int, dict[str, Job | None]]]:
+        """Return the jobs, None for one that there is not, in groups of those that were started equally often."""
         # Read before: a short history may have lost them by the time they are finished.
-        jobs = {job.id: job for job in known}
-        for job_id in ids:
-            if job_id not in jobs and (record := await self._store.get(job_id)) is not None:
-                jobs[job_id] = record.job
-        found = await self._store.cancel(ids, outcome)
-        for job_id, what in zip(ids, found, strict=True):
-            if what == "cancelled" and job_id in jobs:
-                await self._settler.finish_queued(jobs[job_id], outcome)
+        jobs: dict[str, Job | None] = {job.id: job for job in known}
+        groups: dict[int, dict[str, Job | None]] = {}
+        for job_id in dict.fromkeys(ids):
+            job = jobs.get(job_id)
+            if job is None and (record := await self._store.get(job_id)) is not None:
+                job = record.job
+            groups.setdefault(0 if job is None else job.attempt - job.returned, {})[job_id] = job
+        return list(groups.items())
+
+    async def _finish(self, jobs: Mapping[str, Job | None], outcome: Outcome) -> dict[str, Cancellation]:
+        found = dict(zip(jobs, await self._store.cancel(list(jobs), outcome), strict=True))
+        for job_id, job in jobs.items():
+            if found[job_id] == "cancelled" and job is not None:
+                await self._settler.finish_queued(job, outcome)
         return found

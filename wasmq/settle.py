@@ -265,6 +265,9 @@ class Settler:
             await self._put_off(postponed)
         for job in (*again, *unharmed, *postponed):
             self._free(job, None)
+            if job.id in self._unwanted:
+                # Cancelled while the store was queueing it again, for which it still ran.
+                wishes.append(job.id)
         if ends:
             await self._record(ends)
         if wishes:

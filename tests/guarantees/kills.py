@@ -38,7 +38,7 @@ _SETTINGS = """
 max_attempts = {attempts}
 grace = 30.0
 [store]
-history = 1000000
+history = {history}
 lease = {lease}
 timeout = 3.0
 [modules]
@@ -159,7 +159,17 @@ class Server(Cluster):
 class Daemon:
     """`wasmq serve` on a port of its own, started again and again."""
 
-    def __init__(self, directory: Path, number: int, store: str, network: Network | None, attempts: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        number: int,
+        store: str,
+        network: Network | None,
+        attempts: int,
+        *,
+        history: int = 1_000_000,
+        workers: int = 1,
+    ) -> None:
         self.port = free_port()
         self.log = directory / f"daemon-{number}.log"
         self.log.touch()
@@ -169,8 +179,8 @@ class Daemon:
         """Every process that this daemon ever had as a child, as far as it was looked at."""
         settings = directory / f"daemon-{number}.toml"
         modules = directory / f"modules-{number}"
-        settings.write_text(_SETTINGS.format(attempts=attempts, lease=2.0, modules=modules))
-        words = ("serve", "--json", "--config", settings, "--port", self.port, "--workers", 1, "--store", store)
+        settings.write_text(_SETTINGS.format(attempts=attempts, history=history, lease=2.0, modules=modules))
+        words = ("serve", "--json", "--config", settings, "--port", self.port, "--workers", workers, "--store", store)
         self._command = [*(network.prefix if network else []), sys.executable, "-m", "wasmq", *map(str, words)]
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("WASMQ_")} | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "workers")]),

@@ -38,14 +38,6 @@ with urllib.request.urlopen(request, timeout=30) as answer:
 """
 
 
-@pytest.fixture
-def seed():
-    """The run's seed, printed when the test fails."""
-    number = int(os.environ.get("WASMQ_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"WASMQ_TEST_SEED={number}")
-    return number
-
-
 class Battle:
     """Daemons on one store, their clients, and who shoots at them."""
 

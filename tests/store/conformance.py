@@ -268,8 +268,19 @@ class StoreContract:
         assert await store.finish(ends) == [False, False, False, True]
         assert (await store.get("a")).state == "running"
         assert (await store.get("c")).state == "queued"
-        assert await store.finish([Finished("a", 2, SUCCEEDED)]) == [True]
+        again = msgspec.structs.replace(SUCCEEDED, attempts=2)
+        assert await store.finish([Finished("a", 2, again)]) == [True]
         assert (await store.get("a")).attempts == 2
+
+    async def test_the_outcome_says_how_often_a_job_was_started(self, store, clock):
+        """A job that is claimed when its time is over was not started, and asked for later it was not either."""
+        await store.put([make_job("a", clock)])
+        await store.claim(1, clock.now)
+        late = Outcome(status="timed_out", error="timed out: its deadline passed before it started", attempts=0)
+        assert await store.finish([Finished("a", 1, late)]) == [True]
+        assert (await store.get("a")).attempts == 0
+        (listed,) = await store.list(tenant=None, status=None, after=None, limit=9)
+        assert listed.attempts == 0
 
     async def test_one_batch_records_a_job_once(self, store, clock):
         """Two outcomes of one attempt in one batch: the first counts."""

@@ -162,6 +162,26 @@ async def test_a_lost_answer_to_a_finish_or_cancel_or_put_is_no_loss(open_more, 
     assert cuts >= 4
 
 
+async def test_a_finish_that_nobody_was_told_of_is_told_when_asked_again(open_more, clock):
+    """However long the answer was lost for: the caller asks until it knows, and must not take it for a late one."""
+    store = await open_more()
+    await store.put([make_job("a", clock), make_job("b", clock, order=1.0)])
+    await store.claim(10, clock.now)
+    run = store._database.run
+
+    async def in_vain(work):
+        await run(work)
+        raise StoreUnavailable("away")
+
+    store._database.run = in_vain
+    with pytest.raises(StoreUnavailable):
+        await store.finish([Finished("a", 1, SUCCEEDED)])
+    store._database.run = run
+    ends = [Finished("a", 1, SUCCEEDED), Finished("b", 1, SUCCEEDED), Finished("b", 0, TRAPPED)]
+    assert await store.finish(ends) == [True, True, False]
+    assert await store.finish(ends) == [False, False, False]
+
+
 async def test_two_daemons_get_one_job_for_one_key(open_more, clock):
     """Also when they put it at the same moment, with other keys in another order."""
     one, two = await open_more(), await open_more()

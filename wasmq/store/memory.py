@@ -29,7 +29,7 @@ class _Known(Entry):
         self.finished_at = 0.0
 
     def record(self) -> JobRecord:
-        return JobRecord(self.job, self.state, self.job.attempt - self.job.returned, self.outcome)
+        return JobRecord.of(self.job, self.state, self.outcome)
 
 
 class MemoryStore:

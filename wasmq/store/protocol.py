@@ -34,6 +34,8 @@ _encode = msgspec.msgpack.Encoder().encode
 class JobRecord(msgspec.Struct, frozen=True, gc=False):
     """A job as the store knows it. `attempts` counts the starts that count against `max_attempts`.
 
+    Of a finished job it is what the outcome says: the claim of a job whose deadline had passed does not count.
+
     Of a job that runs, the scheduler that runs it adds whether it is `suspended`, and its `fuel_spent` where known.
     """
 
@@ -43,6 +45,11 @@ class JobRecord(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome | None
     suspended: bool = False
     fuel_spent: int | None = None
+
+    @classmethod
+    def of(cls, job: Job, state: State, outcome: Outcome | None) -> JobRecord:
+        """Return what is known of a job that has been started `job.attempt` times."""
+        return cls(job, state, job.attempt - job.returned if outcome is None else outcome.attempts, outcome)
 
     @property
     def id(self) -> str:
@@ -166,7 +173,10 @@ class Store(Protocol):
         ...
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
-        """Record outcomes; False for each that came late, which changes nothing."""
+        """Record outcomes; False for each that came late, which changes nothing.
+
+        Told again after a `StoreUnavailable`, one that was recorded then counts as recorded.
+        """
         ...
 
     async def release(self, jobs: Sequence[Job], *, charged: bool, due: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wasmq.errors import StoreUnavailable
 from wasmq.store.postgres.rows import is_id
 from wasmq.store.records import encode_outcome
 
@@ -30,6 +31,8 @@ class Endings:
         self._owner = owner
         self._accounts = accounts
         self._clock = clock
+        # Ends that may have been recorded: nobody was told within the patience, and will ask again.
+        self._untold: set[tuple[str, int]] = set()
 
     async def finish(self, ends: Sequence[Finished]) -> list[bool]:
         """See `Store.finish`."""
@@ -50,11 +53,16 @@ class Endings:
 
         async def work(connection: Connection, tries: int) -> set[tuple[str, int]]:
             rows = await self._end(connection, values, used)
-            if tries:
+            if tries or not self._untold.isdisjoint(first):
                 rows += await connection.fetch(self._sql["recorded"], ids, values[1], self._owner)
             return {(row["id"], row["attempt"]) for row in rows}
 
-        recorded = await self._database.run(work)
+        try:
+            recorded = await self._database.run(work)
+        except StoreUnavailable:
+            self._untold.update(first)
+            raise
+        self._untold.difference_update(first)
         self._accounts.let_go(ids)
         return [(end.id, end.attempt) in recorded and first[end.id, end.attempt] is end for end in ends]
 

@@ -47,7 +47,7 @@ def record_of(row: Record) -> JobRecord:
     """Return a row as the store's record of a job."""
     state: State = row["state"] if row["state"] in ("running", "finished") else "queued"
     outcome = None if row["outcome"] is None else decode_outcome(row["outcome"])
-    return JobRecord(job_of(row), state, row["attempt"] - row["returned"], outcome)
+    return JobRecord.of(job_of(row), state, outcome)
 
 
 def turn(row: Record) -> tuple[float, int]:

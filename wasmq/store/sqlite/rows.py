@@ -36,12 +36,9 @@ def record_of(
     outcome: bytes | None,
 ) -> JobRecord:
     """Return the record in a row that `RECORD` gives."""
-    return JobRecord(
-        job_of(job_id, tenant, key, attempt, returned, body, order),
-        status if ended is None else "finished",
-        attempt - returned,
-        None if outcome is None else decode_outcome(outcome),
-    )
+    job = job_of(job_id, tenant, key, attempt, returned, body, order)
+    state: State = status if ended is None else "finished"
+    return JobRecord.of(job, state, None if outcome is None else decode_outcome(outcome))
 
 
 def small(record: bytes | None) -> bytes | None:
