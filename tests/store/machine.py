@@ -273,7 +273,8 @@ def store_machine(open_store: Opener, reopen: Reopener | None = None) -> type[Ru
             assert records.keys() == self.model.keys()
             for name, record in records.items():
                 known = self.model[name]
-                attempts = known.attempt - known.returned
+                counted = known.attempt - known.returned
+                attempts = counted if known.outcome is None else known.outcome.attempts
                 seen = (record.state, record.attempts, record.outcome)
                 assert seen == (known.state, attempts, known.outcome)
             some = f"j{max(1, self.number - 3):05}"
