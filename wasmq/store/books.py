@@ -16,6 +16,7 @@ from wasmq.errors import KeyConflict, StoreUnavailable
 from wasmq.job import Job, State
 from wasmq.ledger import Wait
 from wasmq.store.accounts import Accounts
+from wasmq.store.loaded import write_loaded
 from wasmq.store.operations import (
     AskBalance,
     Cancel,
@@ -24,6 +25,7 @@ from wasmq.store.operations import (
     Finish,
     NextDue,
     NoteFired,
+    NoteLoaded,
     Operation,
     Put,
     Refuel,
@@ -105,6 +107,7 @@ class Books:
         self._ends: list[_End] = []
         self._refuelled: dict[int, tuple[_Live, bytes]] = {}
         self._fired: list[tuple[str, float]] = []
+        self._loaded: list[NoteLoaded] = []
         self._shifts: list[tuple[str, float]] = []
         self._pruned = False
 
@@ -191,7 +194,7 @@ class Books:
             slack = min(self._config.history // _SLACK, _STEP)
             self._pruned = ended_at is not None and self._overdue(ended_at, slack=slack)
             changed = self._new or self._changed or self._refuelled or self.accounts.ledger.changed
-            if changed or self._fired or self._pruned:
+            if changed or self._fired or self._loaded or self._pruned:
                 self._write(ended_at)
         except BaseException:
             self._roll_back()
@@ -248,6 +251,7 @@ class Books:
 
     def _clear(self) -> None:
         self._new, self._changed, self._ends, self._fired, self._pruned = [], {}, [], [], False
+        self._loaded = []
         self._refuelled = {}
         self._shifts = []
 
@@ -305,6 +309,9 @@ class Books:
                 return self.queue.next_due(operation.now)
             case NoteFired():
                 self._fired.append((operation.name, operation.at))
+                return None
+            case NoteLoaded():
+                self._loaded.append(operation)
                 return None
         assert_never(operation)
 
@@ -481,6 +488,7 @@ class Books:
                 "ON CONFLICT (name) DO UPDATE SET fired = max(fired, excluded.fired)",
                 self._fired,
             )
+        write_loaded(connection, self._loaded)
         if self._pruned and now is not None:
             self._prune(now, _STEP + 2 * len(self._ends))
         connection.execute("COMMIT")

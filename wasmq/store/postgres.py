@@ -396,6 +396,15 @@ class PostgresStore:
         """See `Store.note_fired`."""
         await self._database.execute(self._sql["note_fired"], name, at)
 
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """See `Store.loaded`."""
+        known = [digest for digest in digests if _is_id(digest)]
+        return {row["digest"] for row in await self._database.fetch(self._sql["loaded"], tenant, known)}
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """See `Store.note_loaded`."""
+        await self._database.execute(self._sql["note_loaded"], tenant, digest, most)
+
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """See `SharedStore.look`; what waits is as of the last `tend`."""
         (row,) = await self._database.fetch(self._sql["virtual"], virtual)

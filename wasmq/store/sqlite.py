@@ -16,8 +16,21 @@ import anyio.to_thread
 
 from wasmq.errors import ConfigError, StoreUnavailable
 from wasmq.store.books import Books
+from wasmq.store.loaded import read_loaded
 from wasmq.store.lock import OwnerLock
-from wasmq.store.operations import AskBalance, Cancel, Claim, Credit, Finish, NextDue, NoteFired, Put, Refuel, Release
+from wasmq.store.operations import (
+    AskBalance,
+    Cancel,
+    Claim,
+    Credit,
+    Finish,
+    NextDue,
+    NoteFired,
+    NoteLoaded,
+    Put,
+    Refuel,
+    Release,
+)
 from wasmq.store.protocol import JobRecord
 from wasmq.store.queue import Queue
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
@@ -156,6 +169,14 @@ class SQLiteStore:
     async def note_fired(self, name: str, at: float) -> None:
         """See `Store.note_fired`."""
         await self._do(NoteFired(name, at))
+
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """See `Store.loaded`."""
+        return await self._read(lambda: read_loaded(self._reader, tenant, digests))
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """See `Store.note_loaded`."""
+        await self._do(NoteLoaded(tenant, digest, most, self._clock.wall()))
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
