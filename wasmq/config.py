@@ -247,6 +247,8 @@ class ServerConfig(_Section, frozen=True):
     """Jobs in one request."""
     max_body: Size = Size(64 * 2**20)
     """Bytes in one request."""
+    max_connections: _Count = 8_192
+    """Connections that are open at once, or as many as the process' limit of open files leaves; others get 503."""
     max_requests: _Count = 4_096
     """Requests that are answered at once, those that wait for a job included."""
     max_client_requests: _Count = 1_024
