@@ -181,7 +181,7 @@ async def test_a_take_over_that_is_carried_out_late_is_found(open_more, clock, p
     with pytest.raises(StoreUnavailable):
         await two.orphans(clock.now)
     two._database.run = run
-    number = two._claims
+    number = two._takeovers._number
     assert await two.orphans(clock.now) == []
     late = "UPDATE wasmq_jobs SET owner = $1, claim = $2 WHERE id = 'a' RETURNING id"
     assert await execute(postgres_url, late, two._owner, number)

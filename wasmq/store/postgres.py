@@ -25,11 +25,12 @@ from wasmq.store.exchange import Aged, exchange
 from wasmq.store.gather import Gather
 from wasmq.store.hints import Hints, Listener
 from wasmq.store.keys import settle_keys
-from wasmq.store.leases import FORGET, Lease
+from wasmq.store.leases import Lease
 from wasmq.store.postgres_accounts import SharedAccounts
 from wasmq.store.protocol import Fate, Glance, JobRecord
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
 from wasmq.store.scripts import statements
+from wasmq.store.takeovers import Takeovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 _MOST_PUT: Final = 1_000  # jobs in one statement
 _MOST_WOKEN: Final = 1_000  # delayed jobs made ready by one claim
-_MOST_ORPHANS: Final = 500  # jobs taken over at once
 _MOST_FORGOTTEN: Final = 1_000  # finished jobs deleted by one statement
 _FORGETTINGS: Final = 20  # such statements in a row
 _SHARED_MEMORY: Final = 30.0  # seconds that a finished job is kept for other daemons to see, however short the history
@@ -79,13 +79,12 @@ class PostgresStore:
             patience=config.timeout,
             unclaim=self._unclaim,
         )
+        self._takeovers = Takeovers(self._database, self._sql, self._owner, config.timeout)
         self._accounts = SharedAccounts(self._database, self._sql, {})
         self._hints = Hints(self._database, self._owner)
         self._listener = Listener(self._database, self._owner, self.changed)
         self._putting: Gather[Job] = Gather(self._put_plain, most=_MOST_PUT)
         self._claims = 0
-        # Tries to take jobs over whose answers have not come, each with when that was.
-        self._takeovers: dict[int, float] = {}
         # When the first delayed job is due, and whether that is still known.
         self._first_due: float | None = None
         self._due_is_known = False
@@ -444,28 +443,8 @@ class PostgresStore:
     # Keep in order.
 
     async def orphans(self, now: float) -> list[Job]:
-        """See `Store.orphans`: jobs of daemons whose leases have lapsed.
-
-        Each try has a number of its own, under which its jobs are found again by a later one if its answer is lost.
-        """
-        tries = self._takeovers
-
-        async def work(connection: Connection, _: int) -> tuple[list[Record], list[Record], int]:
-            lost = list(tries)
-            self._claims += 1
-            number = self._claims
-            tries[number] = anyio.current_time()
-            async with connection.transaction():
-                buried = await connection.fetch(self._sql["bury"], self._owner)
-                rows = await connection.fetch(self._sql["adopt"], self._owner, _MOST_ORPHANS, number, lost)
-                return buried, rows, number
-
-        buried, rows, number = await self._database.run(work)
-        del tries[number]
-        if len(rows) < _MOST_ORPHANS:
-            long_ago = anyio.current_time() - FORGET * self._config.timeout
-            for lost in [each for each, since in tries.items() if since < long_ago]:
-                del tries[lost]
+        """See `Store.orphans`: jobs of daemons whose leases have lapsed."""
+        buried, rows = await self._takeovers.take()
         for row in buried:
             self._log.warning("store.daemon_lost", store=self._database.place, daemon=row["name"])
         self._accounts.hold([row["id"] for row in rows])
