@@ -12,8 +12,11 @@ DEV := $(VENV)/.dev
 # What writes the lock files. It resolves for every Python that pyproject.toml allows at once.
 LOCK_TOOL := uv==0.13.9
 LOCK_VENV := build/lock
+# What knows the services that list known vulnerabilities.
+AUDIT_TOOL := pip-audit==2.10.1
+AUDIT_VENV := build/audit
 
-.PHONY: help run test lint slow chaos soak bench lock upgrade clean
+.PHONY: help run test lint slow chaos soak bench lock upgrade licences sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,8 +49,24 @@ lock: $(LOCK_VENV)/.made ## Write requirements/ anew for pyproject.toml, keeping
 	$(COMPILE) pyproject.toml --extra serve --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 
+	@$(MAKE) --no-print-directory licences
+
 upgrade: UPGRADE := --upgrade
 upgrade: lock ## The same with the newest versions that pyproject.toml allows
+
+licences: $(LOCK_VENV)/.made ## Write requirements/LICENCES.md and the bill of materials for the lock
+	@rm -rf build/runtime build/runtime.txt
+	@$(PYTHON) -m requirements.lock > build/runtime.txt
+	@$(LOCK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--target build/runtime -r build/runtime.txt
+	$(PYTHON) -m requirements.licences build/runtime
+	@$(MAKE) --no-print-directory sbom
+
+sbom: ## Write requirements/wasmq.cdx.json, which every wheel carries
+	$(PYTHON) -m requirements.sbom
+
+audit: $(AUDIT_VENV)/.made ## Look the locked packages up among known vulnerabilities; fails when one is known, or nobody answers
+	@$(AUDIT_VENV)/bin/python -m requirements.audit
 
 clean: ## Remove what can be made again
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -59,6 +78,11 @@ COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3
 $(LOCK_VENV)/.made: Makefile
 	$(venv)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK_TOOL)
+	@touch $@
+
+$(AUDIT_VENV)/.made: Makefile
+	$(venv)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(AUDIT_TOOL)
 	@touch $@
 
 $(VENV)/.made:

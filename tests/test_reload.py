@@ -2,12 +2,25 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from watching import ENDLESS, running
 
 import wasmq
-from wasmq.config import Config, LimitsConfig, LogsConfig, SchedulerConfig, StoreConfig, Tenant, load_config
+from wasmq.config import (
+    Config,
+    LimitsConfig,
+    LogsConfig,
+    SchedulerConfig,
+    ServerConfig,
+    StoreConfig,
+    Tenant,
+    load_config,
+)
+from wasmq.errors import ConfigError
 from wasmq.reload import differences, reloaded
+from wasmq.tenants import Tenants
 
+TOKEN = "sha256:" + "0" * 64
 GUEST = '(module (func (export "f")) (func (export "spin") (loop $again (br $again))))'
 
 
@@ -61,6 +74,60 @@ def test_tokens_and_roles_change():
         config, changed, restart = reloaded(one, other)
         assert config.tenants == other.tenants
         assert (changed, restart) == (("tenants.acme.roles", "tenants.acme.tokens"), ())
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "words"),
+    [
+        (
+            Config(server=ServerConfig(tokens_required=True), tenants={"acme": Tenant(tokens=(TOKEN,))}),
+            Config(),
+            r"server\.tokens_required is set, but no tenant has a token.* until a restart",
+        ),
+        (
+            Config(),
+            Config(scheduler=SchedulerConfig(classes={"express": 1e6}), tenants={"acme": Tenant(class_="express")}),
+            r"tenants\.acme\.class: 'express' is none of scheduler\.classes.* until a restart",
+        ),
+    ],
+)
+def test_what_does_not_go_with_what_stays_is_refused(running, wanted, words):
+    """Each of the two configurations is good, but not what they come to before a restart: one line says so."""
+    with pytest.raises(ConfigError, match=words):
+        reloaded(running, wanted)
+
+
+SET = Tenant(weight=5.0, max_queued=7)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "left"),
+    [
+        (Tenant(weight=2.0), Tenant(weight=2.0, tokens=(TOKEN,)), replace(SET, tokens=(TOKEN,))),
+        (Tenant(tokens=(TOKEN,)), Tenant(), SET),
+        (Tenant(tokens=(TOKEN,)), None, SET),
+        (None, Tenant(tokens=(TOKEN,), roles=("observe",)), replace(SET, tokens=(TOKEN,), roles=("observe",))),
+        (Tenant(roles=("observe",)), Tenant(roles=("administer",)), replace(SET, roles=("administer",))),
+        (Tenant(weight=2.0), Tenant(weight=3.0, tokens=(TOKEN,)), Tenant(weight=3.0, tokens=(TOKEN,))),
+        (Tenant(weight=2.0), None, None),
+    ],
+)
+def test_tokens_say_nothing_of_a_share(before, now, left):
+    """A share that was set in the meantime stays when only tokens or roles change, and goes when the file says more."""
+    tenants = Tenants({} if before is None else {"acme": before}, {})
+    tenants.set("acme", replace(SET, tokens=before.tokens, roles=before.roles) if before else SET)
+    changed = tenants.reload({"acme": before} if before else {}, {"acme": now} if now else {})
+    assert tenants.all() == ({} if left is None else {"acme": left})
+    assert changed == {"acme": left}
+
+
+def test_who_was_not_set_follows_the_file():
+    """Without anything that was set in the meantime a tenant is what the file says, and nobody when it says nothing."""
+    token = Tenant(tokens=(TOKEN,))
+    tenants = Tenants({"acme": token}, {})
+    assert tenants.reload({"acme": token}, {}) == {"acme": None}
+    assert tenants.all() == {}
+    assert tenants.reload({}, {"acme": token}) == {"acme": token}
 
 
 def test_a_key_with_a_default_of_none_is_a_difference_when_it_is_set():

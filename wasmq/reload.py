@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from wasmq.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -32,17 +34,20 @@ def reloaded(running: Config, wanted: Config) -> Reloaded:
     Tenants with their tokens and roles change, limits, logs and periodic jobs, the history's length and age, the grace,
     how many jobs may wait and what becomes of those that would be late. The rest is what processes, connections and
     tables were made with; prices are what
-    the workers were told.
+    the workers were told. Raises `ConfigError` when what can change does not go together with what cannot.
     """
-    config = msgspec.structs.replace(
-        running,
-        tenants=wanted.tenants,
-        limits=wanted.limits,
-        logs=wanted.logs,
-        periodic=wanted.periodic,
-        store=_with(running.store, wanted.store, _STORE),
-        scheduler=_with(running.scheduler, wanted.scheduler, _SCHEDULER),
-    )
+    try:
+        config = msgspec.structs.replace(
+            running,
+            tenants=wanted.tenants,
+            limits=wanted.limits,
+            logs=wanted.logs,
+            periodic=wanted.periodic,
+            store=_with(running.store, wanted.store, _STORE),
+            scheduler=_with(running.scheduler, wanted.scheduler, _SCHEDULER),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{error} (with what is in force until a restart)") from None
     return Reloaded(config, differences(running, config), differences(config, wanted))
 
 

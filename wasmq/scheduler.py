@@ -37,6 +37,7 @@ from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
 from wasmq.requeue import again
 from wasmq.settle import CancelWish
 from wasmq.store import JobRecord, SharedStore, Store, open_store
+from wasmq.store.loaded import EVERYBODY
 from wasmq.store.urls import MEMORY
 from wasmq.submission import Accepted, ProgramOptions, Request
 from wasmq.tasks import apart
@@ -216,6 +217,23 @@ class Scheduler:
         except Refused as error:
             self.metrics.rejected(error.reason)
             raise
+
+    async def share(self, module: Module | str, tenant: str | None = None) -> None:
+        """Let a tenant's tokens use a module over HTTP, or everybody's.
+
+        A token can name only the modules that its tenant has loaded itself and those that were shared; for it there are
+        no others. The store keeps that, for each tenant of the last `[modules] max_loaded` modules. Raises
+        `UnknownModule`, `InvalidArguments` for a name that no tenant can have, or `StoreUnavailable`.
+        """
+        digest = module if isinstance(module, str) else module.digest
+        await self.recall([digest])
+        name = EVERYBODY if tenant is None else admission.check_name("tenant", tenant)
+        await self._store.note_loaded(name, self._library[digest].digest, self.config.modules.max_loaded)
+
+    async def shared(self, digests: Sequence[str], tenant: str) -> set[str]:
+        """Return which of some modules a tenant's tokens may use over HTTP. Raises `StoreUnavailable`."""
+        self._life.check_runs()
+        return await self._store.loaded(tenant, digests)
 
     async def recall(self, digests: Iterable[str]) -> None:
         """Load modules that an earlier life of the store has kept, or another daemon; what is nowhere stays unknown."""

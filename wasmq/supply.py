@@ -60,6 +60,12 @@ class Arrangement(NamedTuple):
     missing: tuple[tuple[Module, Supply], ...]
 
 
+def check_link_count(link: Mapping[str, Any]) -> None:
+    """Raise `InvalidArguments` when a job links more names than it may: before anything is looked up."""
+    if len(link) > MAX_LINKS:
+        raise InvalidArguments(f"link: {len(link)} names are above the limit of {MAX_LINKS}")
+
+
 def check_links(link: Mapping[str, Any] | None, module: Callable[[str], Module]) -> tuple[tuple[str, Module], ...]:
     """Return the links of a job, sorted by name. Its values are modules or their digests.
 
@@ -69,8 +75,7 @@ def check_links(link: Mapping[str, Any] | None, module: Callable[[str], Module])
         return ()
     if not isinstance(link, Mapping):
         raise InvalidArguments(f"link: wants a mapping of names to modules, got {type(link).__name__}")
-    if len(link) > MAX_LINKS:
-        raise InvalidArguments(f"link: {len(link)} names are above the limit of {MAX_LINKS}")
+    check_link_count(link)
     found = []
     for name, value in link.items():
         if not isinstance(name, str) or len(name) > MAX_LINK_NAME:

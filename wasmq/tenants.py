@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from wasmq import admission
 from wasmq.config import Tenant
 from wasmq.errors import ConfigError, Refused
@@ -48,10 +50,14 @@ class Tenants:
     def reload(self, before: Mapping[str, Tenant], now: Mapping[str, Tenant]) -> dict[str, Tenant | None]:
         """Follow a configuration that has changed; who was set in the meantime stays unless it says something new.
 
-        Returns who is another now, None who is nobody special any more.
+        Other tokens or roles alone say nothing of a share. Returns who is another now, None who is nobody special any
+        more.
         """
-        changed: dict[str, Tenant | None] = dict.fromkeys(before.keys() - now.keys())
-        changed |= {name: tenant for name, tenant in now.items() if before.get(name) != tenant}
+        changed: dict[str, Tenant | None] = {}
+        for name in before.keys() | now.keys():
+            old, new = before.get(name), now.get(name)
+            if old != new:
+                changed[name] = self._following(name, old or _UNKNOWN, new)
         for name, tenant in changed.items():
             if tenant is None:
                 self._configured.pop(name, None)
@@ -59,6 +65,19 @@ class Tenants:
                 self._configured[name] = tenant
         return changed
 
+    def _following(self, name: str, old: Tenant, new: Tenant | None) -> Tenant | None:
+        """Return what a tenant is now of which a configuration says something else."""
+        current, said = self._configured.get(name), new or _UNKNOWN
+        if current is None or _share(old) != _share(said):
+            return new
+        kept = msgspec.structs.replace(current, tokens=said.tokens, roles=said.roles)
+        return None if new is None and kept == _UNKNOWN else kept
+
     def all(self) -> dict[str, Tenant]:
         """Return the configured ones."""
         return dict(self._configured)
+
+
+def _share(tenant: Tenant) -> Tenant:
+    """Return what a tenant gets, without who may speak for it."""
+    return msgspec.structs.replace(tenant, tokens=_UNKNOWN.tokens, roles=_UNKNOWN.roles)

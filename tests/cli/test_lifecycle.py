@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
 import uuid
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
 import pytest
+from certificates import make_certificate
+from cryptography import x509
 
 from wasmq.server.notify import Notifier
 
@@ -71,6 +76,59 @@ def test_a_hang_up_reloads_what_can_change(spawn, tmp_path):
 
     file.write_text("[logs]\nlevel = 'error'\n")
     process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def serial(address):
+    """Return the serial number of the certificate that a new connection is shown."""
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(address).encode()).serial_number
+
+
+def test_a_hang_up_renews_the_certificate(spawn, tmp_path):
+    """New connections are shown the new one; files that are no good are one line, and the last good ones stay."""
+    make_certificate(tmp_path, serial=1)
+    file = tmp_path / "wasmq.toml"
+    file.write_text(f"[server]\ntls_cert = '{tmp_path}/cert.pem'\ntls_key = '{tmp_path}/key.pem'\n")
+    words = ("serve", "--json", "--port", 0, "--workers", 1, "--store", "memory://", "--config", file)
+    process = spawn(*words, stderr=subprocess.PIPE)
+    log = entries(process)
+    ready, _ = until(log, "daemon.ready")
+    address = urlsplit(ready["url"]).hostname, urlsplit(ready["url"]).port
+    assert serial(address) == 1
+
+    make_certificate(tmp_path, serial=2)
+    process.send_signal(signal.SIGHUP)
+    until(log, "certificate.reloaded")
+    assert serial(address) == 2
+
+    (tmp_path / "key.pem").write_text("nothing")
+    process.send_signal(signal.SIGHUP)
+    refused, _ = until(log, "certificate.refused")
+    assert f"{tmp_path}/key.pem" in refused["error"]
+    assert serial(address) == 2
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def test_a_hang_up_that_would_leave_nobody_a_token_is_refused(spawn, tmp_path):
+    """Tokens stay wanted until a restart, so a file that has none left is one line, and the old tokens still count."""
+    file = tmp_path / "wasmq.toml"
+    token = hashlib.sha256(b"secret").hexdigest()
+    file.write_text(f"[server]\ntokens_required = true\n[tenants.acme]\ntokens = ['sha256:{token}']\n")
+    words = ("serve", "--json", "--port", 0, "--workers", 1, "--store", "memory://", "--config", file)
+    process = spawn(*words, stderr=subprocess.PIPE)
+    log = entries(process)
+    ready, _ = until(log, "daemon.ready")
+
+    for text in ("[server]\ntokens_required = true\n", "[tenants.acme]\nweight = 2.0\n"):
+        file.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        refused, _ = until(log, "config.refused")
+        assert "server.tokens_required is set, but no tenant has a token" in refused["error"]
+    asked = urllib.request.Request(f"{ready['url']}/v1/tenants/acme", headers={"Authorization": "Bearer secret"})
+    with urllib.request.urlopen(asked) as answer:
+        assert answer.status == 200
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
 

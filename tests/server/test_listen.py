@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import re
 import socket
 import stat
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import make_certificate
 from daemons import daemon
 
 import wasmq
 from wasmq.config import ServerConfig
-from wasmq.server.listen import check_tls, listen_on_file, url_of
+from wasmq.server.listen import listen_on_file, url_of
+from wasmq.server.tls import Certificate
 
 
 def with_server(config, **server):
@@ -30,27 +26,7 @@ def with_server(config, **server):
 def tls(tmp_path_factory):
     """A certificate for 127.0.0.1 that trusts itself, and its key."""
     directory = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wasmq test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    for file, protection in (("key.pem", serialization.NoEncryption()),
-                             ("locked.pem", serialization.BestAvailableEncryption(b"x"))):  # fmt: skip
-        (directory / file).write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
-        )
+    make_certificate(directory)
     return directory
 
 
@@ -117,7 +93,7 @@ def test_tls_files_that_are_no_good(tls, cert, key, line):
     """What is wrong with the files is said in one line that names them."""
     given = {name: None if file is None else str(tls / file) for name, file in (("tls_cert", cert), ("tls_key", key))}
     with pytest.raises(wasmq.ConfigError, match=line) as refused:
-        check_tls(ServerConfig(**given))
+        Certificate(ServerConfig(**given))
     assert "\n" not in str(refused.value)
 
 
@@ -125,8 +101,8 @@ def test_tls_and_a_file_exclude_each_other(tls):
     """A socket that is a file has no TLS, and who asks for both is told."""
     files = {"tls_cert": str(tls / "cert.pem"), "tls_key": str(tls / "key.pem")}
     with pytest.raises(wasmq.ConfigError, match="needs no TLS"):
-        check_tls(ServerConfig(socket="s", **files))
-    check_tls(ServerConfig(**files))
+        Certificate(ServerConfig(socket="s", **files))
+    Certificate(ServerConfig(**files))
 
 
 async def test_what_a_client_cannot_trust(tmp_path):

@@ -301,6 +301,7 @@ async def test_what_calls_cost_is_their_tenants_own(daemon):
         client("sender") as sender,
     ):
         digest = (await acme.put("/v1/modules", content=MUL)).json()["digest"]
+        await bolt.put("/v1/modules", content=MUL)
         for who in (acme, bolt, bolt):
             job = {"module": digest, "export": "mul", "args": [2, 4]}
             assert (await who.post("/v1/jobs?wait=10", json=job)).status_code == 200

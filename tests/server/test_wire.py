@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-
-import anyio
 import pytest
+from serving import served
 
 from wasmq.job import Outcome
-from wasmq.server import serve
 
 DONE = Outcome(status="succeeded")
-
-
-@asynccontextmanager
-async def served(scheduler):
-    """Serve while the block runs; gives a function that connects."""
-    up, stopping, places = anyio.Event(), anyio.Event(), []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: serve(scheduler, ready=lambda *at: places.append(at) or up.set(), stopping=stopping))
-        await up.wait()
-        writers = []
-
-        async def connect(data):
-            reader, writer = await asyncio.open_connection(*places[0])
-            writers.append(writer)
-            writer.write(data)
-            await writer.drain()
-            return reader
-
-        try:
-            with anyio.fail_after(60):
-                yield connect
-        finally:
-            for writer in writers:
-                writer.close()
-            stopping.set()
 
 
 def request(line, *headers, body=b""):

@@ -489,6 +489,29 @@ class StoreContract:
             await store.claim(1, clock.now)
         assert seen == every[::-1]
 
+    async def test_modules_are_noted_for_a_tenant_or_for_everybody(self, store):
+        """A tenant has what was noted for it and what everybody has; a second note of a module changes nothing."""
+        mine, theirs, everybodys = "1" * 64, "2" * 64, "3" * 64
+        for _ in range(2):
+            await store.note_loaded("acme", mine, 10)
+        await store.note_loaded("bolt", theirs, 10)
+        await store.note_loaded("", everybodys, 10)
+        digests = [mine, theirs, everybodys, "4" * 64]
+        assert await store.loaded("acme", digests) == {mine, everybodys}
+        assert await store.loaded("bolt", digests) == {theirs, everybodys}
+        assert await store.loaded("none", digests) == {everybodys}
+        assert await store.loaded("acme", []) == set()
+
+    async def test_of_a_tenants_modules_the_last_ones_stay_noted(self, store, clock):
+        """Beyond the number that is kept the one goes whose note is the oldest; other tenants' stay."""
+        first, second, third = "1" * 64, "2" * 64, "3" * 64
+        await store.note_loaded("bolt", first, 2)
+        for digest in (first, second, first, third):
+            await store.note_loaded("acme", digest, 2)
+            clock.now += 1.0
+        assert await store.loaded("acme", [first, second, third]) == {first, third}
+        assert await store.loaded("bolt", [first, second, third]) == {first}
+
     async def test_counts_and_the_longest_wait(self, store, clock):
         """What could start counts as waiting from the moment it could, delayed and released jobs too."""
         await settled(store)

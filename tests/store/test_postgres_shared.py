@@ -130,6 +130,65 @@ async def test_a_claim_whose_answer_was_lost_does_not_count(open_more, clock):
     assert (await store.get("b")).state == "running"
 
 
+@pytest.mark.parametrize("given_up", [False, True], ids=["tried again", "given up"])
+async def test_a_take_over_whose_answer_was_lost_is_done_again(open_more, clock, postgres_url, given_up):
+    """Jobs that were taken over without this daemon's knowing are handed out by the next try, once, as started."""
+    one, two = await open_more(), await open_more()
+    await one.put([make_job("a", clock), make_job("b", clock, order=1.0)])
+    jobs = await one.claim(2, clock.now)
+    await lapse(postgres_url, one)
+    run = two._database.run
+
+    async def deaf(work):
+        async def in_vain(connection, tries):
+            result = await work(connection, tries)
+            if tries and not given_up:
+                return result
+            raise StoreUnavailable("cut") if given_up else ConnectionResetError("cut")
+
+        return await run(in_vain)
+
+    two._database.run = deaf
+    if given_up:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await two.orphans(clock.now)
+        two._database.run = run
+    assert sorted(await two.orphans(clock.now), key=lambda job: job.id) == jobs
+    two._database.run = run
+    assert await two.orphans(clock.now) == []
+    assert await two.finish([Finished("a", 1, SUCCEEDED)]) == [True]
+    await two.release(jobs[1:], charged=True, due=clock.now)
+    assert (await two.get("b")).attempts == 1
+
+
+async def test_a_take_over_that_is_carried_out_late_is_found(open_more, clock, postgres_url):
+    """What the server did after the next try had found nothing comes to light in one of those after it."""
+    one, two = await open_more(), await open_more()
+    await one.put([make_job("a", clock)])
+    jobs = await one.claim(1, clock.now)
+    run = two._database.run
+
+    async def unheard(work):
+        async def in_vain(connection, tries):
+            async with connection.transaction():
+                await work(connection, tries)
+                raise StoreUnavailable("cut")
+
+        return await run(in_vain)
+
+    two._database.run = unheard
+    with pytest.raises(StoreUnavailable):
+        await two.orphans(clock.now)
+    two._database.run = run
+    number = two._takeovers._number
+    assert await two.orphans(clock.now) == []
+    late = "UPDATE wasmq_jobs SET owner = $1, claim = $2 WHERE id = 'a' RETURNING id"
+    assert await execute(postgres_url, late, two._owner, number)
+    assert await two.orphans(clock.now) == jobs
+    assert await two.orphans(clock.now) == []
+
+
 async def test_a_lost_answer_to_a_finish_or_cancel_or_put_is_no_loss(open_more, clock):
     """Tried again, each says what the first try did."""
     store = await open_more()

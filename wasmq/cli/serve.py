@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from wasmq.config import Config
     from wasmq.scheduler import Scheduler
+    from wasmq.server.tls import Certificate
 
 __all__ = ["serve"]
 
@@ -73,7 +74,9 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
     from wasmq.scheduler import Scheduler
     from wasmq.server.listen import url_of
     from wasmq.server.notify import Notifier
+    from wasmq.server.tls import Certificate
 
+    certificate = Certificate(config.server)
     stopping = anyio.Event()
     hang_up = Bell()
     notifier = Notifier()
@@ -99,6 +102,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
             await hang_up.wait()
             notifier.reloading()
             await _reload(scheduler, read)
+            await _renew(certificate)
             notifier.ready()
 
     def ready(host: str, port: int) -> None:
@@ -111,7 +115,7 @@ async def _serve(config: Config, read: Callable[[], Config]) -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(watch)
         async with scheduler:
-            await server.serve(scheduler, ready=ready, stopping=stopping)
+            await server.serve(scheduler, ready=ready, stopping=stopping, certificate=certificate)
         tasks.cancel_scope.cancel()
     _log.info("daemon.stopped")
 
@@ -127,3 +131,12 @@ async def _reload(scheduler: Scheduler, read: Callable[[], Config]) -> None:
     if news.restart:
         _log.warning("config.needs_restart", keys=list(news.restart))
     _log.info("config.reloaded", changed=list(news.changed))
+
+
+async def _renew(certificate: Certificate) -> None:
+    """Read the certificate again, where there is one; files that are no good change nothing."""
+    try:
+        if await anyio.to_thread.run_sync(certificate.reload):
+            _log.info("certificate.reloaded")
+    except WasmqError as error:
+        _log.error("certificate.refused", error=str(error))

@@ -177,6 +177,8 @@ class ServerConfig(Section, frozen=True):
     """Jobs in one request."""
     max_body: Size = Size(64 * 2**20)
     """Bytes in one request."""
+    max_connections: Count = 8_192
+    """Connections that are open at once, or as many as the process' limit of open files leaves; others get 503."""
     max_requests: Count = 4_096
     """Requests that are answered at once, those that wait for a job included."""
     max_client_requests: Count = 1_024

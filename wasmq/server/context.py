@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from wasmq.errors import UnknownJob
-from wasmq.modules import no_such_module
+from wasmq.modules import is_digest, no_such_module
 from wasmq.server.guard import CALLER
 from wasmq.server.problems import InvalidQuery, TooManyStreams
 
@@ -42,7 +42,7 @@ class Context:
         self._waits: set[anyio.CancelScope] = set()
         self._closing = False
         self._streams: Counter[str] = Counter()
-        self._modules: dict[str | None, OrderedDict[str, None]] = {}
+        self._modules: dict[str, OrderedDict[str, None]] = {}
 
     def attach(self, app: Litestar) -> None:
         """Make this the context of `app`."""
@@ -82,21 +82,25 @@ class Context:
                 "([server] max_client_streams)"
             )
 
-    def note_modules(self, caller: Caller, digests: Iterable[str]) -> None:
-        """Remember that a tenant has loaded or run modules: the latest ones, as many as one scheduler holds."""
-        if caller.sees_all:
+    async def check_modules(self, caller: Caller, digests: Iterable[str]) -> None:
+        """Raise `UnknownModule`, as for one that is not there, unless all modules are the caller's to use.
+
+        Asked before anything else is done with a digest, so that nothing else can tell whether others have loaded it.
+        """
+        if caller.sees_all or caller.tenant is None:
             return
+        # What the store said once stays so; what it did not know may come at any moment, also by way of another daemon.
         known = self._modules.setdefault(caller.tenant, OrderedDict())
-        for digest in digests:
+        asked = [digest for digest in dict.fromkeys(digests) if digest not in known]
+        if not asked:
+            return
+        found = await self.scheduler.shared([digest for digest in asked if is_digest(digest)], caller.tenant)
+        for digest in asked:
+            if digest not in found:
+                raise no_such_module(digest)
             known[digest] = None
-            known.move_to_end(digest)
         while len(known) > self.scheduler.config.modules.max_loaded:
             known.popitem(last=False)
-
-    def check_module(self, caller: Caller, digest: str) -> None:
-        """Raise `UnknownModule`, as for a module that is not there, unless it is the caller's to see."""
-        if not (caller.sees_all or digest in self._modules.get(caller.tenant, ())):
-            raise no_such_module(digest)
 
     async def wait(self, id: str, seconds: float) -> JobRecord:  # noqa: A002 - the field's own word
         """Return the job when it has finished, after `seconds`, or when the daemon stops, whichever comes first."""

@@ -19,8 +19,10 @@ async def estimate(request: Request[Any, Any, Any]) -> ASGIApp:
     tenant = query.get("tenant")
     if tenant is not None:
         caller.may_name(tenant)
-    found = await context_of(request.app).scheduler.estimate(
-        request.path_params["digest"], query.get("export"), tenant=tenant if caller.sees_all else caller.tenant
+    context, digest = context_of(request.app), request.path_params["digest"]
+    await context.check_modules(caller, (digest,))
+    found = await context.scheduler.estimate(
+        digest, query.get("export"), tenant=tenant if caller.sees_all else caller.tenant
     )
     return json_response(found)
 

@@ -21,6 +21,7 @@ from wasmq.server.problems import InvalidQuery
 from wasmq.server.requests import MAX_KEY, FuelRequest, InvalidBody, JobRequest, decode
 from wasmq.server.tokens import Caller
 from wasmq.store import JobRecord
+from wasmq.supply import check_link_count
 
 __all__ = ["MAX_PAGE", "routes"]
 
@@ -45,8 +46,8 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
         caller.must("observe")
     wanted = decode(_DECODER, await request.body())
     key = request.headers.get("idempotency-key")
-    await context.scheduler.recall({each.module for each in (wanted if isinstance(wanted, list) else [wanted])})
     if isinstance(wanted, JobRequest):
+        await _find_modules(context, caller, [wanted])
         checked = _checked(context, caller, wanted, key=_one_key(wanted.key, key))
         [body], finished = await _submit(context, caller, [checked], seconds)
         return json_response(body, 200 if finished else 202)
@@ -56,6 +57,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
         raise InvalidBody(
             f"{len(wanted)} jobs in one request; at most {context.config.max_batch} are taken ([server] max_batch)"
         )
+    await _find_modules(context, caller, wanted)
     checks = [_checked(context, caller, one, key=one.key, where=f"job {index}: ") for index, one in enumerate(wanted)]
     bodies, finished = await _submit(context, caller, checks, seconds)
     return json_response(b"[" + b",".join(bodies) + b"]", 200 if finished else 202)
@@ -203,7 +205,6 @@ async def _submit(
     Only so many come with their outcomes as fit `[server] max_body`; the others are told as they were accepted.
     """
     accepted = await context.scheduler.accept(requests)
-    context.note_modules(caller, {digest for each in requests for digest in each.digests()})
     if seconds:
         await context.wait_for(accepted, seconds)
     bodies: list[bytes] = []
@@ -226,6 +227,14 @@ async def _submit(
             record = await context.scheduler.job(each.job.id)
             bodies.append(await _told(record) if len(accepted) == 1 else encode(job_body(record, alone=False)))
     return bodies, finished
+
+
+async def _find_modules(context: Context, caller: Caller, wanted: Sequence[JobRequest]) -> None:
+    """Have the modules of jobs loaded, if all that they name are the caller's to use."""
+    for each in wanted:
+        check_link_count(each.link)
+    await context.check_modules(caller, [digest for each in wanted for digest in (each.module, *each.link.values())])
+    await context.scheduler.recall({each.module for each in wanted})
 
 
 def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str | None, where: str = "") -> core.Request:

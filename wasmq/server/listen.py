@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import ssl
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ from wasmq.errors import ConfigError, ResourceUnavailable
 if TYPE_CHECKING:
     from wasmq.config import ServerConfig
 
-__all__ = ["BACKLOG", "check_tls", "forget_file", "listen", "listen_on_file", "url_of"]
+__all__ = ["BACKLOG", "forget_file", "listen", "listen_on_file", "url_of"]
 
 BACKLOG: Final = 1024
 _MODE: Final = 0o660  # of a socket that is a file: its owner and their group
@@ -29,31 +28,6 @@ def url_of(config: ServerConfig, host: str, port: int) -> str:
         return f"unix://{Path(config.socket).absolute()}"
     scheme = "http" if config.tls_cert is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def check_tls(config: ServerConfig) -> None:
-    """Raise `ConfigError` unless the certificate and its key, where TLS is wanted, can be used."""
-    cert, key = config.tls_cert, config.tls_key
-    if cert is None and key is None:
-        return
-    if cert is None or key is None:
-        raise ConfigError("server.tls_cert and server.tls_key go together: name both files, or none")
-    if config.socket is not None:
-        raise ConfigError("server.tls_cert: a socket that is a file needs no TLS; leave out server.socket or the files")
-    for name, path in (("tls_cert", cert), ("tls_key", key)):
-        try:
-            with Path(path).open("rb"):
-                pass
-        except OSError as error:
-            raise ConfigError(f"server.{name}: {path}: {error.strerror}") from None
-    try:
-        # An encrypted key would be asked for at the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=str)
-    except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error) or "not PEM"
-        raise ConfigError(
-            f"server.tls_cert: {cert} and {key} are not a certificate and its key, unencrypted, as PEM: {reason}"
-        ) from None
 
 
 def listen_on_file(path: str) -> socket.socket:

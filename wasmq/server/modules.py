@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from wasmq import types, wit
 from wasmq.modules import Module
 from wasmq.server.context import Reply, caller_of, context_of, json_response, query_of
+from wasmq.server.problems import InvalidQuery
 
 __all__ = ["WASM", "ModuleBody", "ModuleList", "module_body", "routes"]
 
@@ -152,12 +153,26 @@ def _type_body(of: types.ExternType) -> _TypeBody:
 
 @put("/v1/modules", status_code=200)
 async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Load the module that the body is; one that is here already is only looked up."""
+    """Load the module that the body is, for the caller's tenant; one that is here already is only looked up.
+
+    Who administers may load it for another tenant, or have it shared with all of them.
+    """
     caller = caller_of(request, "submit")
-    query_of(request, ())
-    context = context_of(request.app)
-    module = await context.scheduler.load(await request.body())
-    context.note_modules(caller, (module.digest,))
+    query = query_of(request, ("tenant", "shared"))
+    tenant, shared = query.get("tenant", caller.tenant), query.get("shared", "false")
+    if shared not in ("true", "false"):
+        raise InvalidQuery(f"shared: {shared!r} is not true or false")
+    if shared == "true":
+        caller.must("administer")
+        if "tenant" in query:
+            raise InvalidQuery("shared: goes without tenant")
+        tenant = None
+    elif tenant is not None:
+        caller.may_name(tenant)
+    scheduler = context_of(request.app).scheduler
+    module = await scheduler.load(await request.body())
+    if shared == "true" or tenant is not None:
+        await scheduler.share(module, tenant)
     return json_response(module_body(module))
 
 
@@ -171,7 +186,7 @@ async def list_modules(request: Request[Any, Any, Any]) -> ASGIApp:
 
 @get("/v1/modules/{digest:str}")
 async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Return one module: to a tenant, one that it has loaded or run since the daemon started.
+    """Return one module: to a tenant, one that it has loaded or that was shared with it.
 
     Its bytes are for who administers: whoever may call a module need not have it.
     """
@@ -179,7 +194,7 @@ async def get_module(request: Request[Any, Any, Any]) -> ASGIApp:
     caller = caller_of(request, "administer" if wants_bytes else "observe")
     query_of(request, ())
     context, digest = context_of(request.app), request.path_params["digest"]
-    context.check_module(caller, digest)
+    await context.check_modules(caller, (digest,))
     await context.scheduler.recall([digest])
     if wants_bytes:
         return Reply(await context.scheduler.wasm(digest), media=WASM.encode())

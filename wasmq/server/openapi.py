@@ -76,6 +76,14 @@ def _module_paths() -> dict[str, Any]:
                 "Load a module",
                 {200: ("The module, loaded.", "ModuleBody")},
                 (400, 413, 422, 503),
+                parameters=[
+                    _query("tenant", "For this tenant, where who administers loads it.", {"type": "string"}),
+                    _query(
+                        "shared",
+                        "Whether every tenant may use it; for who administers, and without `tenant`.",
+                        {"type": "boolean", "default": False},
+                    ),
+                ],
                 body={"application/wasm": {}, "text/plain": {}},
             ),
             "get": _operation("list_modules", "List modules", {200: ("Every module.", "ModuleList")}, (400,)),

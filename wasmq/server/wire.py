@@ -6,6 +6,7 @@ because an earlier request on the connection is being answered or a body waits t
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,6 +16,11 @@ from wasmq.server.stream import ABORT
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from wasmq.server.refusals import Refusals
+
 __all__ = ["MAX_HEAD", "Protocol", "within"]
 
 MAX_HEAD: Final = 64 * 2**10
@@ -23,16 +29,47 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 _TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection. A head may take `head_timeout` seconds from its first byte on, a body `body_timeout` after it."""
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """uvicorn's log of one connection. What it warns of is what the client has sent, as often as that one likes."""
 
-    head_timeout = 10.0
-    body_timeout = 300.0
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__(logging.getLogger("uvicorn.error"))
+        self._protocol = protocol
+        self.level = self.logger.level
+
+    def warning(self, msg: object, *args: object, **_: object) -> None:
+        """Note that something was refused."""
+        client = self._protocol.client
+        self._protocol.refusals.note(str(msg), None if client is None else client[0])
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. A head may take `head_timeout` seconds from its first byte on, a body `body_timeout` after it.
+
+    `refusals` is told of what came and was no request.
+    """
+
+    head_timeout: float
+    body_timeout: float
+    refusals: Refusals
 
     _in_head = False
     _in_body = False
     _head = 0
     _timer: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger = _Log(self)  # type: ignore[assignment]
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.logger.warning("another protocol than HTTP/1.1 was wanted")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -103,6 +140,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def within(head_timeout: float, body_timeout: float) -> type[Protocol]:
+def within(head_timeout: float, body_timeout: float, refusals: Refusals) -> type[Protocol]:
     """Return the protocol with these bounds, in seconds."""
-    return type("Protocol", (Protocol,), {"head_timeout": head_timeout, "body_timeout": body_timeout})
+    bounds = {"head_timeout": head_timeout, "body_timeout": body_timeout, "refusals": refusals}
+    return type("Protocol", (Protocol,), bounds)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wasmq.ledger import Wait
 from wasmq.store.accounts import Accounts
+from wasmq.store.loaded import Loaded
 from wasmq.store.protocol import JobRecord, check_same
 from wasmq.store.queue import Entry, Queue
 
@@ -47,6 +48,7 @@ class MemoryStore:
         self._history: OrderedDict[str, _Known] = OrderedDict()
         self._sequence = 0
         self._fired: dict[str, float] = {}
+        self._loaded = Loaded()
 
     async def open(self) -> list[Job]:
         """Nothing to do, and nothing there."""
@@ -204,6 +206,14 @@ class MemoryStore:
     async def note_fired(self, name: str, at: float) -> None:
         """See `Store.note_fired`."""
         self._fired[name] = max(at, self._fired.get(name, at))
+
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """See `Store.loaded`."""
+        return self._loaded.of(tenant, digests)
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """See `Store.note_loaded`."""
+        self._loaded.note(tenant, digest, most)
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""

@@ -243,6 +243,17 @@ class Store(Protocol):
         """Note when a periodic schedule fired; an earlier time than the one that is known changes nothing."""
         ...
 
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """Return which of some modules were noted for a tenant, or for everybody."""
+        ...
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """Note that a tenant has loaded a module, or with the tenant "" that everybody has it.
+
+        Of each tenant's the last `most` are kept.
+        """
+        ...
+
     def counts(self) -> dict[str, int]:
         """Return how many jobs are queued and running."""
         ...

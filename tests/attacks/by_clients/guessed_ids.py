@@ -22,6 +22,8 @@ async def attack(daemon: Daemon) -> None:
             ("DELETE", "/v1/jobs/{}"),
             ("POST", "/v1/jobs/{}/requeue"),
             ("POST", "/v1/jobs/{}/refuel"),
+            ("POST", "/v1/jobs/{}/replay"),
+            ("GET", "/v1/jobs/{}/call"),
             ("GET", "/v1/jobs?cursor={}"),
             ("GET", "/v1/jobs?ids={}"),
         ):

@@ -14,6 +14,7 @@ async def attack(daemon: Daemon) -> None:
     """A key is the tenant's own: the same one of two tenants names two jobs, and neither learns of the other's."""
     async with client(daemon) as attacker, client(daemon, "victim") as victim:
         job = {"module": await load(victim), "export": "sum", "args": [10], "key": "invoice-17"}
+        await load(attacker)
         theirs = (await victim.post("/v1/jobs?wait=60", json=job)).json()
         for args, key in (([10], "invoice-17"), ([11], "invoice-17-b")):
             mine = await attacker.post("/v1/jobs?wait=60", json={**job, "args": args, "key": key})

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _RENEWALS: Final = 3  # in one lease
 _TERM: Final = 0.75  # of the lease; the rest is for those who sweep to notice
-_FORGET_CLAIM: Final = 10  # times the patience after which a claim that was not answered cannot arrive any more
+FORGET: Final = 10
+"""Times the patience after which a statement that was not answered cannot be carried out any more."""
 
 
 class Lease:
@@ -88,7 +89,7 @@ class Lease:
             return
         numbers = list(self._lost_claims)
         await self._unclaim(numbers)
-        long_ago = anyio.current_time() - _FORGET_CLAIM * self._patience
+        long_ago = anyio.current_time() - FORGET * self._patience
         for number in numbers:
             if self._lost_claims[number] < long_ago:
                 del self._lost_claims[number]

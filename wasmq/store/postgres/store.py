@@ -29,14 +29,13 @@ from wasmq.store.postgres.hints import Hints, Listener
 from wasmq.store.postgres.keys import settle_keys
 from wasmq.store.postgres.leases import Lease
 from wasmq.store.postgres.rows import columns_of, is_id, job_of, record_of
+from wasmq.store.postgres.takeovers import Takeovers
 from wasmq.store.protocol import Fate, Glance
 from wasmq.store.records import decode_outcome
 from wasmq.store.scripts import statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from asyncpg import Record
 
     from wasmq.clock import Clock
     from wasmq.config import StoreConfig
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from wasmq.store.protocol import Cancellation, Finished, JobRecord, Loop
 
 _MOST_PUT: Final = 1_000  # jobs in one statement
-_MOST_ORPHANS: Final = 500  # jobs taken over at once
 _MOST_FORGOTTEN: Final = 1_000  # finished jobs deleted by one statement
 _FORGETTINGS: Final = 20  # such statements in a row
 _SHARED_MEMORY: Final = 30.0  # seconds that a finished job is kept for other daemons to see, however short the history
@@ -85,6 +83,7 @@ class PostgresStore:
             lost_claims=self._claiming.lost,
             unclaim=self._claiming.unclaim,
         )
+        self._takeovers = Takeovers(self._database, self._sql, self._owner, config.timeout)
         self._hints = Hints(self._database, self._owner)
         self._listener = Listener(self._database, self._owner, self.changed)
         self._putting: Gather[Job] = Gather(self._put_plain, most=_MOST_PUT)
@@ -228,6 +227,15 @@ class PostgresStore:
         """See `Store.note_fired`."""
         await self._database.execute(self._sql["note_fired"], name, at)
 
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """See `Store.loaded`."""
+        known = [digest for digest in digests if is_id(digest)]
+        return {row["digest"] for row in await self._database.fetch(self._sql["loaded"], tenant, known)}
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """See `Store.note_loaded`."""
+        await self._database.execute(self._sql["note_loaded"], tenant, digest, most)
+
     async def look(self, virtual: float, charges: Mapping[str, Charge]) -> Glance:
         """See `SharedStore.look`; what waits is as of the last `tend`."""
         (row,) = await self._database.fetch(self._sql["virtual"], virtual)
@@ -266,13 +274,7 @@ class PostgresStore:
 
     async def orphans(self, now: float) -> list[Job]:
         """See `Store.orphans`: jobs of daemons whose leases have lapsed."""
-
-        async def work(connection: Connection, _: int) -> tuple[list[Record], list[Record]]:
-            async with connection.transaction():
-                buried = await connection.fetch(self._sql["bury"], self._owner)
-                return buried, await connection.fetch(self._sql["adopt"], self._owner, _MOST_ORPHANS)
-
-        buried, rows = await self._database.run(work)
+        buried, rows = await self._takeovers.take()
         for row in buried:
             self._log.warning("store.daemon_lost", store=self._database.place, daemon=row["name"])
         self._accounts.hold([row["id"] for row in rows])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wasmq.job import Job
     from wasmq.store.queue import Queue
+    from wasmq.store.sqlite.operations import NoteLoaded
 
 
 class Live(Entry):
@@ -65,7 +66,7 @@ class Before(msgspec.Struct, frozen=True, gc=False):
 class Batch:
     """The jobs that one transaction touches. What is new may have changed and ended by the end of it."""
 
-    __slots__ = ("changed", "ends", "fired", "new", "prunes", "refuelled", "shifts")
+    __slots__ = ("changed", "ends", "fired", "loaded", "new", "prunes", "refuelled", "shifts")
 
     def __init__(self) -> None:
         self.new: list[Live] = []
@@ -76,6 +77,7 @@ class Batch:
         """Jobs whose caps have been raised, by number, with their new records."""
         self.fired: list[tuple[str, float]] = []
         """Periodic calls, and the firing that was submitted last."""
+        self.loaded: list[NoteLoaded] = []
         self.shifts: list[tuple[str, float]] = []
         """Tenants, and by how much their tags have moved."""
         self.prunes = False

@@ -15,6 +15,7 @@ import msgspec
 from wasmq.errors import KeyConflict, StoreUnavailable
 from wasmq.ledger import Wait
 from wasmq.store.accounts import Accounts
+from wasmq.store.loaded import write_loaded
 from wasmq.store.protocol import Cancellation, check_same
 from wasmq.store.queue import Queue
 from wasmq.store.records import encode_job
@@ -29,6 +30,7 @@ from wasmq.store.sqlite.operations import (
     Finish,
     NextDue,
     NoteFired,
+    NoteLoaded,
     Operation,
     Put,
     Refuel,
@@ -116,7 +118,7 @@ class Books:
             ended_at = max([op.now for op in operations if isinstance(op, Finish | Cancel)], default=None)
             batch.prunes = ended_at is not None and history.overdue(ended_at, busy=True)
             changed = batch.new or batch.changed or batch.refuelled or self.accounts.ledger.changed
-            if changed or batch.fired or batch.prunes:
+            if changed or batch.fired or batch.loaded or batch.prunes:
                 self._write(ended_at)
         except BaseException:
             self._roll_back()
@@ -227,6 +229,9 @@ class Books:
                 return self.queue.next_due(operation.now)
             case NoteFired():
                 self._batch.fired.append((operation.name, operation.at))
+                return None
+            case NoteLoaded():
+                self._batch.loaded.append(operation)
                 return None
         assert_never(operation)
 
@@ -361,6 +366,7 @@ class Books:
                 write_credits(connection, self.accounts, self._clock.wall() - self._history.config.history_age)
         if batch.fired:
             batch.write_fired(connection)
+        write_loaded(connection, batch.loaded)
         if batch.prunes and now is not None:
             self._history.prune(now, STEP + 2 * len(batch.ends))
         connection.execute("COMMIT")

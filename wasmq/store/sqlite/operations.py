@@ -118,4 +118,16 @@ class NoteFired(msgspec.Struct, frozen=True, gc=False):
     rows: int = 1
 
 
-Operation: TypeAlias = Put | Claim | Finish | Release | Cancel | Refuel | Credit | AskBalance | NextDue | NoteFired
+class NoteLoaded(msgspec.Struct, frozen=True, gc=False):
+    """A module that a tenant has loaded, and how many of its modules are kept."""
+
+    tenant: str
+    digest: str
+    most: int
+    now: float
+    rows: int = 2
+
+
+Operation: TypeAlias = (
+    Put | Claim | Finish | Release | Cancel | Refuel | Credit | AskBalance | NextDue | NoteFired | NoteLoaded
+)

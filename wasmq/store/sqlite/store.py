@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio.to_thread
 
 from wasmq.errors import ConfigError, StoreUnavailable
+from wasmq.store.loaded import read_loaded
 from wasmq.store.queue import Queue
 from wasmq.store.records import encode_job, encode_outcome
 from wasmq.store.sqlite.books import Books
@@ -27,6 +28,7 @@ from wasmq.store.sqlite.operations import (
     Finish,
     NextDue,
     NoteFired,
+    NoteLoaded,
     Put,
     Refuel,
     Release,
@@ -167,6 +169,14 @@ class SQLiteStore:
     async def note_fired(self, name: str, at: float) -> None:
         """See `Store.note_fired`."""
         await self._do(NoteFired(name, at))
+
+    async def loaded(self, tenant: str, digests: Sequence[str]) -> set[str]:
+        """See `Store.loaded`."""
+        return await self._read(lambda: read_loaded(self._reader, tenant, digests))
+
+    async def note_loaded(self, tenant: str, digest: str, most: int) -> None:
+        """See `Store.note_loaded`."""
+        await self._do(NoteLoaded(tenant, digest, most, self._clock.wall()))
 
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
