@@ -25,6 +25,7 @@ from wasmq.errors import (
     error_for,
 )
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
+from wasmq.recording import MSGPACK
 from wasmq.remote import (
     account_of,
     call_of,
@@ -35,6 +36,7 @@ from wasmq.remote import (
     module_of,
     modules_of,
     page_bodies,
+    recording_of,
     request_body,
     tenant_of,
     tenants_of,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
+    from wasmq.recording import Recording
     from wasmq.remote import JobBody, RemoteJob, RemoteModule
     from wasmq.replay import Replay
 
@@ -68,7 +71,10 @@ _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _DESCRIBED: Final = 1_000  # modules whose types are kept
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant", "reuse")
+_OPTIONS: Final = (
+    *("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted"),
+    *("grant", "reuse", "record"),
+)
 _EVENTS: Final = {
     "queued": JobQueued,
     "started": JobStarted,
@@ -247,6 +253,7 @@ class Client:
         on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
+        record: bool | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -257,7 +264,7 @@ class Client:
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
         options |= {"key": key, "delay": delay, "deadline": deadline, "on_exhausted": on_exhausted}
-        options |= {"grant": grant, "reuse": reuse, **program}
+        options |= {"grant": grant, "reuse": reuse, "record": record, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -302,6 +309,7 @@ class Client:
         priority: int = 0,
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
+        record: bool | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
@@ -313,7 +321,7 @@ class Client:
         try:
             while batch := list(islice(source, _BATCH)):
                 options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                options |= {"grant": grant, "reuse": reuse}
+                options |= {"grant": grant, "reuse": reuse, "record": record}
                 waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
                 while len(waiting) > _AHEAD:
                     yield await self._first(waiting)
@@ -392,6 +400,10 @@ class Client:
         Arguments are as JSON has them.
         """
         return call_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/call"))
+
+    async def recording(self, id: str) -> Recording:  # noqa: A002
+        """Return the host calls of a job that has ended, as recorded. Raises `UnknownJob` or `NotRecorded`."""
+        return recording_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/recording", accept=MSGPACK))
 
     async def wasm(self, digest: str) -> bytes:
         """Return the bytes of a loaded module; with a token only for who administers. Raises `UnknownModule`."""

@@ -146,6 +146,7 @@ class LimitCeilings(_Section, frozen=True):
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
     host_calls: _Count = 1_000_000
     suspend: _Seconds = 3600.0
+    recording: Size = Size(8 * 2**20)
 
 
 class LimitsConfig(_Section, frozen=True):
@@ -159,6 +160,8 @@ class LimitsConfig(_Section, frozen=True):
     host_calls: _Count = 10_000
     suspend: _Seconds = 60.0
     """Seconds that a job which is suspended when its fuel is spent waits for more, before it is given up."""
+    recording: Size = Size(2**20)
+    """Bytes that the recording of a job's host calls may have."""
     max: LimitCeilings = LimitCeilings()
 
 
@@ -209,6 +212,8 @@ class HostConfig(_Section, frozen=True):
     """Threads for plain functions; more calls of them wait."""
     max_bytes: Size = Size(2**20)
     """Bytes that one call may carry each way."""
+    recordings: Size = Size(64 * 2**20)
+    """Bytes that the recordings of all jobs that run may take together; of a job beyond that nothing is kept."""
     functions: dict[str, str | HostFunctionConfig] = {}
     """Import name such as "env.lookup" → import path, or a `HostFunctionConfig`."""
 
@@ -323,6 +328,8 @@ class Tenant(_Section, frozen=True):
     grant: tuple[str, ...] = ()
     reuse: Reuse = "never"
     """Whether another job's run may answer the jobs that do not say: "never", "flight" or "result"."""
+    record: bool = False
+    """Whether the host calls are recorded of the jobs that do not say."""
     tokens: tuple[_Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")
@@ -372,6 +379,7 @@ class PeriodicConfig(_Section, frozen=True):
     priority: int = 0
     limits: Limits | None = None
     grant: tuple[str, ...] = ()
+    record: bool | None = None
     catch_up: bool = True
     """Whether the last firing that was missed while no daemon ran is made up for."""
 
@@ -411,7 +419,7 @@ class Config(_Section, frozen=True):
             if tenant.class_ is not None and tenant.class_ not in self.scheduler.classes:
                 raise ValueError(f"tenants.{name}.class: {tenant.class_!r} is none of scheduler.classes")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
-            for name in ("memory", "output", "files"):
+            for name in ("memory", "output", "files", "recording"):
                 if getattr(limits, name) < 1:
                     raise ValueError(f"{section}.{name} must be at least one byte")
         for name, periodic in self.periodic.items():
@@ -422,14 +430,18 @@ class Config(_Section, frozen=True):
         if self.limits.max.memory > MAX_MEMORY:
             raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
         ceilings = self.limits.max
-        for names, size in (("output and files", ceilings.output + ceilings.files), ("input", ceilings.input)):
+        for names, size in (
+            ("output and files", ceilings.output + ceilings.files),
+            ("input", ceilings.input),
+            ("recording", ceilings.recording),
+        ):
             if size > MAX_CARRIED:
                 raise ValueError(
                     f"limits.max: {names} cannot be above {MAX_CARRIED >> 20}MiB, which is what one job can carry"
                 )
         if not 1 <= self.host.max_bytes <= MAX_HOST_BYTES:
             raise ValueError(f"host.max_bytes must be from one byte to {MAX_HOST_BYTES >> 20}MiB")
-        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend"):
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend", "recording"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")
 

@@ -276,6 +276,7 @@ class Parts:
         return Submission(
             limits=base.config.limits,
             share=self.pool.memory.size,
+            max_bytes=int(base.config.host.max_bytes),
             refuses_late=base.config.scheduler.deadlines == "refuse",
             estimator=self.estimator,
             watch=self.expiry.watch,

@@ -81,6 +81,12 @@ def submit(
     reuse: Annotated[
         Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
     ] = None,
+    record: Annotated[
+        bool | None, Parameter(show_default=False, help="Keep its host calls, so that it can be replayed.")
+    ] = None,
+    recording: Annotated[
+        str | None, Parameter(help="Bytes that they may take, with --record: bytes, or like 1MiB.")
+    ] = None,
     deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
     link: LinkedFiles = (),
     grant: Grants = (),
@@ -98,7 +104,15 @@ def submit(
     for word in args:
         if word.startswith("--"):
             raise UsageError(f"unknown option {word} (see wasmq submit --help)")
-    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
+    limits = Limits(
+        fuel=fuel,
+        memory=memory,
+        timeout=timeout,
+        output=output,
+        files=files,
+        suspend=suspend,
+        recording=recording,
+    )
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
 
@@ -120,6 +134,7 @@ def submit(
                 deadline=deadline,
                 on_exhausted=on_exhausted,
                 reuse=reuse,
+                record=record,
                 link=links,
             )
             (handle,) = await client.submit_many([request], wait=wait)
