@@ -15,7 +15,7 @@ import msgspec
 
 from wasmq.cron import Cron
 from wasmq.errors import ConfigError, InvalidLimit
-from wasmq.job import Limits, Reuse
+from wasmq.job import Limits, OnExhausted, Reuse
 from wasmq.ledger import Terms
 from wasmq.units import parse_size
 
@@ -379,6 +379,7 @@ class PeriodicConfig(_Section, frozen=True):
     priority: int = 0
     limits: Limits | None = None
     grant: tuple[str, ...] = ()
+    on_exhausted: OnExhausted = "stop"
     record: bool | None = None
     catch_up: bool = True
     """Whether the last firing that was missed while no daemon ran is made up for."""

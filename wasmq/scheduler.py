@@ -407,14 +407,18 @@ class Scheduler:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
         record: bool | None = None,
+        accepted: Callable[[JobHandle], object] | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
         Never raises for what a guest did. When the iteration is given up, the calls that have not finished are
-        cancelled.
+        cancelled. The rest is as in `submit`; `accepted` is called with the handle of each call, in their order, once
+        it is accepted. With `on_exhausted="suspend"` a call that has spent its fuel holds up the outcomes behind it
+        until it is refuelled, by that handle or its id, or given up after `limits.suspend` seconds.
         """
         self._check_running()
         digest = module if isinstance(module, str) else module.digest
@@ -428,12 +432,13 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                on_exhausted=on_exhausted,
                 reuse=reuse,
                 record=record,
             )
             for args in calls
         )
-        window = Window(self.submit_many, batch=self._gate.limit_of(tenant))
+        window = Window(self.submit_many, batch=self._gate.limit_of(tenant), accepted=accepted)
         try:
             async for outcome in window.run(requests):
                 yield outcome
@@ -653,6 +658,7 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        on_exhausted: OnExhausted = "stop",
         record: bool | None = None,
         **program: Unpack[ProgramOptions],
     ) -> None:
@@ -680,6 +686,7 @@ class Scheduler:
             tenant=tenant,
             priority=priority,
             grant=grant,
+            on_exhausted=on_exhausted,
             record=record,
         )
         await self._submission.check(request)
