@@ -219,10 +219,15 @@ def check_refuel(job: Job, fuel: Any, under_way: int, config: LimitsConfig) -> i
     Raises `InvalidLimit` or `LimitTooHigh`.
     """
     more = _whole("fuel", fuel)
-    total = job.fuel + under_way + more
-    if total > config.max.fuel:
-        raise LimitTooHigh(f"fuel: {total} in all is above the maximum of {config.max.fuel} (limits.max.fuel)")
+    check_cap(job, config.max.fuel, under_way + more)
     return more
+
+
+def check_cap(job: Job, most: int, more: int = 0) -> None:
+    """Raise `LimitTooHigh` when a job that was refuelled, and is to get `more`, may spend above `most` in all."""
+    total = job.fuel + more
+    if total > most:
+        raise LimitTooHigh(f"fuel: {total} in all is above the maximum of {most} (limits.max.fuel)")
 
 
 def check_memory(need: int, share: int) -> None:

@@ -508,9 +508,10 @@ class Scheduler:
     async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
         """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
 
-        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
-        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
-        `BudgetExhausted` when its tenant's account lacks the fuel.
+        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while it runs, here or in another daemon
+        of the store, which hears of it within about a second. Raises `UnknownJob`, `NotRefuellable`, `InvalidLimit`,
+        `LimitTooHigh` when it would be more than a job may have, or `BudgetExhausted` when its tenant's account lacks
+        the fuel.
         """
         self._check_running()
         return await self._refuelling.refuel(id, fuel)

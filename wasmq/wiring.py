@@ -165,6 +165,7 @@ class Parts:
             runs_here=self.pool.holds,
             ended=self.settler.finished_elsewhere,
             cancel=self.canceller.cancel_here,
+            refuel=self.refuelling.look,
             # Longer than a `put` can take.
             patience=3 * base.config.store.timeout,
             clock=base.clock,

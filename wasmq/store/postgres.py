@@ -27,7 +27,7 @@ from wasmq.store.hints import Hints, Listener
 from wasmq.store.keys import settle_keys
 from wasmq.store.leases import Lease
 from wasmq.store.postgres_accounts import SharedAccounts
-from wasmq.store.protocol import Fate, Glance, JobRecord
+from wasmq.store.protocol import Fate, Glance, JobRecord, Raised
 from wasmq.store.records import decode_job, decode_outcome, encode_job, encode_outcome
 from wasmq.store.scripts import statements
 
@@ -79,7 +79,7 @@ class PostgresStore:
             patience=config.timeout,
             unclaim=self._unclaim,
         )
-        self._accounts = SharedAccounts(self._database, self._sql, {})
+        self._accounts = SharedAccounts(self._database, self._sql, self._owner, {})
         self._hints = Hints(self._database, self._owner)
         self._listener = Listener(self._database, self._owner, self.changed)
         self._putting: Gather[Job] = Gather(self._put_plain, most=_MOST_PUT)
@@ -311,9 +311,22 @@ class PostgresStore:
         self._delays([due])
         self._hint()
 
-    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
-        """See `Store.refuel`."""
-        return await self._accounts.refuel(id, attempt, self._owner, fuel) if _is_id(id) else None
+    async def refuel(
+        self,
+        id: str,  # noqa: A002
+        attempt: int,
+        fuel: int,
+        now: float,
+        *,
+        here: bool = False,
+        most: int = 2**63 - 1,
+    ) -> Job | Wait | None:
+        """See `SharedStore.refuel`."""
+        if not _is_id(id):
+            return None
+        refuelled = await self._accounts.refuel(id, attempt, fuel, here=here, most=most)
+        self._hint()
+        return refuelled
 
     async def balance(self, tenant: str) -> Balance:
         """See `Store.balance`."""
@@ -422,6 +435,16 @@ class PostgresStore:
         """See `SharedStore.wishes`."""
         return [row["id"] for row in await self._database.fetch(self._sql["wishes"], self._owner)]
 
+    async def raised(self) -> list[Raised]:
+        """See `SharedStore.raised`."""
+        rows = await self._database.fetch(self._sql["raised"], self._owner)
+        return [Raised(row["id"], row["attempt"], row["refuelled"]) for row in rows]
+
+    async def told(self, raised: Sequence[Raised]) -> None:
+        """See `SharedStore.told`."""
+        values = [each.id for each in raised], [each.refuelled for each in raised]
+        await self._database.execute(self._sql["told"], *values, self._owner)
+
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
         return {"queued": sum(self._waiting.values()), "running": self._running}
@@ -476,6 +499,7 @@ class PostgresStore:
             await connection.execute(self._sql["forget_tags"])
             await connection.execute(self._sql["forget_shifts"])
             await connection.execute(self._sql["forget_charged"])
+            await connection.execute(self._sql["forget_refuels"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )
