@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import struct
 
@@ -20,7 +21,7 @@ from wasmq.config import HostConfig, LimitsConfig, PricesConfig, Size
 from wasmq.host import HostFunctions
 from wasmq.job import Call, Caps, Job
 from wasmq.receipts import recording_digest
-from wasmq.recording import NOTHING, RecordedCall, Recording, Tapes, recorded_functions
+from wasmq.recording import NOTHING, RecordedCall, RecordedHost, Recording, Tapes, recorded_functions
 from wasmq.replay import compared
 from wasmq.server import build_app
 from wasmq_worker.protocol import Answer, Asked
@@ -231,18 +232,18 @@ async def test_a_tampered_recording_is_seen(make_scheduler):
             (tampered(good, 1, function="env.number"), "call 2 was one of env.number"),
             (msgspec.structs.replace(good, calls=good.calls[:2]), "call 3 was never made: 2 host calls are recorded"),
         ):
-            now = await (await scheduler.repeat(record.job, bad))
+            now = await (await scheduler.repeat(record.job, bad.pack()))
             assert (now.status, now.trap.code) == ("trapped", "host")
             assert recording_digest(bad.pack()) != then.receipt.recording
             assert line in now.error
             found = compared(job.id, None, then, now)
             assert f"host calls: they were not those that were recorded; now {now.error}" in found.differences
         another = tampered(good, 2, values=(good.calls[2].values[0] ^ 1,))
-        now = await (await scheduler.repeat(record.job, another))
+        now = await (await scheduler.repeat(record.job, another.pack()))
         found = compared(job.id, None, then, now)
         assert {each.partition(":")[0] for each in found.differences} == {"host calls", "value"}
         longer = msgspec.structs.replace(good, calls=(*good.calls, good.calls[0]))
-        now = await (await scheduler.repeat(record.job, longer))
+        now = await (await scheduler.repeat(record.job, longer.pack()))
         assert (now.status, now.value) == (then.status, then.value)
 
 
@@ -418,3 +419,24 @@ def test_the_sign_of_zero_is_an_argument():
         for value in (0.0, -0.0, 0)
     ]
     assert [error is None for error in answers] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("offers", "max_bytes", "why"),
+    [
+        ([{}], 100, None),
+        ([{}, {"name": "g"}], 100, None),
+        ([], 100, "not offered any more"),
+        ([{"price": 11}], 100, "it cost 10 fuel, now 11"),
+        ([{"params": ("i32",)}], 100, "other types"),
+        ([{"max_calls": 1}], 100, "max_calls"),
+        ([{}], 101, r"100 bytes, now 101 \(host\.max_bytes\)"),
+    ],
+)
+def test_a_run_by_the_daemon_wants_the_same_offers(offers, max_bytes, why):
+    """What the guest cannot tell from them may have changed: others may be offered besides."""
+    known = recorded_functions(functions())
+    packed = Recording(known, 100, ()).pack()
+    now = [msgspec.structs.replace(known[0], **changes) for changes in offers]
+    problem = RecordedHost.unpack(packed).changed(now, max_bytes)
+    assert problem is None if why is None else re.search(why, problem)

@@ -6,7 +6,7 @@ came to. Without I/O.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from wasmq.units import format_size
 from wasmq_worker.protocol import Answer, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wasmq.host import HostFunction
     from wasmq.job import Job
@@ -27,6 +27,7 @@ __all__ = [
     "Recorded",
     "RecordedCall",
     "RecordedFunction",
+    "RecordedHost",
     "Recording",
     "Tapes",
     "recorded_functions",
@@ -34,6 +35,7 @@ __all__ = [
 
 MSGPACK: Final = "application/vnd.msgpack"
 """The media type of a packed recording."""
+_T = TypeVar("_T")
 _Key: TypeAlias = tuple[int, int]
 
 
@@ -84,10 +86,23 @@ class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @staticmethod
     def unpack(packed: bytes) -> Recording:
         """Return the recording that was kept as bytes. Raises `NotDeterministic` when they are not one."""
-        try:
-            return _decode(packed)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise NotDeterministic(f"its recording of host calls cannot be read: {error}") from None
+        return _read(_decode, packed)
+
+    def pack(self) -> bytes:
+        """Return it as bytes, those that a receipt's digest is over."""
+        return _encode(self)
+
+
+class RecordedHost(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a recorded run was offered: a recording without its calls, of which there may be very many."""
+
+    functions: tuple[RecordedFunction, ...]
+    max_bytes: int
+
+    @staticmethod
+    def unpack(packed: bytes) -> RecordedHost:
+        """Return what a packed recording begins with. Raises `NotDeterministic` when it is none."""
+        return _read(_decode_host, packed)
 
     def changed(self, offers: Sequence[RecordedFunction], max_bytes: int) -> str | None:
         """Return in which point what is offered now differs from what was recorded, None when it is the same."""
@@ -95,15 +110,13 @@ class Recording(msgspec.Struct, frozen=True, array_like=True, gc=False):
         for each in self.functions:
             if (other := now.get(each.dotted)) is None:
                 return f"host function {each.dotted} is not offered any more"
-            if other != each:
+            if other.price != each.price:
                 return f"host function {each.dotted} is not as it was: it cost {each.price} fuel, now {other.price}"
+            if other != each:
+                return f"host function {each.dotted} is not as it was: it has other types, or another max_calls"
         if max_bytes != self.max_bytes:
             return f"a host call could carry {self.max_bytes} bytes, now {max_bytes} (host.max_bytes)"
         return None
-
-    def pack(self) -> bytes:
-        """Return it as bytes, those that a receipt's digest is over."""
-        return _encode(self)
 
 
 class Recorded(NamedTuple):
@@ -122,6 +135,16 @@ class _Packing(msgspec.Struct, frozen=True, array_like=True, gc=False):
 NOTHING: Final = Recorded()
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Recording).decode
+_decode_host: Final = msgspec.msgpack.Decoder(RecordedHost).decode
+_decode_calls: Final = msgspec.msgpack.Decoder(_Packing).decode
+_decode_call: Final = msgspec.msgpack.Decoder(RecordedCall).decode
+
+
+def _read(decode: Callable[[bytes], _T], packed: bytes) -> _T:
+    try:
+        return decode(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotDeterministic(f"its recording of host calls cannot be read: {error}") from None
 
 
 class _Tape:
@@ -134,7 +157,7 @@ class _Tape:
         self.size = 0
         self.made = 0
         self.why_not: str | None = None
-        self.score: Sequence[RecordedCall] | None = None
+        self.score: Sequence[msgspec.Raw] | None = None
 
 
 class Tapes:
@@ -162,12 +185,13 @@ class Tapes:
         try:
             if tape.score is None:
                 assert job.recording is not None
-                tape.score = Recording.unpack(job.recording).calls
+                tape.score = _read(_decode_calls, job.recording).calls
+            if number > len(tape.score):
+                why = f"call {number} was never made: {len(tape.score)} host calls are recorded"
+                return _refusal(asked, function, why)
+            known = _read(_decode_call, bytes(tape.score[number - 1]))
         except NotDeterministic as error:
             return _refusal(asked, function, str(error))
-        if number > len(tape.score):
-            return _refusal(asked, function, f"call {number} was never made: {len(tape.score)} host calls are recorded")
-        known = tape.score[number - 1]
         if known.function != function.name:
             return _refusal(asked, function, f"call {number} was one of {known.function}")
         # Compared by their bytes: NaN is not equal to itself, and 0.0 is equal to -0.0.

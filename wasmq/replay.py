@@ -18,7 +18,7 @@ from wasmq.config import (
 )
 from wasmq.errors import NotDeterministic, NotRecorded
 from wasmq.receipts import OVERFLOW, Receipt, obstacle
-from wasmq.recording import Recording
+from wasmq.recording import RecordedHost
 from wasmq.types import printable
 
 if TYPE_CHECKING:
@@ -64,14 +64,9 @@ def check_replayable(record: JobRecord) -> None:
         raise NotDeterministic(f"job {record.id} cannot be replayed: {why_not}")
 
 
-def recording_of(record: JobRecord) -> Recording | None:
-    """Return what the host calls of a replay are answered from; None where the job could make none.
-
-    Raises `NotDeterministic` when it was kept, and cannot be read.
-    """
-    if record.job.varies != "host" or record.outcome is None or record.outcome.recording is None:
-        return None
-    return Recording.unpack(record.outcome.recording)
+def recording_of(record: JobRecord) -> bytes | None:
+    """Return the packed recording that a replay is answered from; None where the job could make no host calls."""
+    return None if record.job.varies != "host" or record.outcome is None else record.outcome.recording
 
 
 def recorded(record: JobRecord) -> bytes:
@@ -114,13 +109,13 @@ async def run_elsewhere(
     submit: Callable[[Scheduler], Awaitable[JobHandle]],
     *,
     directory: str | None = None,
-    recording: Recording | None = None,
+    recording: bytes | None = None,
 ) -> Outcome:
     """Run a call in a scheduler of its own, with an engine, and the limits and prices of a receipt.
 
     `modules` are the bytes of all that the call needs; `directory` is where compiled ones are kept. The host functions
-    of a `recording` are there as far as the guest can tell, and none is called: `submit` has to pass it on. Raises what
-    `load` and `submit` raise.
+    of a packed `recording` are there as far as the guest can tell, and none is called: `submit` has to pass it on.
+    Raises what `load` and `submit` raise.
     """
     from wasmq.scheduler import Scheduler
 
@@ -129,10 +124,13 @@ async def run_elsewhere(
     }
     sizes = {name: Size(limits[name]) for name in ("memory", "output", "files")}
     host = HostConfig()
+    functions: tuple[RecordedFunction, ...] = ()
     if recording is not None:
+        then = RecordedHost.unpack(recording)
+        functions = then.functions
         # What it makes of the calls has to find room again, and nobody else has a part in this scheduler.
         sizes["recording"] = LimitCeilings().recording
-        host = HostConfig(max_bytes=Size(recording.max_bytes), recordings=sizes["recording"])
+        host = HostConfig(max_bytes=Size(then.max_bytes), recordings=sizes["recording"])
     call, byte = receipt.prices
     config = Config(
         scheduler=SchedulerConfig(workers=1, engine=engine),
@@ -144,7 +142,7 @@ async def run_elsewhere(
         ),
     )
     async with Scheduler(store="memory://", config=config) as scheduler:
-        for function in () if recording is None else recording.functions:
+        for function in functions:
             _stand_in(scheduler, function)
         for wasm in modules:
             await scheduler.load(wasm)

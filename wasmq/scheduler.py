@@ -525,13 +525,14 @@ class Scheduler:
         check_replayable(record)
         return await self.repeat(record.job, recording_of(record))
 
-    async def repeat(self, job: Job, recording: Recording | None = None) -> JobHandle:
+    async def repeat(self, job: Job, recording: bytes | None = None) -> JobHandle:
         """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler.
 
-        With a `recording` its host calls are answered from that, and the functions are not called. Raises a `Refused`.
+        With a packed `recording` its host calls are answered from that, and the functions are not called. Raises a
+        `Refused`.
         """
         self._check_running()
-        return await self._submission.repeat(job, None if recording is None else recording.pack())
+        return await self._submission.repeat(job, recording)
 
     async def recording(self, id: str) -> Recording:  # noqa: A002
         """Return the host calls of a job that has ended, as recorded. Raises `UnknownJob` or `NotRecorded`."""

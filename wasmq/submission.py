@@ -18,7 +18,7 @@ from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.pool.memory import need_of
 from wasmq.programs import check_program
-from wasmq.recording import Recording, recorded_functions
+from wasmq.recording import RecordedHost, recorded_functions
 from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class Submission:
         """Raise `NotDeterministic` unless what a job could call is offered now as it was when it was recorded."""
         modules = [self._library[digest] for digest in job.call.modules()]
         offers = recorded_functions(self._functions.open_to(modules, [name for name, _ in job.call.links]))
-        problem = Recording.unpack(recording).changed(offers, self._max_bytes)
+        problem = RecordedHost.unpack(recording).changed(offers, self._max_bytes)
         if problem is not None:
             raise NotDeterministic(
                 f"job {job.id} cannot be replayed by this daemon: {problem}; run it beside the daemon, as it was, with "

@@ -110,6 +110,6 @@ async def test_another_recording_than_the_receipts_is_refused():
         async def recording(self, job):
             return recording
 
-    assert await command._recording(Client(), "a", recording_digest(recording.pack())) == recording
+    assert await command._recording(Client(), "a", recording_digest(recording.pack())) == recording.pack()
     with pytest.raises(UsageError, match="another recording than its receipt names"):
         await command._recording(Client(), "a", "0" * 64)

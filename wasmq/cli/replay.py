@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from wasmq.client import Client
     from wasmq.handles import JobHandle
-    from wasmq.recording import Recording
     from wasmq.replay import Replay
     from wasmq.scheduler import Scheduler
     from wasmq.submission import Request
@@ -97,14 +96,14 @@ async def _replay_here(client: Client, job: str, engine: EngineName, files: Sequ
     return compared(job, None, then, now)
 
 
-async def _recording(client: Client, job: str, digest: str) -> Recording:
-    recording = await client.recording(job)
-    if recording_digest(recording.pack()) != digest:
+async def _recording(client: Client, job: str, digest: str) -> bytes:
+    packed = (await client.recording(job)).pack()
+    if recording_digest(packed) != digest:
         raise UsageError(f"job {job}: the daemon sent another recording than its receipt names, {digest[:12]}")
-    return recording
+    return packed
 
 
-async def _submit(scheduler: Scheduler, call: Request, recording: Recording | None = None) -> JobHandle:
+async def _submit(scheduler: Scheduler, call: Request, recording: bytes | None = None) -> JobHandle:
     function = scheduler.module(call.module).function(call.export or "")
     if isinstance(function, wit.Func):
         args = tuple([from_json(param.type, each) for param, each in zip(function.params, call.args, strict=True)])
@@ -112,7 +111,7 @@ async def _submit(scheduler: Scheduler, call: Request, recording: Recording | No
         args = core_arguments(call.args)
     call = msgspec.structs.replace(call, args=args, reuse="never")
     if recording is not None:
-        call = msgspec.structs.replace(call, record=True, recording=recording.pack())
+        call = msgspec.structs.replace(call, record=True, recording=recording)
     (handle,) = await scheduler.submit_many([call])
     return handle
 
