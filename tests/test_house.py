@@ -33,6 +33,7 @@ PURE = [
         ROOT / "wasmq" / "pool" / "memory.py",
         ROOT / "wasmq" / "pool" / "pool.py",
         ROOT / "wasmq" / "receipts.py",
+        ROOT / "wasmq" / "recording.py",
         ROOT / "wasmq" / "reuse.py",
         ROOT / "workers" / "wasmq_worker" / "shares.py",
     )

@@ -1,10 +1,14 @@
 """Many calls at once: `map` and batches."""
 
+from contextlib import AsyncExitStack
+
+import httpx
 import pytest
 from watching import ENDLESS, running
 
 import wasmq
 from wasmq.errors import InvalidArguments, QueueFull, UnknownExport
+from wasmq.server import build_app
 
 
 async def test_map_yields_in_the_order_of_its_input(make_scheduler, guests):
@@ -68,6 +72,34 @@ async def test_a_map_that_is_given_up_cancels_the_rest(make_scheduler, guests):
             await scheduler.wait(record.job.id)
         statuses = sorted(record.outcome.status for record in await scheduler.jobs())
         assert statuses == ["cancelled"] * 5 + ["succeeded"]
+
+
+@pytest.mark.parametrize("surface", ["scheduler", "client"])
+async def test_a_suspended_call_of_a_map_can_be_refuelled(make_scheduler, guests, surface):
+    """By its handle: those before it come out meanwhile, those behind it when it has ended, for the bill of one run."""
+    async with running(make_scheduler) as scheduler, AsyncExitStack() as stack:
+        where = scheduler
+        if surface == "client":
+            transport = httpx.ASGITransport(app=build_app(scheduler))
+            where = await stack.enter_async_context(wasmq.Client("http://localhost", transport=transport))
+        loop = await scheduler.load(guests / "loop.wat")
+        whole = (await scheduler.run(loop, "burn", 1_000)).fuel_used
+        handles = []
+        limits = wasmq.Limits(fuel=whole // 2, suspend=60.0)
+        calls = [(1,), (1_000,), (2,)]
+        outcomes = where.map(loop.digest, "burn", calls, limits=limits, on_exhausted="suspend", accepted=handles.append)
+        assert (await anext(outcomes)).status == "succeeded"
+        assert len(handles) == 3
+        async for event in scheduler.events(handles[1].id):
+            if isinstance(event, wasmq.JobSuspended):
+                assert await handles[1].refuel(whole - whole // 2) == whole
+        rest = [(outcome.status, outcome.fuel_used) async for outcome in outcomes]
+        assert rest[0] == ("succeeded", whole)
+        assert [status for status, _ in rest] == ["succeeded"] * 2
+        # Given up, it holds up nothing for ever.
+        brief = wasmq.Limits(fuel=whole // 2, suspend=0.05)
+        outcomes = where.map(loop.digest, "burn", calls, limits=brief, on_exhausted="suspend")
+        assert [outcome.status async for outcome in outcomes] == ["succeeded", "out_of_fuel", "succeeded"]
 
 
 async def test_a_call_that_is_refused_ends_the_map(make_scheduler, guests):

@@ -209,6 +209,34 @@ async def test_a_scheduler_runs_what_is_scheduled(make_scheduler, clock):
             await scheduler.schedule("five", "* * * * *", module, "f", "seven")
 
 
+@pytest.mark.parametrize("by", ["schedule", "configuration"])
+async def test_a_firing_may_wait_for_fuel(make_scheduler, config, tmp_path, clock, by):
+    """Suspended as any job; its key and its tenant lead to it, and it goes on for what it is given."""
+    file = tmp_path / "guest.wat"
+    file.write_text(GUEST)
+    limits = wasmq.Limits(fuel=1, suspend=30.0)
+    if by == "configuration":
+        entry = PeriodicConfig(
+            cron="*/5 * * * *", module=str(file), export="f", args=(7,), limits=limits, on_exhausted="suspend"
+        )
+        config = msgspec.structs.replace(config, periodic={"five": entry})
+    async with running(make_scheduler, clock=clock, config=config) as scheduler:
+        if by == "schedule":
+            module = await scheduler.load(file)
+            await scheduler.schedule("five", "*/5 * * * *", module, "f", 7, limits=limits, on_exhausted="suspend")
+        await scheduler._periodic.tick()
+        clock.now += 300.0
+        await scheduler._periodic.tick()
+        (record,) = await scheduler.jobs()
+        async for event in scheduler.events(record.id):
+            if isinstance(event, wasmq.JobSuspended):
+                assert (await scheduler.job(record.id)).suspended
+                await scheduler.refuel(record.id, 100)
+        assert (await scheduler.wait(record.id)).outcome.value == 7
+        with pytest.raises(InvalidArguments, match="on_exhausted"):
+            await scheduler.schedule("six", "* * * * *", record.module, "f", 7, on_exhausted="never")
+
+
 async def test_the_configuration_schedules(make_scheduler, config, tmp_path):
     """A file's module, or a digest's, runs by the real clock; a reload puts others in place, or changes nothing."""
     file = tmp_path / "guest.wat"

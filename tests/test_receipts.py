@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import wasmq  # noqa: TC001 - read from an annotation
 from wasmq.job import Call, Caps, Job, Outcome, Program, Reference, Trap
 from wasmq.receipts import Receipt, call_digest, inputs_digest, receipt_of, result_digest
+from wasmq.recording import RecordedCall, RecordedFunction, Recording
 
 CAPS = Caps(10_000, 65_536, 2, 40, 50, 60)
 OUTCOME = Outcome(
@@ -94,6 +95,21 @@ def test_somebody_else_can_compute_every_digest():
     facts = [call, limits, "succeeded", result, 4, 4, "native", "wasmtime 1 r1", [1_000, 1], True]
     assert receipt.digest == packed("wasmq receipt 1", *facts)
     assert (receipt.fuel, receipt.charged, receipt.deterministic, receipt.obstacle) == (4, 4, True, None)
+
+
+def test_somebody_else_can_compute_the_digest_of_a_recording():
+    """And that of the receipt with it, which is another one than without."""
+    function = RecordedFunction("env", "f", ("i64", "str"), ("bytes",), 10, 5)
+    call = RecordedCall("env.f", (1, b"a", 8), (2,), b"xy")
+    failed = RecordedCall("env.f", (-1, b"", 8), error="no")
+    outcome = msgspec.structs.replace(OUTCOME, recording=Recording((function,), 100, (call, failed)).pack())
+    calls = [["env.f", [1, b"a", 8], [2], b"xy", None], ["env.f", [-1, b"", 8], [], None, "no"]]
+    digest = packed("wasmq recording 1", [[["env", "f", ["i64", "str"], ["bytes"], 10, 5]], 100, calls])
+    receipt = receipt_of(job(), outcome)
+    assert receipt.recording == digest
+    facts = [receipt.call, [10_000, 65_536, 2.0, 40, 50, 60], "succeeded", receipt.result, 4, 4]
+    facts += ["native", "wasmtime 1 r1", [1_000, 1], True, digest]
+    assert receipt.digest == packed("wasmq receipt 1", *facts) != receipt_of(job(), OUTCOME).digest
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,26 @@ async def test_links_and_grants(make_scheduler):
                 await where.submit(hosted.digest, "ask")
 
 
+async def test_recordings(make_scheduler):
+    """What is recorded through either is the same, and so is the replay."""
+    async with both(make_scheduler) as (scheduler, client):
+        scheduler.host_function("env", "answer", params=(), results=("i32",), tenants="*")(lambda: 42)
+        hosted = await client.load(HOSTED.encode())
+        found = []
+        for where in (scheduler, client):
+            job = await where.submit(hosted.digest, "ask", record=True, limits=Limits(recording="1KiB"))
+            receipt = (await job).receipt
+            replayed = await where.replay(job.id)
+            found.append((receipt, await where.recording(job.id), replayed.differences, replayed.now))
+        assert found[0] == found[1]
+        for where in (scheduler, client):
+            plain = await where.submit(hosted.digest, "ask", record=False)
+            await plain
+            for ask in (where.recording, where.replay):
+                with pytest.raises(wasmq.WasmqError, match='not submitted with "record"'):
+                    await ask(plain.id)
+
+
 ECHOED = [
     ("string", "ä" * 32),
     ("string", "NaN"),

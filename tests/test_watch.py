@@ -43,9 +43,13 @@ def watched():
 
     class Watched:
         store, clock, handles, cancelled, here = Elsewhere(), VirtualClock(), {}, [], set()
+        looked = 0
 
         def ended(self, job, outcome):
             self.handles.pop(job.id).settle(outcome)
+
+        async def refuel(self):
+            self.looked += 1
 
         def wait(self, *names):
             for name in names:
@@ -58,6 +62,7 @@ def watched():
         runs_here=watched.here.__contains__,
         ended=watched.ended,
         cancel=watched.cancelled.extend,
+        refuel=watched.refuel,
         patience=10.0,
         clock=watched.clock,
         work=Bell(),
@@ -90,10 +95,10 @@ async def test_all_have_their_turn(watched):
 
 
 async def test_wishes_are_passed_on(watched):
-    """What some daemon wants cancelled is cancelled here."""
+    """What some daemon wants cancelled is cancelled here, and what it has refuelled is looked for."""
     watched.store.unwanted = ["a"]
     await watched.watcher.look()
-    assert watched.cancelled == ["a"]
+    assert (watched.cancelled, watched.looked) == (["a"], 1)
 
 
 async def test_nobody_waits_for_what_has_been_forgotten(watched):

@@ -20,6 +20,7 @@ from wasmq.errors import (
     NoAccount,
     NotDeterministic,
     NotLost,
+    NotRecorded,
     NotRefuellable,
     OutOfFuel,
     OutOfMemory,
@@ -56,6 +57,7 @@ from wasmq.job import Limits, Outcome, Trap
 from wasmq.ledger import Account
 from wasmq.modules import Module
 from wasmq.receipts import Receipt
+from wasmq.recording import RecordedCall, RecordedFunction, Recording
 from wasmq.replay import Replay
 from wasmq.scheduler import Scheduler
 from wasmq.signatures import HostCall, f32, f64, i32, i64
@@ -102,6 +104,7 @@ __all__ = [
     "NoAccount",
     "NotDeterministic",
     "NotLost",
+    "NotRecorded",
     "NotRefuellable",
     "Ok",
     "OutOfFuel",
@@ -109,6 +112,9 @@ __all__ = [
     "Outcome",
     "QueueFull",
     "Receipt",
+    "RecordedCall",
+    "RecordedFunction",
+    "Recording",
     "Refused",
     "Replay",
     "Request",

@@ -139,9 +139,12 @@ def check_arguments(export: str, function: FunctionType, args: Sequence[Any]) ->
     raise AssertionError("an argument fits that did not")
 
 
-def check_limits(limits: Limits | None, config: LimitsConfig, on_exhausted: Any = "stop") -> Caps:
+def check_limits(
+    limits: Limits | None, config: LimitsConfig, on_exhausted: Any = "stop", *, record: bool = False
+) -> Caps:
     """Return the limits with defaults filled in. Raises `InvalidLimit` or `LimitTooHigh`, naming the limit."""
     suspend = _check_suspend(limits, config, on_exhausted)
+    recording = _check_recording(limits, config, record=record)
     if limits is None:
         return Caps(
             config.fuel,
@@ -151,6 +154,7 @@ def check_limits(limits: Limits | None, config: LimitsConfig, on_exhausted: Any 
             int(config.files),
             config.host_calls,
             suspend,
+            recording,
         )
     ceilings = config.max
     fuel = config.fuel if limits.fuel is None else _whole("fuel", limits.fuel)
@@ -173,12 +177,13 @@ def check_limits(limits: Limits | None, config: LimitsConfig, on_exhausted: Any 
         ("memory", memory, ceilings.memory),
         ("output", output, ceilings.output),
         ("files", files, ceilings.files),
+        ("recording", recording, ceilings.recording),
     ):
         if size > ceiling:
             raise LimitTooHigh(
                 f"{name}: {format_size(size)} is above the maximum of {format_size(ceiling)} (limits.max.{name})"
             )
-    return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls, suspend)
+    return Caps(fuel, int(memory), timeout, int(output), int(files), host_calls, suspend, recording)
 
 
 def _check_suspend(limits: Limits | None, config: LimitsConfig, on_exhausted: Any) -> float:
@@ -198,16 +203,31 @@ def _check_suspend(limits: Limits | None, config: LimitsConfig, on_exhausted: An
     return seconds
 
 
+def _check_recording(limits: Limits | None, config: LimitsConfig, *, record: bool) -> int:
+    """Return the bytes that a job's recording may have; 0 when its host calls are not recorded."""
+    wanted = None if limits is None else limits.recording
+    if not record:
+        if wanted is not None:
+            raise InvalidLimit("recording: it is for a job with record=True; the host calls of this one are not kept")
+        return 0
+    return int(config.recording) if wanted is None else _whole("recording", parse_size(wanted, "recording"))
+
+
 def check_refuel(job: Job, fuel: Any, under_way: int, config: LimitsConfig) -> int:
     """Return the fuel that a job is to be given, besides what is `under_way` to it.
 
     Raises `InvalidLimit` or `LimitTooHigh`.
     """
     more = _whole("fuel", fuel)
-    total = job.fuel + under_way + more
-    if total > config.max.fuel:
-        raise LimitTooHigh(f"fuel: {total} in all is above the maximum of {config.max.fuel} (limits.max.fuel)")
+    check_cap(job, config.max.fuel, under_way + more)
     return more
+
+
+def check_cap(job: Job, most: int, more: int = 0) -> None:
+    """Raise `LimitTooHigh` when a job that was refuelled, and is to get `more`, may spend above `most` in all."""
+    total = job.fuel + more
+    if total > most:
+        raise LimitTooHigh(f"fuel: {total} in all is above the maximum of {most} (limits.max.fuel)")
 
 
 def check_memory(need: int, share: int) -> None:
@@ -231,6 +251,13 @@ def check_reuse(reuse: Any) -> Reuse:
     if reuse not in get_args(Reuse):
         raise InvalidArguments(f"reuse: {_shown(reuse)} is none of {', '.join(get_args(Reuse))}")
     return cast("Reuse", reuse)
+
+
+def check_record(record: Any) -> bool:
+    """Return whether a job's host calls are recorded. Raises `InvalidArguments` unless it is a bool."""
+    if not isinstance(record, bool):
+        raise InvalidArguments(f"record: {_shown(record)} is neither True nor False")
+    return record
 
 
 def check_delay(delay: Any) -> float:

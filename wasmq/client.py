@@ -25,6 +25,7 @@ from wasmq.errors import (
     error_for,
 )
 from wasmq.events import JobFinished, JobOutput, JobProgress, JobQueued, JobRefuelled, JobStarted, JobSuspended
+from wasmq.recording import MSGPACK
 from wasmq.remote import (
     account_of,
     call_of,
@@ -35,6 +36,7 @@ from wasmq.remote import (
     module_of,
     modules_of,
     page_bodies,
+    recording_of,
     request_body,
     tenant_of,
     tenants_of,
@@ -46,7 +48,7 @@ from wasmq.submission import ProgramOptions, Request
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from wasmq.job import Limits, OnExhausted, Outcome, Reuse, State, Status
     from wasmq.ledger import Account
     from wasmq.modules import Module
+    from wasmq.recording import Recording
     from wasmq.remote import JobBody, RemoteJob, RemoteModule
     from wasmq.replay import Replay
 
@@ -68,7 +71,10 @@ _BATCH: Final = 256  # calls submitted together by `map`
 _AHEAD: Final = 2_048  # calls kept submitted beyond the one whose outcome is waited for
 _DESCRIBED: Final = 1_000  # modules whose types are kept
 _FAREWELL: Final = 5.0  # seconds that cancelling jobs may take which nobody waits for any more
-_OPTIONS: Final = ("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted", "grant", "reuse")
+_OPTIONS: Final = (
+    *("link", "limits", "tenant", "priority", "key", "delay", "deadline", "on_exhausted"),
+    *("grant", "reuse", "record"),
+)
 _EVENTS: Final = {
     "queued": JobQueued,
     "started": JobStarted,
@@ -247,6 +253,7 @@ class Client:
         on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
+        record: bool | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> RemoteHandle:
@@ -257,7 +264,7 @@ class Client:
         """
         options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
         options |= {"key": key, "delay": delay, "deadline": deadline, "on_exhausted": on_exhausted}
-        options |= {"grant": grant, "reuse": reuse, **program}
+        options |= {"grant": grant, "reuse": reuse, "record": record, **program}
         (handle,) = await self.submit_many([_request_of(module, export, args, options)], wait=wait)
         return handle
 
@@ -300,26 +307,37 @@ class Client:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
+        record: bool | None = None,
+        accepted: Callable[[RemoteHandle], object] | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
         Never raises for what a guest did. When the iteration is given up, the calls that have not finished are
-        cancelled.
+        cancelled. The rest is as in `submit`; `accepted` is called with the handle of each call, in their order, once
+        it is accepted. With `on_exhausted="suspend"` a call that has spent its fuel holds up the outcomes behind it
+        until it is refuelled, by that handle or its id, or given up after `limits.suspend` seconds.
         """
         source = iter(calls)
         waiting: deque[RemoteHandle] = deque()
+        # Asked for together they come together, and one that is suspended would hold up those before it.
+        together = 1 if on_exhausted == "suspend" else _BATCH
         try:
             while batch := list(islice(source, _BATCH)):
                 options: dict[str, Any] = {"link": link, "limits": limits, "tenant": tenant, "priority": priority}
-                options |= {"grant": grant, "reuse": reuse}
-                waiting += await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
+                options |= {"on_exhausted": on_exhausted, "grant": grant, "reuse": reuse, "record": record}
+                handles = await self.submit_many([_request_of(module, export, args, dict(options)) for args in batch])
+                waiting += handles
+                if accepted is not None:
+                    for handle in handles:
+                        accepted(handle)
                 while len(waiting) > _AHEAD:
-                    yield await self._first(waiting)
+                    yield await self._first(waiting, together)
                     waiting.popleft()
             while waiting:
-                yield await self._first(waiting)
+                yield await self._first(waiting, together)
                 waiting.popleft()
         finally:
             with anyio.move_on_after(_FAREWELL, shield=True):
@@ -327,11 +345,11 @@ class Client:
                     if handle.outcome is None:
                         await handle.cancel()
 
-    async def _first(self, waiting: deque[RemoteHandle]) -> Outcome:
-        """Return the outcome of the first; one request brings those of many behind it."""
+    async def _first(self, waiting: deque[RemoteHandle], together: int) -> Outcome:
+        """Return the outcome of the first; one request brings those of so many."""
         first = waiting[0]
         if first.outcome is None:
-            batch = {handle.id: handle for handle in islice(waiting, _BATCH) if handle.outcome is None}
+            batch = {handle.id: handle for handle in islice(waiting, together) if handle.outcome is None}
             params = {"ids": ",".join(batch)}
             found, _ = page_bodies(await self._ask("GET", "/v1/jobs", params=params, wait=_WAIT))
             for job in await self._read(found):
@@ -392,6 +410,10 @@ class Client:
         Arguments are as JSON has them.
         """
         return call_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/call"))
+
+    async def recording(self, id: str) -> Recording:  # noqa: A002
+        """Return the host calls of a job that has ended, as recorded. Raises `UnknownJob` or `NotRecorded`."""
+        return recording_of(await self._ask("GET", f"/v1/jobs/{_quoted(id)}/recording", accept=MSGPACK))
 
     async def wasm(self, digest: str) -> bytes:
         """Return the bytes of a loaded module; with a token only for who administers. Raises `UnknownModule`."""

@@ -30,6 +30,7 @@ __all__ = [
     "NoAccount",
     "NotDeterministic",
     "NotLost",
+    "NotRecorded",
     "NotRefuellable",
     "OutOfFuel",
     "OutOfMemory",
@@ -163,6 +164,10 @@ class NotLost(Refused):
 
 class NotRefuellable(Refused):
     """Raised when a job is to be refuelled that has finished, does not run yet, or ends when its fuel is spent."""
+
+
+class NotRecorded(Refused):
+    """Raised when the host calls are asked for of a job that has none which were kept; says why."""
 
 
 class NotDeterministic(Refused):

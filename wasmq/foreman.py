@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
+from wasmq.recording import NOTHING
 from wasmq.settle import Died, HandedBack, Ran
 from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Suspended, Underway, Unmappable
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from wasmq.events import Onlookers
     from wasmq.host import HostFunctions
     from wasmq.host_calls import HostCalls
+    from wasmq.job import Job
     from wasmq.metrics import Metrics
     from wasmq.modules import Library
     from wasmq.pool.pool import Pool
+    from wasmq.recording import Recorded
     from wasmq.refuelling import Refuelling
     from wasmq.settle import Settler
-    from wasmq_worker.protocol import Asked, Upward
+    from wasmq_worker.protocol import Asked, Ended, Upward
 
 
 class Foreman:
@@ -72,7 +75,9 @@ class Foreman:
                 ended = self._pool.ended(worker, frame.ended)
                 self._calls.drop(worker, [end.ticket for end in frame.ended])
                 self._refuelling.over([job for job, _, _ in ended])
-                self._settler.add([Ran(job, assigned, end, name) for job, assigned, end in ended])
+                self._settler.add(
+                    [Ran(job, assigned, end, name, self._recorded(worker, end, job)) for job, assigned, end in ended]
+                )
                 return self._next_alone(worker)
             case Underway():
                 self._pool.underway(worker, frame.tickets)
@@ -115,10 +120,16 @@ class Foreman:
     def _asked(self, worker: int, asked: Asked) -> None:
         job = self._pool.asked(worker, asked)
         # A job was accepted with all that its modules import, so whatever that is has been granted.
-        links = job.call.links
-        modules = [self._library[digest] for digest in (job.call.module, *[digest for _, digest in links])]
-        function = self._functions.imported(asked.function, modules, [name for name, _ in links])
+        modules = [self._library[digest] for digest in job.call.modules()]
+        function = self._functions.imported(asked.function, modules, [name for name, _ in job.call.links])
         self._calls.begin(worker, job, asked, function)
+
+    def _recorded(self, worker: int, end: Ended, job: Job) -> Recorded:
+        if not job.caps.recording and job.recording is None:
+            return NOTHING
+        modules = [self._library[digest] for digest in job.call.modules()]
+        functions = self._functions.open_to(modules, [name for name, _ in job.call.links])
+        return self._calls.recorded(worker, end.ticket, job, functions)
 
     def _next_alone(self, worker: int) -> list[Sending]:
         """Give a worker for single jobs the next one, or let it go; nothing for any other worker."""

@@ -179,13 +179,18 @@ class HostFunctions:
         self._supplies.pop(digest, None)
         self._imports.pop(digest, None)
 
+    def open_to(self, modules: Iterable[Module], linked: Collection[str] = ()) -> tuple[HostFunction, ...]:
+        """Return the functions that a job of these modules can call, each once; `linked` names are met by modules."""
+        found = [function for each in modules for function in self.supply(each) if function.known.module not in linked]
+        return tuple(dict.fromkeys(found))
+
     def imported(self, number: int, modules: Iterable[Module], linked: Collection[str] = ()) -> HostFunction:
         """Return a function by its number.
 
         Raises `ProtocolError` for one that none of the modules imports, or only from a name that is linked.
         """
         found = self._by_number[number] if 0 <= number < len(self._by_number) else None
-        if found is None or found.known.module in linked or not any(found in self.supply(each) for each in modules):
+        if found is None or found not in self.open_to(modules, linked):
             raise ProtocolError(f"a call of host function {number}, which the job does not import")
         return found
 

@@ -18,6 +18,7 @@ from wasmq.host import one_line
 from wasmq.lanes import Lane
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
+from wasmq.recording import Tapes
 from wasmq.signatures import HostCall
 from wasmq_worker.protocol import ASK_WINDOW, Answer, Answers, ProtocolError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from wasmq.host import HostFunction
     from wasmq.job import Job
     from wasmq.metrics import Metrics
+    from wasmq.recording import Recorded
     from wasmq_worker.protocol import Asked
 
 _FRAME: Final = 16 * 2**20
@@ -90,6 +92,7 @@ class HostCalls:
         self._out: dict[int, dict[int, _Call]] = {}
         self._bytes: dict[int, int] = {}
         self._answers: dict[int, list[Answer]] = {}
+        self._tapes = Tapes(int(config.recordings), self._most)
         self._flushing = False
         self._bell = Bell()
         self._log = get_logger()
@@ -109,6 +112,9 @@ class HostCalls:
         out[asked.ticket] = call
         self._bytes[worker] = carried
         self._metrics.host_called(function.name)
+        if job.recording is not None:
+            self._answer(call, self._tapes.answer(worker, job, asked, function))
+            return
         try:
             call.arguments, call.room = function.arguments(asked.args)
         except ValueError as error:
@@ -143,12 +149,17 @@ class HostCalls:
                     self._forget(call)
                     self._abandon(call)
 
+    def recorded(self, worker: int, ticket: int, job: Job, functions: Sequence[HostFunction]) -> Recorded:
+        """Return what there is of the calls of a job that has ended; `functions` are those that it could call."""
+        return self._tapes.take(worker, ticket, job, functions)
+
     def drop_all(self, worker: int) -> None:
         """End the calls of a worker that is gone."""
         self.drop(worker, list(self._out.get(worker, ())))
         self._out.pop(worker, None)
         self._bytes.pop(worker, None)
         self._answers.pop(worker, None)
+        self._tapes.drop_all(worker)
 
     def _abandon(self, call: _Call) -> None:
         call.dropped = True
@@ -230,6 +241,7 @@ class HostCalls:
             return
         self._forget(call)
         self._metrics.host_answered(self._clock.monotonic() - call.began)
+        self._tapes.note(call.worker, call.job, call.asked, call.function, answer)
         self._answers.setdefault(call.worker, []).append(answer)
         if call.taken and not self._out[call.worker]:
             self.flush()

@@ -58,7 +58,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     memories in bytes (or text such as "16MiB"), `timeout` seconds of wall time once running, `output` the bytes kept
     of stdout and stderr together, `files` the bytes that the job's files may have together, `host_calls` how often it
     may call host functions. `suspend` is the seconds that a job submitted with `on_exhausted="suspend"` waits for more
-    fuel, each time that it has spent what it had.
+    fuel, each time that it has spent what it had. `recording` is the bytes that the recording of its host calls may
+    have, of a job submitted with `record`.
     """
 
     fuel: int | None = None
@@ -68,12 +69,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     files: int | str | None = None
     host_calls: int | None = None
     suspend: float | None = None
+    recording: int | str | None = None
 
 
 class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls, seconds.
+    """Limits with every blank filled in: fuel, bytes, seconds, bytes, bytes, calls, seconds, bytes.
 
-    `suspend` is 0 for a job that ends when its fuel is spent.
+    `suspend` is 0 for a job that ends when its fuel is spent, `recording` for one whose host calls are not recorded.
     """
 
     fuel: int
@@ -83,6 +85,7 @@ class Caps(msgspec.Struct, frozen=True, array_like=True, gc=False):
     files: int = 0
     host_calls: int = 10_000
     suspend: float = 0.0
+    recording: int = 0
 
 
 def limits_again(caps: Caps) -> Limits:
@@ -95,6 +98,7 @@ def limits_again(caps: Caps) -> Limits:
         files=caps.files or None,
         host_calls=caps.host_calls or None,
         suspend=caps.suspend or None,
+        recording=caps.recording or None,
     )
 
 
@@ -160,7 +164,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     never goes back; `returned` counts those of them that do not count, because the job was handed back unharmed.
     `refuelled` is the fuel that was added to its cap while it ran. By its `deadline`, in seconds on the store's clock,
     it is to have ended. `varies` is None when the call gives the same answer each time that it runs, at whatever price
-    it has; `reuse` says whether another job's run may answer it then.
+    it has; `reuse` says whether another job's run may answer it then. `recording` is what its host calls are answered
+    from, as `wasmq.recording` packs it; None for a job whose calls are made.
     """
 
     id: str
@@ -190,6 +195,7 @@ class Job(msgspec.Struct, frozen=True, gc=False):
 
     varies: Varies | None = "unknown"
     reuse: Reuse = "never"
+    recording: bytes | None = None
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -227,8 +233,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     digest of the settings that decide what one unit of fuel means; `prices` are the fuel of one call of a WASI function
     and of each byte that it moved. `returned` is a component's result, which `value` gives as natural Python; `values`
     are then none. `reused` is the id of the job whose run answered this one, None when it ran itself; `fuel_saved` is
-    what that run had used and this job was not charged. `basis` is what the receipt is made of: the job, or the receipt
-    itself where another process made it.
+    what that run had used and this job was not charged. `recording` is what became of its host calls, as
+    `wasmq.recording` packs it, and `unrecorded` why that was not kept, where it was wanted; both stay with the daemon.
+    `basis` is what the receipt is made of: the job, or the receipt itself where another process made it.
     """
 
     status: Status
@@ -253,6 +260,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prices: tuple[int, int] = (1_000, 1)
     reused: str | None = None
     fuel_saved: int = 0
+    recording: bytes | None = None
+    unrecorded: str | None = None
     basis: Any = None
 
     @property
@@ -269,6 +278,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def weight(self) -> int:
         """Return about how many bytes the job left, if they are more than a few."""
         size = len(self.stdout) + len(self.stderr)
+        if self.recording is not None:
+            size += len(self.recording)
         if self.files:
             size += sum([len(name) + len(content) for name, content in self.files.items()])
         return size if self.returned is None else size + len(self.returned.packed)

@@ -48,6 +48,8 @@ def entry_request(entry: PeriodicConfig, digest: str) -> Request:
         tenant=entry.tenant,
         priority=entry.priority,
         grant=entry.grant,
+        on_exhausted=entry.on_exhausted,
+        record=entry.record,
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "limits_of",
     "obstacle",
     "receipt_of",
+    "recording_digest",
     "result_digest",
 ]
 
@@ -35,7 +36,7 @@ _TIMELY: Final = {
 }
 _VARYING: Final = {
     "wasi": 'it may ask WASI for time and chance, and was not submitted with "deterministic"',
-    "host": "it may call host functions, whose answers are not kept",
+    "host": 'it may call host functions, and was not submitted with "record"',
     "unknown": "nobody noted whether it may ask for time, for chance or for host functions",
 }
 # Keys of maps would need an order; there are no maps in what is encoded.
@@ -47,7 +48,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     `fuel` is what the run spent, `charged` what is on the bill: less only when another job's run gave the answer. With
     `deterministic` another run gives the same `status`, `result` and `fuel`; else `obstacle` says why it need not.
-    `digest` is over all the rest but `obstacle`.
+    `recording` is the digest of the host calls that were recorded, from which such a run is answered; None without a
+    recording. `digest` is over all the rest but `obstacle`.
     """
 
     module: str
@@ -66,6 +68,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     deterministic: bool
     obstacle: str | None
     digest: str
+    recording: str | None = None
 
 
 def receipt_of(job: Job, outcome: Outcome) -> Receipt:
@@ -77,7 +80,7 @@ def receipt_of(job: Job, outcome: Outcome) -> Receipt:
     result = result_digest(outcome)
     fuel = outcome.fuel_used + outcome.fuel_saved
     why_not = obstacle(job, outcome)
-    facts = (
+    facts: tuple[Any, ...] = (
         called,
         _limits(caps),
         outcome.status,
@@ -89,6 +92,9 @@ def receipt_of(job: Job, outcome: Outcome) -> Receipt:
         outcome.prices,
         why_not is None,
     )
+    recording = None if outcome.recording is None else recording_digest(outcome.recording)
+    if recording is not None:
+        facts = (*facts, recording)
     return Receipt(
         module=call.module,
         links=dict(call.links),
@@ -106,6 +112,7 @@ def receipt_of(job: Job, outcome: Outcome) -> Receipt:
         deterministic=why_not is None,
         obstacle=why_not,
         digest=_digest("wasmq receipt 1", *facts),
+        recording=recording,
     )
 
 
@@ -113,7 +120,9 @@ def obstacle(job: Job, outcome: Outcome | None) -> str | None:
     """Return why another run of a job need not end as this one did; None when it must."""
     if outcome is None:
         return "it has not ended"
-    if job.varies is not None:
+    if job.varies == "host" and outcome.unrecorded is not None:
+        return outcome.unrecorded
+    if job.varies is not None and (job.varies != "host" or outcome.recording is None):
         return _VARYING[job.varies]
     return _TIMELY.get(outcome.status)
 
@@ -143,6 +152,11 @@ def result_digest(outcome: Outcome) -> str:
         outcome.stderr_truncated,
         sorted(outcome.files.items()),
     )
+
+
+def recording_digest(packed: bytes) -> str:
+    """Return the digest of a recording, which is given as it is kept."""
+    return _digest("wasmq recording 1", msgspec.Raw(packed))
 
 
 def limits_of(caps: Caps) -> dict[str, int | float]:

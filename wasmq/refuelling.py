@@ -2,22 +2,25 @@
 
 What a refuelled job may spend is the store's to know, so it is recorded before the worker is told: should the worker
 die, the next attempt has the raised cap too. A job is refuelled while a worker has it, suspended or not; one that is
-queued has spent nothing, and has its whole cap still before it.
+queued has spent nothing, and has its whole cap still before it. Where daemons share a store, each of them can refuel
+what another one runs, which looks for that as it looks for jobs to be cancelled.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from wasmq.admission import check_refuel
 from wasmq.bell import Bell
-from wasmq.errors import BudgetExhausted, NotRefuellable, no_such_job
+from wasmq.errors import BudgetExhausted, NotRefuellable, StoreUnavailable, no_such_job
 from wasmq.ledger import Wait
 from wasmq.logs import get_logger
+from wasmq.store import SharedStore
 from wasmq.tasks import apart
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from wasmq.metrics import Metrics
     from wasmq.pool.pool import Pool, Sending
     from wasmq.store import JobRecord, Store
+    from wasmq.store.protocol import Raised
 
 _SWEEP_ABOVE: Final = 1_000
 
@@ -98,6 +102,7 @@ class Refuelling:
     ) -> None:
         self.limits = limits
         self._store = store
+        self._shared = store if isinstance(store, SharedStore) else None
         self._pool = pool
         self._send = send
         self._onlookers = onlookers
@@ -143,7 +148,35 @@ class Refuelling:
         """Give up jobs whose time is over until cancelled."""
         task_status.started()
         while True:
+            due = self._suspensions.next()
+            if due is not None and due <= self._clock.monotonic():
+                # Nothing is given up for which another daemon has recorded fuel.
+                with suppress(StoreUnavailable):
+                    await self.look()
             await self._bell.wait(self.tick())
+
+    async def look(self) -> None:
+        """Let jobs go on that another daemon has refuelled. Raises `StoreUnavailable`."""
+        if self._shared is None:
+            return
+        told = [raised for raised in await self._shared.raised() if self._hear(raised)]
+        if told:
+            await self._shared.told(told)
+
+    def _hear(self, raised: Raised) -> bool:
+        """Raise a job's cap as another daemon has; False as long as it is still on its way to a worker."""
+        where = self._pool.where(raised.id)
+        if where is None or where[2].attempt != raised.attempt:
+            return False
+        self._let_go_on(msgspec.structs.replace(where[2], refuelled=raised.refuelled))
+        return True
+
+    def _let_go_on(self, raised: Job) -> None:
+        frames = self._pool.refuel(raised)
+        if frames:
+            self._suspensions.drop(raised.id)
+            self._onlookers.refuelled(raised)
+            self._send(frames)
 
     def tick(self) -> float | None:
         """Give up what is due; returns the seconds until more will be, None when nothing is suspended."""
@@ -160,7 +193,7 @@ class Refuelling:
         return None if due is None else max(0.0, due - now)
 
     async def refuel(self, job_id: str, fuel: Any) -> int:
-        """Let a job that is with a worker spend so much more fuel; returns what it may spend in all.
+        """Let a job that is with a worker, of whichever daemon, spend so much more; returns what it may spend in all.
 
         Raises `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh`, `BudgetExhausted` when its tenant's
         account lacks the fuel, or `StoreUnavailable`: then nobody knows whether its cap has been raised.
@@ -180,26 +213,32 @@ class Refuelling:
                 del self._under_way[job.id]
 
     async def _record(self, job: Job, fuel: int) -> int:
-        raised = await self._store.refuel(job.id, job.attempt, fuel, self._clock.wall())
+        raised = await self._raised(job, fuel)
         if raised is None:
             raise await self._obstacle(job.id)
         if isinstance(raised, Wait):
             raise _too_poor(job, raised, self._clock.wall())
-        frames = self._pool.refuel(raised)
-        if frames:
-            self._suspensions.drop(job.id)
-            self._onlookers.refuelled(raised)
-            self._send(frames)
+        self._let_go_on(raised)
         self._metrics.refuelled(job.tenant)
         self._log.info("job.refuelled", job=job.id, tenant=job.tenant, fuel=fuel, total=raised.fuel)
         return raised.fuel
 
+    async def _raised(self, job: Job, fuel: int) -> Job | Wait | None:
+        now = self._clock.wall()
+        if self._shared is None:
+            return await self._store.refuel(job.id, job.attempt, fuel, now)
+        here = self._pool.holds(job.id)
+        return await self._shared.refuel(job.id, job.attempt, fuel, now, here=here, most=self.limits.max.fuel)
+
     async def _find(self, job_id: str) -> Job:
         """Return a job that can be refuelled now. Raises `UnknownJob` or `NotRefuellable`."""
         where = self._pool.where(job_id)
-        if where is None or job_id in self._given_up:
+        job = None if where is None else where[2]
+        if job is None and self._shared is not None:
+            record = await self._shared.get(job_id)
+            job = None if record is None or record.state != "running" else record.job
+        if job is None or job_id in self._given_up:
             raise await self._obstacle(job_id)
-        job = where[2]
         if not job.refuellable:
             raise NotRefuellable(
                 f"job {job_id}: it ends when its fuel is spent; submit it with on_exhausted='suspend' to refuel it"
@@ -218,7 +257,7 @@ class Refuelling:
         elif job_id in self._given_up:
             why = "it has just been given up, for nobody refuelled it in time"
         else:
-            why = "it does not run here now; ask the daemon that runs it, or try again if a worker has just died"
+            why = "it is not with a worker now; try again"
         return NotRefuellable(f"job {job_id}: {why}")
 
 

@@ -11,13 +11,14 @@ import msgspec
 
 from wasmq import errors, wit
 from wasmq.config import Tenant
-from wasmq.errors import UnknownExport, Unreachable, WasmqError
+from wasmq.errors import NotDeterministic, UnknownExport, Unreachable, WasmqError
 from wasmq.estimate import Estimate
 from wasmq.exports import resolve_component
 from wasmq.job import Access, Limits, Outcome, Program, State
 from wasmq.ledger import Account
 from wasmq.programs import check_program
 from wasmq.receipts import Receipt  # noqa: TC001 - the decoder reads it from an annotation
+from wasmq.recording import Recording
 from wasmq.remote_values import arguments_body, core_values, doubtful, returned_of
 from wasmq.types import (
     COMMAND,
@@ -48,6 +49,7 @@ __all__ = [
     "module_of",
     "modules_of",
     "page_bodies",
+    "recording_of",
     "request_body",
     "tenant_of",
     "tenants_of",
@@ -284,6 +286,14 @@ def call_of(body: bytes) -> Request:
     )
 
 
+def recording_of(body: bytes) -> Recording:
+    """Return the recording that an answer is. Raises `Unreachable` when it is none."""
+    try:
+        return Recording.unpack(body)
+    except NotDeterministic as error:
+        raise _nonsense(error) from None
+
+
 def core_arguments(came: Iterable[Any]) -> tuple[Any, ...]:
     """Return a core function's arguments, which JSON has in a form of its own."""
     return core_values(came)
@@ -364,6 +374,8 @@ def request_body(request: Request, key: str, module: RemoteModule | None = None)
         body["deadline"] = request.deadline
     if request.tenant != _DEFAULT:
         body["tenant"] = request.tenant
+    if request.record is not None:
+        body["record"] = request.record
     if request.reuse is not None:
         body["reuse"] = request.reuse
     if request.limits is not None:

@@ -6,9 +6,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from wasmq.config import Config, LimitCeilings, LimitsConfig, ModulesConfig, PricesConfig, SchedulerConfig, Size
-from wasmq.errors import NotDeterministic
+from wasmq.config import (
+    Config,
+    HostConfig,
+    LimitCeilings,
+    LimitsConfig,
+    ModulesConfig,
+    PricesConfig,
+    SchedulerConfig,
+    Size,
+)
+from wasmq.errors import NotDeterministic, NotRecorded
 from wasmq.receipts import OVERFLOW, Receipt, obstacle
+from wasmq.recording import RecordedHost
 from wasmq.types import printable
 
 if TYPE_CHECKING:
@@ -17,10 +27,11 @@ if TYPE_CHECKING:
     from wasmq.config import EngineName
     from wasmq.handles import JobHandle
     from wasmq.job import Outcome
+    from wasmq.recording import RecordedFunction
     from wasmq.scheduler import Scheduler
     from wasmq.store import JobRecord
 
-__all__ = ["Replay", "check_replayable", "compared", "run_elsewhere"]
+__all__ = ["Replay", "check_replayable", "compared", "recorded", "recording_of", "run_elsewhere"]
 
 _SHOWN: Final = 60  # characters of a value
 
@@ -53,6 +64,25 @@ def check_replayable(record: JobRecord) -> None:
         raise NotDeterministic(f"job {record.id} cannot be replayed: {why_not}")
 
 
+def recording_of(record: JobRecord) -> bytes | None:
+    """Return the packed recording that a replay is answered from; None where the job could make no host calls."""
+    return None if record.job.varies != "host" or record.outcome is None else record.outcome.recording
+
+
+def recorded(record: JobRecord) -> bytes:
+    """Return the packed recording of a job that has ended. Raises `NotRecorded`, saying why there is none."""
+    outcome = record.outcome
+    if outcome is not None and outcome.recording is not None:
+        return outcome.recording
+    if outcome is None:
+        why_not = "it has not ended"
+    elif not record.job.caps.recording:
+        why_not = 'it was not submitted with "record"'
+    else:
+        why_not = outcome.unrecorded or "it could call no host functions, or no run of it came to an end"
+    raise NotRecorded(f"job {record.id} has no recording: {why_not}")
+
+
 def compared(job: str, again: str | None, then: Outcome, now: Outcome) -> Replay:
     """Return how two outcomes of one call compare; both must have a receipt."""
     one, other = then.receipt, now.receipt
@@ -77,12 +107,15 @@ async def run_elsewhere(
     receipt: Receipt,
     modules: Sequence[bytes],
     submit: Callable[[Scheduler], Awaitable[JobHandle]],
+    *,
     directory: str | None = None,
+    recording: bytes | None = None,
 ) -> Outcome:
     """Run a call in a scheduler of its own, with an engine, and the limits and prices of a receipt.
 
-    `modules` are the bytes of all that the call needs; `directory` is where compiled ones are kept. Raises what `load`
-    and `submit` raise.
+    `modules` are the bytes of all that the call needs; `directory` is where compiled ones are kept. The host functions
+    of a packed `recording` are there as far as the guest can tell, and none is called: `submit` has to pass it on.
+    Raises what `load` and `submit` raise.
     """
     from wasmq.scheduler import Scheduler
 
@@ -90,19 +123,47 @@ async def run_elsewhere(
         name: max(1, value) if name in ("files", "host_calls") else value for name, value in receipt.limits.items()
     }
     sizes = {name: Size(limits[name]) for name in ("memory", "output", "files")}
+    host = HostConfig()
+    functions: tuple[RecordedFunction, ...] = ()
+    if recording is not None:
+        then = RecordedHost.unpack(recording)
+        functions = then.functions
+        # What it makes of the calls has to find room again, and nobody else has a part in this scheduler.
+        sizes["recording"] = LimitCeilings().recording
+        host = HostConfig(max_bytes=Size(then.max_bytes), recordings=sizes["recording"])
     call, byte = receipt.prices
     config = Config(
         scheduler=SchedulerConfig(workers=1, engine=engine),
         limits=LimitsConfig(**(limits | sizes), max=LimitCeilings(**(limits | sizes))),
         prices=PricesConfig(call=call, byte=byte),
+        host=host,
         modules=ModulesConfig(
             directory=directory, max_size=Size(max([ModulesConfig().max_size, *[len(wasm) for wasm in modules]]))
         ),
     )
     async with Scheduler(store="memory://", config=config) as scheduler:
+        for function in functions:
+            _stand_in(scheduler, function)
         for wasm in modules:
             await scheduler.load(wasm)
         return await (await submit(scheduler))
+
+
+def _stand_in(scheduler: Scheduler, function: RecordedFunction) -> None:
+    """Offer a function that guests can import as the recorded one, for its price."""
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a host call that is answered from a recording was made")
+
+    scheduler.host_function(
+        function.module,
+        function.name,
+        price=function.price,
+        max_calls=function.max_calls,
+        tenants="*",
+        params=function.params,
+        results=function.results,
+    )(never)
 
 
 def _differences(then: Outcome, one: Receipt, now: Outcome, other: Receipt) -> list[str]:
@@ -113,6 +174,8 @@ def _differences(then: Outcome, one: Receipt, now: Outcome, other: Receipt) -> l
         found.append(_line("status", one.status, other.status))
     if one.fuel != other.fuel:
         found.append(_line("fuel", one.fuel, other.fuel))
+    if one.recording != other.recording:
+        found.append(f"host calls: they were not those that were recorded; now {now.error or 'it made fewer'}")
     if one.result != other.result:
         details = [_line(name, *pair) for name, pair in _details(then, now).items() if pair[0] != pair[1]]
         if not details and one.status == other.status:

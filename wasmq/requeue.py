@@ -28,6 +28,7 @@ def again(record: JobRecord) -> Request:
         program=None if program is None else msgspec.structs.asdict(program),  # type: ignore[arg-type]
         link=dict(job.call.links),
         limits=limits_again(job.caps),
+        record=job.caps.recording > 0,
         on_exhausted="suspend" if job.refuellable else "stop",
         tenant=job.tenant,
         priority=job.priority,

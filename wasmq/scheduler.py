@@ -32,8 +32,9 @@ from wasmq.machine import memory_given
 from wasmq.metrics import Metrics
 from wasmq.modules import Module, is_digest
 from wasmq.periodic import Planned, plan
+from wasmq.recording import Recording
 from wasmq.reload import Reloaded, reloaded
-from wasmq.replay import Replay, check_replayable, compared, run_elsewhere
+from wasmq.replay import Replay, check_replayable, compared, recorded, recording_of, run_elsewhere
 from wasmq.requeue import again
 from wasmq.settle import CancelWish
 from wasmq.store import JobRecord, SharedStore, Store, open_store
@@ -287,6 +288,7 @@ class Scheduler:
         grant: Sequence[str] = (),
         on_exhausted: OnExhausted = "stop",
         reuse: Reuse | None = None,
+        record: bool | None = None,
         wait: bool = True,
         **program: Unpack[ProgramOptions],
     ) -> JobHandle:
@@ -301,7 +303,10 @@ class Scheduler:
         to its tenant. With `on_exhausted="suspend"` a job that has spent its fuel waits to be refuelled, for
         `limits.suspend` seconds. With `reuse` "flight" the run of an identical job of the same tenant that is under way
         may answer this one, with "result" also one that has ended; None is the tenant's choice, by default "never".
-        What else is given says what a WASI guest sees: see `wasmq.job.Program`. Raises a `Refused`.
+        With `record` its host calls are kept, up to `limits.recording` bytes, so that it can be replayed; None is the
+        tenant's choice too. What else is given says what a WASI guest sees: see `wasmq.job.Program`.
+
+        Raises a `Refused`.
         """
         digest = module if isinstance(module, str) else module.digest
         self._life.check_runs()
@@ -322,6 +327,7 @@ class Scheduler:
                     grant=grant,
                     on_exhausted=on_exhausted,
                     reuse=reuse,
+                    record=record,
                 ),
             ),
             wait=wait,
@@ -364,13 +370,18 @@ class Scheduler:
         limits: Limits | None = None,
         tenant: str = "default",
         priority: int = 0,
+        on_exhausted: OnExhausted = "stop",
         grant: Sequence[str] = (),
         reuse: Reuse | None = None,
+        record: bool | None = None,
+        accepted: Callable[[JobHandle], object] | None = None,
     ) -> AsyncIterator[Outcome]:
         """Run an export once for each tuple of arguments, and yield the outcomes in their order.
 
         Never raises for what a guest did. When the iteration is given up, the calls that have not finished are
-        cancelled.
+        cancelled. The rest is as in `submit`; `accepted` is called with the handle of each call, in their order, once
+        it is accepted. With `on_exhausted="suspend"` a call that has spent its fuel holds up the outcomes behind it
+        until it is refuelled, by that handle or its id, or given up after `limits.suspend` seconds.
         """
         self._life.check_runs()
         digest = module if isinstance(module, str) else module.digest
@@ -384,11 +395,13 @@ class Scheduler:
                 tenant=tenant,
                 priority=priority,
                 grant=grant,
+                on_exhausted=on_exhausted,
                 reuse=reuse,
+                record=record,
             )
             for args in calls
         )
-        window = Window(self.submit_many, batch=self._gate.limit_of(tenant))
+        window = Window(self.submit_many, batch=self._gate.limit_of(tenant), accepted=accepted)
         try:
             async for outcome in window.run(requests):
                 yield outcome
@@ -458,9 +471,10 @@ class Scheduler:
     async def refuel(self, id: str, fuel: int) -> int:  # noqa: A002
         """Let a job that runs, or is suspended, spend so much more fuel; returns what it may spend in all.
 
-        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while this scheduler runs it. Raises
-        `UnknownJob`, `NotRefuellable`, `InvalidLimit`, `LimitTooHigh` when it would be more than a job may have, or
-        `BudgetExhausted` when its tenant's account lacks the fuel.
+        Only a job submitted with `on_exhausted="suspend"` can be refuelled, while it runs, here or in another daemon
+        of the store, which hears of it within about a second. Raises `UnknownJob`, `NotRefuellable`, `InvalidLimit`,
+        `LimitTooHigh` when it would be more than a job may have, or `BudgetExhausted` when its tenant's account lacks
+        the fuel.
         """
         self._life.check_runs()
         return await self._refuelling.refuel(id, fuel)
@@ -472,18 +486,26 @@ class Scheduler:
         """
         record = await self.job(id)
         check_replayable(record)
-        return await self.repeat(record.job)
+        return await self.repeat(record.job, recording_of(record))
 
-    async def repeat(self, job: Job) -> JobHandle:
-        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler. Raises a `Refused`."""
+    async def repeat(self, job: Job, recording: bytes | None = None) -> JobHandle:
+        """Queue the call of a job, which may have run elsewhere, as a new job of this scheduler.
+
+        With a packed `recording` its host calls are answered from that, and the functions are not called. Raises a
+        `Refused`.
+        """
         self._life.check_runs()
-        return await self._submission.repeat(job)
+        return await self._submission.repeat(job, recording)
+
+    async def recording(self, id: str) -> Recording:  # noqa: A002
+        """Return the host calls of a job that has ended, as recorded. Raises `UnknownJob` or `NotRecorded`."""
+        return Recording.unpack(recorded(await self.job(id)))
 
     async def replay(self, id: str, engine: EngineName | None = None) -> Replay:  # noqa: A002
         """Run a job that has ended again, and say whether status, result and fuel agree to the unit.
 
         It is run as a job of the same tenant, at its cost; with the other `engine`, in a worker of its own beside the
-        queue, at nobody's cost. Raises as `rerun` does.
+        queue, at nobody's cost. Host calls that were recorded are answered from the recording. Raises as `rerun` does.
         """
         record = await self.job(id)
         check_replayable(record)
@@ -493,7 +515,15 @@ class Scheduler:
         if engine not in (None, self.config.scheduler.engine):
             wasms = [await self._library.wasm(digest) for digest in dict.fromkeys(record.job.call.modules())]
             directory = modules_config(self.config, self._base.url).directory
-            now = await run_elsewhere(engine, then.receipt, wasms, lambda other: other.repeat(record.job), directory)
+            recording = recording_of(record)
+            now = await run_elsewhere(
+                engine,
+                then.receipt,
+                wasms,
+                lambda other: other.repeat(record.job, recording),
+                directory=directory,
+                recording=recording,
+            )
             return compared(id, None, then, now)
         handle = await self.rerun(id)
         try:
@@ -593,6 +623,8 @@ class Scheduler:
         tenant: str = "default",
         priority: int = 0,
         grant: Sequence[str] = (),
+        on_exhausted: OnExhausted = "stop",
+        record: bool | None = None,
         **program: Unpack[ProgramOptions],
     ) -> None:
         """Submit a call whenever a cron expression fires, in place of what was scheduled under this name before.
@@ -619,6 +651,8 @@ class Scheduler:
             tenant=tenant,
             priority=priority,
             grant=grant,
+            on_exhausted=on_exhausted,
+            record=record,
         )
         await self._submission.check(request)
         self._periodic.set(name, parsed, request, catch_up=catch_up)

@@ -14,6 +14,7 @@ from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.outcomes import outcome_of
+from wasmq.recording import NOTHING, Recorded
 from wasmq.reuse import Answered, answer
 from wasmq.store import Finished
 from wasmq_worker.protocol import Ended
@@ -39,12 +40,16 @@ if TYPE_CHECKING:
 
 
 class Ran(msgspec.Struct, frozen=True, gc=False):
-    """A worker says that a job ended; `assigned` is when it got the job, in seconds on the wall clock."""
+    """A worker says that a job ended; `assigned` is when it got the job, in seconds on the wall clock.
+
+    `recorded` is what there is of its host calls.
+    """
 
     job: Job
     assigned: float
     ended: Ended
     worker: str
+    recorded: Recorded = NOTHING
 
 
 class Died(msgspec.Struct, frozen=True, gc=False):
@@ -435,6 +440,8 @@ class Settler:
             engine=engine,
             engine_version=version,
             prices=(self._prices.call, self._prices.byte),
+            recording=ran.recorded.packed,
+            unrecorded=ran.recorded.why_not,
             basis=job,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import msgspec
 
 from wasmq import admission
-from wasmq.errors import DeadlineUnmeetable, Refused, StoreUnavailable, UnknownJob, UnknownModule
+from wasmq.errors import DeadlineUnmeetable, NotDeterministic, Refused, StoreUnavailable, UnknownJob, UnknownModule
 from wasmq.handles import JobHandle
 from wasmq.ids import Ids
 from wasmq.job import Access, Call, Job, Limits, OnExhausted, Reuse, limits_again
@@ -18,6 +18,7 @@ from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.pool.memory import need_of
 from wasmq.programs import check_program
+from wasmq.recording import RecordedHost, recorded_functions
 from wasmq.supply import check_links, varies
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     modules that satisfy imports, or their digests, by the name that is imported from. `grant` names host functions that
     this job may import, beside those granted to its tenant. `on_exhausted` says what becomes of it when its fuel is
     spent. With `packed` the arguments are as `wasmq.job.Call` has them, checked when an earlier job was accepted.
-    `reuse` is the tenant's own when it is None.
+    `reuse` and `record` are the tenant's own when they are None. `recording` is a packed `wasmq.recording.Recording`:
+    host calls are answered from it, and not made.
     """
 
     module: str
@@ -75,6 +77,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     on_exhausted: OnExhausted = "stop"
     packed: bool = False
     reuse: Reuse | None = None
+    record: bool | None = None
+    recording: bytes | None = None
 
     def digests(self) -> set[str]:
         """Return the digests of the modules that it names; what else stands in `link` is for admission to refuse."""
@@ -96,8 +100,8 @@ class Accepted(NamedTuple):
 class Submission:
     """Takes requests in, within `limits`; `share` is the bytes of memory that one worker has.
 
-    `refuses_late` is whether jobs are refused that would miss their deadlines. It may be replaced, as `limits` may.
-    `watch` is told of the jobs that were accepted.
+    `max_bytes` is what a host call may carry. `refuses_late` is whether jobs are refused that would miss their
+    deadlines. It may be replaced, as `limits` may. `watch` is told of the jobs that were accepted.
 
     `handles` are those of all unfinished jobs; `work` is rung when there is something to do.
     `doubtful` is told of jobs whose caller is gone while the store takes them: it finds out, and has them cancelled.
@@ -108,6 +112,7 @@ class Submission:
         *,
         limits: LimitsConfig,
         share: int,
+        max_bytes: int,
         refuses_late: bool,
         estimator: Estimator,
         watch: Callable[[Sequence[Job]], None],
@@ -130,6 +135,7 @@ class Submission:
         self.limits = limits
         self.refuses_late = refuses_late
         self._share = share
+        self._max_bytes = max_bytes
         self._estimator = estimator
         self._watch = watch
         self._ids = Ids()
@@ -183,10 +189,11 @@ class Submission:
             await self._count(jobs)
         return jobs
 
-    async def repeat(self, job: Job) -> JobHandle:
+    async def repeat(self, job: Job, recording: bytes | None = None) -> JobHandle:
         """Accept the call of a job again, exactly as it was, as a new job that is run whatever others were told.
 
-        Raises a `Refused`: also when its limits are above what is allowed now.
+        Its host calls are answered from the packed `recording`, where there is one. Raises a `Refused`: also when its
+        limits are above what is allowed now, or `NotDeterministic` when its host functions are not offered as recorded.
         """
         digests = job.call.modules()
         try:
@@ -195,7 +202,9 @@ class Submission:
                 module = self._library[job.call.module]
                 # Nobody refuels a repetition: it may spend from the start what the job could in the end.
                 caps = msgspec.structs.replace(job.caps, fuel=job.fuel, suspend=0.0)
-                admission.check_limits(limits_again(caps), self.limits)
+                admission.check_limits(limits_again(caps), self.limits, record=caps.recording > 0)
+                if recording is not None:
+                    self._check_offers(job, recording)
                 await self._count([job])
                 await self._gate.enter({job.tenant: 1}, wait=False)
                 now = self._clock.wall()
@@ -212,11 +221,23 @@ class Submission:
                     attempt=0,
                     returned=0,
                     reuse="never",
+                    recording=recording,
                 )
                 return (await self._accept([new], set()))[0].handle
         except Refused as error:
             self._metrics.rejected(error.reason)
             raise
+
+    def _check_offers(self, job: Job, recording: bytes) -> None:
+        """Raise `NotDeterministic` unless what a job could call is offered now as it was when it was recorded."""
+        modules = [self._library[digest] for digest in job.call.modules()]
+        offers = recorded_functions(self._functions.open_to(modules, [name for name, _ in job.call.links]))
+        problem = RecordedHost.unpack(recording).changed(offers, self._max_bytes)
+        if problem is not None:
+            raise NotDeterministic(
+                f"job {job.id} cannot be replayed by this daemon: {problem}; run it beside the daemon, as it was, with "
+                "wasmq replay JOB --engine ENGINE"
+            )
 
     async def check(self, request: Request) -> None:
         """Raise the `Refused` that submitting a request would raise now, a full queue apart."""
@@ -259,7 +280,8 @@ class Submission:
             granted = {*self._tenant(tenant).grant, *grant}
             admission.check_imports(module, links, self._functions, tenant, granted)
         args = tuple(request.args) if request.packed else admission.check_call(module, export, request.args)
-        caps = admission.check_limits(request.limits, self.limits, request.on_exhausted)
+        record = self._tenant(tenant).record if request.record is None else admission.check_record(request.record)
+        caps = admission.check_limits(request.limits, self.limits, request.on_exhausted, record=record)
         program = check_program(request.program, caps.files, self.limits.max.input) if request.program else None
         priority = admission.check_priority(request.priority)
         delay = admission.check_delay(request.delay)
@@ -282,6 +304,7 @@ class Submission:
             varies=varies(module, links, program),
             reuse=self._tenant(tenant).reuse if request.reuse is None else admission.check_reuse(request.reuse),
             deadline=None if deadline is None else now + deadline,
+            recording=request.recording,
         )
         admission.check_memory(need_of(job, [module, *[linked for _, linked in links]]), self._share)
         return job

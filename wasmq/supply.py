@@ -122,9 +122,10 @@ def varies(main: Module, links: tuple[tuple[str, Module], ...], program: Program
     if not links and not main.imports:
         return None
     sources = _sources(main, links)
-    if None in sources:
-        return "host"
-    return "wasi" if "wasi" in sources and (program is None or not program.deterministic) else None
+    # Host calls can be recorded, time and chance cannot.
+    if "wasi" in sources and (program is None or not program.deterministic):
+        return "wasi"
+    return "host" if None in sources else None
 
 
 @lru_cache(maxsize=_KEPT)

@@ -1,7 +1,8 @@
 """The watch loop: what other daemons do to the jobs of this one.
 
 A job that was submitted here may run elsewhere, and its outcome be recorded there; one that runs here may be cancelled
-from elsewhere. Both are looked up in the store when another daemon gives a hint, and every second without one.
+or refuelled from elsewhere. All that is looked up in the store when another daemon gives a hint, and every second
+without one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import anyio
 from wasmq.errors import StoreUnavailable, UnknownJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -32,6 +33,8 @@ _MOST: Final = 1_000  # jobs looked up at once; the rest has its turn in the nex
 class Watcher:
     """Looks for the outcomes of those `handles` whose jobs do not run here, and for jobs that are to be cancelled here.
 
+    `refuel` does the same for jobs that run here and were refuelled.
+
     A handle whose job the store has not known for `patience` seconds is abandoned: its outcome has been forgotten.
     """
 
@@ -43,6 +46,7 @@ class Watcher:
         runs_here: Callable[[str], bool],
         ended: Callable[[Job, Outcome], None],
         cancel: Callable[[Sequence[str]], None],
+        refuel: Callable[[], Awaitable[None]],
         patience: float,
         clock: Clock,
         work: Bell,
@@ -52,6 +56,7 @@ class Watcher:
         self._runs_here = runs_here
         self._ended = ended
         self._cancel = cancel
+        self._refuel = refuel
         self._patience = patience
         self._clock = clock
         self._work = work
@@ -76,6 +81,7 @@ class Watcher:
         wishes = await self._store.wishes()
         if wishes:
             self._cancel(wishes)
+        await self._refuel()
         asked = [job_id for job_id in self._next_ids() if not self._runs_here(job_id)]
         if not asked:
             return

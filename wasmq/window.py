@@ -20,10 +20,20 @@ AHEAD = 2_048
 
 
 class Window:
-    """Runs requests through `submit` in batches of at most `batch`, and gives their outcomes in the same order."""
+    """Runs requests through `submit` in batches of at most `batch`, and gives their outcomes in the same order.
 
-    def __init__(self, submit: Callable[[Sequence[Request]], Awaitable[list[JobHandle]]], *, batch: int) -> None:
+    `accepted` is called with the handle of each.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Sequence[Request]], Awaitable[list[JobHandle]]],
+        *,
+        batch: int,
+        accepted: Callable[[JobHandle], object] | None = None,
+    ) -> None:
         self._submit = submit
+        self._accepted = accepted
         self._batch = min(batch, BATCH)
         self._waiting: deque[JobHandle] = deque()
 
@@ -32,7 +42,11 @@ class Window:
         source = iter(requests)
         waiting = self._waiting
         while batch := list(islice(source, self._batch)):
-            waiting += await self._submit(batch)
+            handles = await self._submit(batch)
+            waiting += handles
+            if self._accepted is not None:
+                for handle in handles:
+                    self._accepted(handle)
             while len(waiting) > AHEAD:
                 yield await waiting[0]
                 waiting.popleft()

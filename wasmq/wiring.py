@@ -165,6 +165,7 @@ class Parts:
             runs_here=self.pool.holds,
             ended=self.settler.finished_elsewhere,
             cancel=self.canceller.cancel_here,
+            refuel=self.refuelling.look,
             # Longer than a `put` can take.
             patience=3 * base.config.store.timeout,
             clock=base.clock,
@@ -277,6 +278,7 @@ class Parts:
         return Submission(
             limits=base.config.limits,
             share=self.pool.memory.size,
+            max_bytes=int(base.config.host.max_bytes),
             refuses_late=base.config.scheduler.deadlines == "refuse",
             estimator=self.estimator,
             watch=self.expiry.watch,

@@ -48,6 +48,7 @@ BY_ERROR = {
     errors.Unauthenticated: 77,
     errors.Forbidden: 77,
     errors.NotDeterministic: 77,
+    errors.NotRecorded: 77,
     errors.NotLost: 77,
     errors.NoAccount: 77,
     errors.NotRefuellable: 77,

@@ -67,6 +67,7 @@ async def test_a_tenant_is_set_and_read(client, scheduler):
         "grant": [],
         "class": None,
         "reuse": "never",
+        "record": False,
         "account": None,
     }
     assert (await client.get("/v1/tenants/acme")).json() == defaults | {"weight": 2.0}

@@ -112,6 +112,22 @@ class StoreContract:
         record = await store.get("a")
         assert (record.job, record.state, record.attempts, record.outcome) == (job, "queued", 0, None)
 
+    @pytest.mark.parametrize("size", [3, 100_000])
+    async def test_recordings_come_out_as_they_went_in(self, store, clock, size):
+        """What a job is answered from, and what it was answered, whether or not that is much."""
+        given, kept = b"\xff\0g" * size, b"k\xfe\0" * size
+        job = make_job("a", clock, recording=given, varies="host")
+        await store.put([job])
+        assert (await store.get("a")).job.recording == given
+        (claimed,) = await store.claim(1, clock.wall())
+        assert claimed.recording == given
+        outcome = Outcome(status="succeeded", recording=kept, unrecorded="why", attempts=1)
+        assert await store.finish([Finished("a", claimed.attempt, outcome)]) == [True]
+        record = await store.get("a")
+        assert (record.job.recording, record.outcome) == (given, outcome)
+        (listed,) = await store.list(tenant=None, status="finished", after=None, limit=1)
+        assert listed.outcome == outcome
+
     async def test_what_is_not_there_is_none(self, store):
         """An id that names nothing is no error of the store's."""
         assert await store.get("nobody") is None

@@ -17,6 +17,7 @@ from wasmq.cli.output import complain, print_json, print_line, spin
 from wasmq.cli.remote import DEFAULT_URL, Json, Token, Url, connect
 from wasmq.config import EngineName
 from wasmq.errors import Forbidden, NotDeterministic
+from wasmq.receipts import recording_digest
 from wasmq.remote import core_arguments
 from wasmq.replay import compared, run_elsewhere
 from wasmq.wit_json import from_json
@@ -88,17 +89,30 @@ async def _replay_here(client: Client, job: str, engine: EngineName, files: Sequ
         raise NotDeterministic(f"job {job} cannot be replayed: {why_not}")
     call = await client.call(job)
     wasms = await _modules(client, dict.fromkeys([receipt.module, *receipt.links.values()]), files)
-    now = await run_elsewhere(engine, receipt, wasms, lambda scheduler: _submit(scheduler, call))
+    recording = None if receipt.recording is None else await _recording(client, job, receipt.recording)
+    now = await run_elsewhere(
+        engine, receipt, wasms, lambda scheduler: _submit(scheduler, call, recording), recording=recording
+    )
     return compared(job, None, then, now)
 
 
-async def _submit(scheduler: Scheduler, call: Request) -> JobHandle:
+async def _recording(client: Client, job: str, digest: str) -> bytes:
+    packed = (await client.recording(job)).pack()
+    if recording_digest(packed) != digest:
+        raise UsageError(f"job {job}: the daemon sent another recording than its receipt names, {digest[:12]}")
+    return packed
+
+
+async def _submit(scheduler: Scheduler, call: Request, recording: bytes | None = None) -> JobHandle:
     function = scheduler.module(call.module).function(call.export or "")
     if isinstance(function, wit.Func):
         args = tuple([from_json(param.type, each) for param, each in zip(function.params, call.args, strict=True)])
     else:
         args = core_arguments(call.args)
-    (handle,) = await scheduler.submit_many([msgspec.structs.replace(call, args=args, reuse="never")])
+    call = msgspec.structs.replace(call, args=args, reuse="never")
+    if recording is not None:
+        call = msgspec.structs.replace(call, record=True, recording=recording)
+    (handle,) = await scheduler.submit_many([call])
     return handle
 
 

@@ -265,6 +265,6 @@ def report(outcome: Outcome) -> dict[str, Any]:
     value = values[0] if len(values) == 1 else values or None
     report = {"status": outcome.status, "value": value} | msgspec.structs.asdict(outcome)
     report |= {"values": values, "receipt": outcome.receipt}
-    for name in ("returned", "basis", "prices"):
+    for name in ("returned", "basis", "prices", "recording", "unrecorded"):
         del report[name]
     return report

@@ -64,6 +64,8 @@ _Directories = Annotated[
 _Reuse = Annotated[
     Reuse | None, Parameter(help="Whether an identical job's run may answer it: under way, or ended as well.")
 ]
+_Record = Annotated[bool | None, Parameter(show_default=False, help="Keep its host calls, so that it can be replayed.")]
+_Recording = Annotated[str | None, Parameter(help="Bytes that they may take, with --record: bytes, or like 1MiB.")]
 
 
 def submit(
@@ -88,6 +90,8 @@ def submit(
     key: Annotated[str | None, Parameter(help="The same key and call again is the same job.")] = None,
     delay: Annotated[float, Parameter(help="Seconds before it may start.")] = 0.0,
     reuse: _Reuse = None,
+    record: _Record = None,
+    recording: _Recording = None,
     deadline: Annotated[float | None, Parameter(help="Seconds from now by which it is to have ended.")] = None,
     link: LinkedFiles = (),
     grant: Grants = (),
@@ -103,11 +107,13 @@ def submit(
             with unreadable(each):
                 each.stat()
     refuse_options(args, "submit")
-    limits = Limits(fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend)
+    limits = Limits(
+        fuel=fuel, memory=memory, timeout=timeout, output=output, files=files, suspend=suspend, recording=recording
+    )
     mounted = [parse_directory(text) for text in directories]
     wanted = Wanted(file, export, args, argv, stdin, env, mounted, deterministic, limits, linked, grant)
     terms = {"tenant": tenant, "priority": priority, "key": key, "delay": delay, "deadline": deadline}
-    terms |= {"on_exhausted": on_exhausted, "reuse": reuse}
+    terms |= {"on_exhausted": on_exhausted, "reuse": reuse, "record": record}
     job = anyio.run(_submit, connect(url, token, retry_for=_PATIENCE if wait else 0.0), wanted, terms, wait)
     if wait:
         return show_end(job, json=json)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["tenants"]
 
 _Reuse = Annotated[Reuse | None, Parameter(help="Set whether the run of an identical job may answer its jobs.")]
+_Record = Annotated[bool | None, Parameter(help="Set whether the host calls of its jobs are kept.")]
 _NOT_SHOWN = frozenset({"tokens", "roles"})  # the daemon keeps them to itself
 _COLUMNS = (
     "weight",
@@ -56,6 +57,7 @@ def tenants(
     ] = None,
     credit: Annotated[int | None, Parameter(help="Grant it this much fuel beside its budget, once.")] = None,
     reuse: _Reuse = None,
+    record: _Record = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     json: Json = False,
@@ -73,6 +75,7 @@ def tenants(
         "fuel_rate": fuel_rate,
         "on_empty": on_empty,
         "reuse": reuse,
+        "record": record,
     }
     changes = {key: value for key, value in changes.items() if value is not None}
     if (changes or credit is not None) and name is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from wasmq.config.kinds import Count, EngineName, Fuel, Seconds, Section, Size, WallName
-from wasmq.job import Limits
+from wasmq.job import Limits, OnExhausted
 
 
 class SchedulerConfig(Section, frozen=True):
@@ -76,6 +76,7 @@ class LimitCeilings(Section, frozen=True):
     """Bytes that a job may bring: arguments, environment, standard input and files together."""
     host_calls: Count = 1_000_000
     suspend: Seconds = 3600.0
+    recording: Size = Size(8 * 2**20)
 
 
 class LimitsConfig(Section, frozen=True):
@@ -89,6 +90,8 @@ class LimitsConfig(Section, frozen=True):
     host_calls: Count = 10_000
     suspend: Seconds = 60.0
     """Seconds that a job which is suspended when its fuel is spent waits for more, before it is given up."""
+    recording: Size = Size(2**20)
+    """Bytes that the recording of a job's host calls may have."""
     max: LimitCeilings = LimitCeilings()
 
 
@@ -139,6 +142,8 @@ class HostConfig(Section, frozen=True):
     """Threads for plain functions; more calls of them wait."""
     max_bytes: Size = Size(2**20)
     """Bytes that one call may carry each way."""
+    recordings: Size = Size(64 * 2**20)
+    """Bytes that the recordings of all jobs that run may take together; of a job beyond that nothing is kept."""
     functions: dict[str, str | HostFunctionConfig] = msgspec.field(default_factory=dict)
     """Import name such as "env.lookup" → import path, or a `HostFunctionConfig`."""
 
@@ -242,5 +247,7 @@ class PeriodicConfig(Section, frozen=True):
     priority: int = 0
     limits: Limits | None = None
     grant: tuple[str, ...] = ()
+    on_exhausted: OnExhausted = "stop"
+    record: bool | None = None
     catch_up: bool = True
     """Whether the last firing that was missed while no daemon ran is made up for."""

@@ -40,6 +40,8 @@ class Tenant(Section, frozen=True):
     grant: tuple[str, ...] = ()
     reuse: Reuse = "never"
     """Whether another job's run may answer the jobs that do not say: "never", "flight" or "result"."""
+    record: bool = False
+    """Whether the host calls are recorded of the jobs that do not say."""
     tokens: tuple[Token, ...] = ()
     """The SHA-256 of each token that speaks for the tenant over HTTP, as `wasmq token` prints it."""
     roles: tuple[Role, ...] = ("submit", "observe")

@@ -64,7 +64,7 @@ class Config(Section, frozen=True):
             if tenant.class_ is not None and tenant.class_ not in self.scheduler.classes:
                 raise ValueError(f"tenants.{name}.class: {tenant.class_!r} is none of scheduler.classes")
         for section, limits in (("limits", self.limits), ("limits.max", self.limits.max)):
-            for name in ("memory", "output", "files"):
+            for name in ("memory", "output", "files", "recording"):
                 if getattr(limits, name) < 1:
                     raise ValueError(f"{section}.{name} must be at least one byte")
         for name, periodic in self.periodic.items():
@@ -75,13 +75,17 @@ class Config(Section, frozen=True):
         if self.limits.max.memory > _MAX_MEMORY:
             raise ValueError("limits.max.memory cannot be above 4GiB, which is what the engine reserves for a memory")
         ceilings = self.limits.max
-        for names, size in (("output and files", ceilings.output + ceilings.files), ("input", ceilings.input)):
+        for names, size in (
+            ("output and files", ceilings.output + ceilings.files),
+            ("input", ceilings.input),
+            ("recording", ceilings.recording),
+        ):
             if size > _MAX_CARRIED:
                 raise ValueError(
                     f"limits.max: {names} cannot be above {_MAX_CARRIED >> 20}MiB, which is what one job can carry"
                 )
         if not 1 <= self.host.max_bytes <= _MAX_HOST_BYTES:
             raise ValueError(f"host.max_bytes must be from one byte to {_MAX_HOST_BYTES >> 20}MiB")
-        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend"):
+        for name in ("fuel", "memory", "timeout", "output", "files", "host_calls", "suspend", "recording"):
             if getattr(self.limits, name) > getattr(self.limits.max, name):
                 raise ValueError(f"limits.{name} is above limits.max.{name}")

@@ -257,6 +257,7 @@ def _checked(context: Context, caller: Caller, wanted: JobRequest, *, key: str |
         on_exhausted=wanted.on_exhausted,
         grant=wanted.grant,
         reuse=wanted.reuse,
+        record=wanted.record,
     )
 
 

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from wasmq.config import ServerConfig
 from wasmq.estimate import Estimate
 from wasmq.job import State, Status
+from wasmq.recording import MSGPACK
 from wasmq.server.bodies import FuelBody, JobBody, JobPage
 from wasmq.server.context import Reply
 from wasmq.server.jobs import MAX_PAGE
@@ -158,6 +159,10 @@ def _job_paths(config: ServerConfig) -> dict[str, Any]:
                 {200: ("The call.", "CallBody")},
                 (400, 404),
             ),
+        },
+        "/v1/jobs/{id}/recording": {
+            "parameters": [_path("id", "The job's id.")],
+            "get": _get_recording(),
         },
         "/v1/jobs/{id}/replay": {
             "parameters": [_path("id", "The job's id.")],
@@ -308,6 +313,15 @@ def _list_jobs(config: ServerConfig) -> dict[str, Any]:
             _wait(config),
         ],
     )
+
+
+def _get_recording() -> dict[str, Any]:
+    operation = _operation("get_recording", "Look at the host calls of a job that was recorded", {}, (400, 404, 409))
+    operation["responses"]["200"] = {
+        "description": "The recording, of which the job's receipt has the digest.",
+        "content": {MSGPACK: {"schema": {"type": "string", "format": "binary"}}},
+    }
+    return operation
 
 
 def _operation(

@@ -84,6 +84,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.NotLost: 409,
     errors.NotRefuellable: 409,
     errors.NotDeterministic: 409,
+    errors.NotRecorded: 409,
     errors.Refused: 422,
     errors.InvalidModule: 422,
     errors.UnknownModule: 404,

@@ -11,8 +11,10 @@ from wasmq import wit
 from wasmq.job import Access, Job, Program
 from wasmq.modules import Module
 from wasmq.receipts import limits_of
+from wasmq.recording import MSGPACK
+from wasmq.replay import recorded
 from wasmq.server.bodies import job_body
-from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.context import Reply, caller_of, context_of, json_response, query_of
 from wasmq.server.json_values import JsonValue, json_value
 from wasmq.wit_json import to_json
 from wasmq.wit_values import natural
@@ -91,6 +93,16 @@ async def get_call(request: Request[Any, Any, Any]) -> ASGIApp:
     return json_response(call_body(job, scheduler.module(job.call.module)))
 
 
+@get("/v1/jobs/{id:str}/recording")
+async def get_recording(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Return the host calls of a job, to the bit: the MessagePack that its receipt has the digest of."""
+    scheduler = context_of(request.app).scheduler
+    caller = caller_of(request, "observe")
+    query_of(request, ())
+    record = caller.may_see(await scheduler.job(request.path_params["id"]))
+    return Reply(recorded(record), media=MSGPACK.encode())
+
+
 @post("/v1/jobs/{id:str}/replay", status_code=202)
 async def replay(request: Request[Any, Any, Any]) -> ASGIApp:
     """Queue the call of a deterministic job that has ended again, and return the new job."""
@@ -104,4 +116,4 @@ async def replay(request: Request[Any, Any, Any]) -> ASGIApp:
     return json_response(job_body(await scheduler.job(handle.id)), 202)
 
 
-routes: Final = (get_call, replay)
+routes: Final = (get_call, get_recording, replay)

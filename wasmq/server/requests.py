@@ -64,6 +64,11 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float | None, msgspec.Meta(description="Seconds that it waits to be refuelled, with on_exhausted suspend.")
     ] = None
 
+    recording: Annotated[
+        int | str | None,
+        msgspec.Meta(description='Bytes that its host calls may take, with record, or text such as "1MiB".'),
+    ] = None
+
     def limits(self) -> Limits:
         """Return the same as the core's own value."""
         fuel = int(self.fuel) if isinstance(self.fuel, str) else self.fuel
@@ -75,6 +80,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             files=self.files,
             host_calls=self.host_calls,
             suspend=self.suspend,
+            recording=self.recording,
         )
 
 
@@ -127,6 +133,11 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             description="Whether the run of an identical job of the tenant may answer this one: one that is under way, "
             "or one that has ended as well. null is the tenant's choice."
         ),
+    ] = None
+
+    record: Annotated[
+        bool | None,
+        msgspec.Meta(description="Whether its host calls are kept, to replay it. null is the tenant's choice."),
     ] = None
 
     def program(self) -> ProgramOptions:

@@ -102,6 +102,14 @@ class Fate(msgspec.Struct, frozen=True, gc=False):
     ended: tuple[Job, Outcome] | None
 
 
+class Raised(msgspec.Struct, frozen=True, gc=False):
+    """What a job that runs here was `refuelled` to by another daemon, all in all; `attempt` is the one that runs."""
+
+    id: str
+    attempt: int
+    refuelled: int
+
+
 class Glance(msgspec.Struct, frozen=True, gc=False):
     """A look at the whole queue: jobs that wait by tenant, how far the virtual time has come, tenants' finish tags.
 
@@ -296,6 +304,30 @@ class SharedStore(Store, Protocol):
 
     async def wishes(self) -> list[str]:
         """Return the jobs that run here and that some daemon wants cancelled."""
+        ...
+
+    async def refuel(
+        self,
+        id: str,  # noqa: A002
+        attempt: int,
+        fuel: int,
+        now: float,
+        *,
+        here: bool = False,
+        most: int = 2**63 - 1,
+    ) -> Job | Wait | None:
+        """Do the same for a job that any daemon runs: its own hears of it by `raised`, unless it runs `here`.
+
+        Raises `LimitTooHigh` when the job might then spend more than `most` in all: others may raise its cap as well.
+        """
+        ...
+
+    async def raised(self) -> list[Raised]:
+        """Return the jobs of this daemon that were refuelled and of which it has not yet said that it was `told`."""
+        ...
+
+    async def told(self, raised: Sequence[Raised]) -> None:
+        """Return these no more, unless they are refuelled again."""
         ...
 
     async def put_module(self, digest: str, wasm: bytes) -> None:

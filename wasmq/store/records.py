@@ -24,6 +24,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     deadline: float | None = None
     varies: Varies | None = "unknown"
     reuse: Reuse = "never"
+    recording: bytes | None = None
 
 
 # An outcome has many fields, and most have their default: only the others are written, by name. What its receipt is
@@ -64,6 +65,7 @@ def encode_job(job: Job) -> bytes:
             job.deadline,
             job.varies,
             job.reuse,
+            job.recording,
         )
     )
 
@@ -97,13 +99,14 @@ def decode_job(
         deadline=known.deadline,
         varies=known.varies,
         reuse=known.reuse,
+        recording=known.recording,
     )
 
 
 def without_input(job: Job) -> Job:
-    """Return a job without what its guest is given, which may be large."""
+    """Return a job without what its guest is given and answered, which may be large."""
     call = msgspec.structs.replace(job.call, args=(), program=None)
-    return msgspec.structs.replace(job, call=call)
+    return msgspec.structs.replace(job, call=call, recording=None)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
+from wasmq.admission import check_cap
 from wasmq.errors import KeyConflict
 from wasmq.ledger import LOOK_AGAIN, Balance, Hold, Ledger, Wait
 from wasmq.store.records import decode_job, encode_job
@@ -31,9 +32,9 @@ _MOST_ASIDE: Final = 20_000  # jobs set aside by one statement
 
 
 class SharedAccounts:
-    """One daemon's hand in the accounts. `terms` are those of the tenants that have one here."""
+    """The hand of the daemon `owner` in the accounts. `terms` are those of the tenants that have one here."""
 
-    def __init__(self, database: Database, sql: Mapping[str, str], terms: Mapping[str, Terms]) -> None:
+    def __init__(self, database: Database, sql: Mapping[str, str], owner: int, terms: Mapping[str, Terms]) -> None:
         self.terms = terms
         self.balances: dict[str, Balance] = {}
         """All accounts, as of the last look."""
@@ -42,7 +43,9 @@ class SharedAccounts:
         self._database = database
         self._sql = sql
         self._holding: set[str] = set()
+        self._owner = owner
         self._refuelling = anyio.Lock()
+        self._refuels = 0
 
     def hold(self, ids: Iterable[str]) -> None:
         """Note that running jobs may hold something: jobs taken over from others."""
@@ -108,42 +111,50 @@ class SharedAccounts:
 
     # In transactions of their own.
 
-    async def refuel(self, id: str, attempt: int, owner: int, fuel: int) -> Job | Wait | None:  # noqa: A002
-        """See `Store.refuel`."""
-        target: int | None = None
+    async def refuel(
+        self,
+        id: str,  # noqa: A002
+        attempt: int,
+        fuel: int,
+        *,
+        here: bool,
+        most: int,
+    ) -> Job | Wait | None:
+        """See `SharedStore.refuel`; the job's own daemon is to be told unless a worker `here` has it."""
 
-        async def work(connection: Connection, _: int) -> Job | Wait | None:
-            nonlocal target
+        async def work(connection: Connection, _: int) -> Job | None:
             async with connection.transaction():
-                rows = await connection.fetch(self._sql["lock_running"], id, attempt, owner)
+                rows = await connection.fetch(self._sql["lock_running"], id, attempt)
                 if not rows:
                     return None
                 job = decode_job(**dict(rows[0]))
                 # What an earlier try has done whose answer was lost is not done again.
-                target = job.refuelled + fuel if target is None else target
-                if job.refuelled >= target:
+                if await connection.fetchval(self._sql["refuelled"], self._owner, self._refuels):
                     return job
-                job = msgspec.structs.replace(job, refuelled=target)
-                wait = await self._raise(connection, job, fuel)
-                if wait is not None:
-                    return wait
-                await connection.execute(self._sql["set_body"], id, encode_job(job))
+                job = msgspec.structs.replace(job, refuelled=job.refuelled + fuel)
+                check_cap(job, most)
+                await self._raise(connection, job, fuel)
+                told = None if here else job.refuelled
+                await connection.execute(self._sql["raise"], id, encode_job(job), told, self._owner, self._refuels)
                 return job
 
         async with self._refuelling:
-            return await self._database.run(work)
+            self._refuels += 1
+            try:
+                return await self._database.run(work)
+            except _TooPoor as poor:
+                return poor.wait
 
-    async def _raise(self, connection: Connection, job: Job, fuel: int) -> Wait | None:
+    async def _raise(self, connection: Connection, job: Job, fuel: int) -> None:
         held = await connection.fetch(self._sql["get_hold"], job.id)
         if not held:
-            return None
+            return
         ledger, times = await self._lock(connection, [job.tenant])
         hold = ledger.raise_cap(job.tenant, _hold(held[0]), fuel, times[job.tenant])
         if isinstance(hold, Wait):
-            return hold
+            raise _TooPoor(hold)
         await self._write(connection, ledger, {})
         await self._note(connection, {job.id: (job.tenant, hold)})
-        return None
 
     async def credit(self, tenant: str, fuel: int, key: str | None) -> bool:
         """See `Store.credit`."""
@@ -224,6 +235,14 @@ class SharedAccounts:
                 [hold.pace for _, hold in holds.values()],
             ]
             await connection.execute(self._sql["hold"], *values)
+
+
+class _TooPoor(Exception):
+    """Raised to roll a refuel back that the account lacks the fuel for."""
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait.why)
+        self.wait = wait
 
 
 class _TooMuch(Exception):

@@ -30,7 +30,7 @@ from wasmq.store.postgres.keys import settle_keys
 from wasmq.store.postgres.leases import Lease
 from wasmq.store.postgres.rows import columns_of, is_id, job_of, record_of
 from wasmq.store.postgres.takeovers import Takeovers
-from wasmq.store.protocol import Fate, Glance
+from wasmq.store.protocol import Fate, Glance, Raised
 from wasmq.store.records import decode_outcome
 from wasmq.store.scripts import statements
 
@@ -69,7 +69,7 @@ class PostgresStore:
         self._owner = secrets.randbits(63)
         self._sql = statements("postgres")
         self._database = Database(url, config.timeout)
-        self._accounts = SharedAccounts(self._database, self._sql, {})
+        self._accounts = SharedAccounts(self._database, self._sql, self._owner, {})
         self._delays = Delays(self._database, self._sql)
         self._claiming = Claiming(self._database, self._sql, self._owner, self._accounts, self._delays)
         self._endings = Endings(self._database, self._sql, self._owner, self._accounts, clock)
@@ -185,9 +185,22 @@ class PostgresStore:
             self._hint()
         return found
 
-    async def refuel(self, id: str, attempt: int, fuel: int, now: float) -> Job | Wait | None:  # noqa: A002
-        """See `Store.refuel`."""
-        return await self._accounts.refuel(id, attempt, self._owner, fuel) if is_id(id) else None
+    async def refuel(
+        self,
+        id: str,  # noqa: A002
+        attempt: int,
+        fuel: int,
+        now: float,
+        *,
+        here: bool = False,
+        most: int = 2**63 - 1,
+    ) -> Job | Wait | None:
+        """See `SharedStore.refuel`."""
+        if not is_id(id):
+            return None
+        refuelled = await self._accounts.refuel(id, attempt, fuel, here=here, most=most)
+        self._hint()
+        return refuelled
 
     async def balance(self, tenant: str) -> Balance:
         """See `Store.balance`."""
@@ -262,6 +275,16 @@ class PostgresStore:
         """See `SharedStore.wishes`."""
         return [row["id"] for row in await self._database.fetch(self._sql["wishes"], self._owner)]
 
+    async def raised(self) -> list[Raised]:
+        """See `SharedStore.raised`."""
+        rows = await self._database.fetch(self._sql["raised"], self._owner)
+        return [Raised(row["id"], row["attempt"], row["refuelled"]) for row in rows]
+
+    async def told(self, raised: Sequence[Raised]) -> None:
+        """See `SharedStore.told`."""
+        values = [each.id for each in raised], [each.refuelled for each in raised]
+        await self._database.execute(self._sql["told"], *values, self._owner)
+
     def counts(self) -> dict[str, int]:
         """See `Store.counts`."""
         return {"queued": sum(self._waiting.values()), "running": self._running}
@@ -311,6 +334,7 @@ class PostgresStore:
             await connection.execute(self._sql["forget_tags"])
             await connection.execute(self._sql["forget_shifts"])
             await connection.execute(self._sql["forget_charged"])
+            await connection.execute(self._sql["forget_refuels"])
             deleted: int = await connection.fetchval(
                 self._sql["prune"], self._config.history, oldest, _MOST_FORGOTTEN, kept_for
             )

@@ -1,3 +1,3 @@
 SELECT id, tenant, key, attempt, returned, body FROM wasmq_jobs
-WHERE id = $1 AND state = 'running' AND attempt = $2 AND owner = $3
+WHERE id = $1 AND state = 'running' AND attempt = $2
 FOR UPDATE
