@@ -209,7 +209,7 @@ async def test_a_recording_beyond_its_bound_is_dropped(make_scheduler, with_limi
             await scheduler.recording(job.id)
         await short
         assert (await scheduler.replay(short.id)).agrees
-        assert scheduler._parts.calls._tapes.size == 0
+        assert scheduler._life.parts.calls._tapes.size == 0
 
 
 def tampered(recording, place, **changes):
