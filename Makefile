@@ -1,8 +1,10 @@
-# One command for each need. `make run PORT=9000`, `make test PYTHON=python3.12`: what is set with ?= can be given.
+# One command for each need. `make run PORT=9000`, `make fuzz SECONDS=60`, `make test PYTHON=python3.12`: what is set
+# with ?= can be given.
 
 PYTHON ?= python3
 PORT ?= 8787
 VENV ?= .venv
+SECONDS ?= 300
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
@@ -13,7 +15,7 @@ DEV := $(VENV)/.dev
 LOCK_TOOL := uv==0.13.9
 LOCK_VENV := build/lock
 
-.PHONY: help run test lint slow bench lock upgrade clean
+.PHONY: help run test lint slow fuzz bench lock upgrade clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +33,9 @@ lint: $(DEV) ## Format, lint and types only
 
 slow: $(DEV) ## The tests that take longer than CI allows
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(DEV) ## Fuzz each target for SECONDS (300) under coverage; what breaks one is left in build/fuzz
+	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
 bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks

@@ -7,7 +7,7 @@ frame. Downward frames go to a worker, upward frames come from it; what comes up
 from __future__ import annotations
 
 import struct
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,6 +15,11 @@ MAX_FRAME = 64 * 2**20
 """Bytes: the longest frame that either side accepts."""
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
+MAX_LISTED = 2**16
+"""Entries of a list in a frame that comes up: more than a worker has jobs, and a job files. Each may be three bytes in
+the frame and hundreds once it is decoded."""
+MAX_VALUES = 1_000
+"""Arguments or results of one call, which is what engines agree on."""
 ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 AT_ONCE = -1
@@ -39,6 +44,13 @@ LENGTH = struct.Struct("<I")
 """What goes before a frame: its length in bytes."""
 
 
+_Listed = msgspec.Meta(max_length=MAX_LISTED)
+_Few = msgspec.Meta(max_length=1_000)
+_Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # neither NaN nor infinite
+_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class ProtocolError(Exception):
     """Raised when bytes from the other side are not a frame."""
 
@@ -54,11 +66,12 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Reference(_Part, frozen=True):
     """A reference that a guest returned and that is not null; all that is left of it is its `kind`: "funcref"."""
 
-    kind: str
+    kind: Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,20}\Z")]
 
 
 Value: TypeAlias = int | float | bytes | Reference | None
 """A core value; None is a null reference."""
+_Values: TypeAlias = Annotated[tuple[Value, ...], msgspec.Meta(max_length=MAX_VALUES)]
 
 
 class Signature(_Part, frozen=True):
@@ -357,7 +370,7 @@ class Printed(_Part, frozen=True):
     stderr: bytes
     stdout_truncated: bool
     stderr_truncated: bool
-    files: dict[str, bytes]
+    files: Annotated[dict[str, bytes], _Listed]
 
     def weight(self) -> int:
         """Return about how many bytes this takes in a frame."""
@@ -373,14 +386,14 @@ class Ended(_Part, frozen=True):
 
     ticket: int
     status: str
-    values: tuple[Value, ...] = ()
+    values: _Values = ()
     fuel_used: int = 0
-    memory_peak: int = 0
-    ran: float = 0.0
+    memory_peak: _Size = 0
+    ran: _Seconds = 0.0
     error: str | None = None
     trap: str | None = None
-    backtrace: tuple[Backtrace, ...] = ()
-    exit_code: int | None = None
+    backtrace: Annotated[tuple[Backtrace, ...], _Few] = ()
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] | None = None
     printed: Printed | None = None
 
     def size(self) -> int:
@@ -392,20 +405,20 @@ class Ended(_Part, frozen=True):
 class Ready(_Frame, frozen=True):
     """The first frame up: the worker can take jobs, behind these walls."""
 
-    engine_version: str
-    walls: tuple[Wall, ...] = ()
+    engine_version: _Word
+    walls: Annotated[tuple[Wall, ...], _Few] = ()
 
 
 class Outcomes(_Frame, frozen=True):
     """Up: jobs that ended since the last one."""
 
-    ended: list[Ended]
+    ended: Annotated[list[Ended], _Listed]
 
 
 class Underway(_Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
-    tickets: list[int]
+    tickets: Annotated[list[int], _Listed]
 
 
 class Exhausted(_Part, frozen=True):
@@ -418,7 +431,7 @@ class Exhausted(_Part, frozen=True):
 class Suspended(_Frame, frozen=True):
     """Up: refuellable jobs that have spent their fuel, and wait until they are refuelled or given up."""
 
-    exhausted: list[Exhausted]
+    exhausted: Annotated[list[Exhausted], _Listed]
 
 
 class Asked(_Part, frozen=True):
@@ -430,13 +443,13 @@ class Asked(_Part, frozen=True):
     ticket: int
     call: int
     function: int
-    args: tuple[Value, ...]
+    args: _Values
 
 
 class Asks(_Frame, frozen=True):
     """Up: guests that wait for an answer, each for a single one."""
 
-    asked: list[Asked]
+    asked: Annotated[list[Asked], _Listed]
 
 
 class Unmappable(_Frame, frozen=True):
@@ -444,7 +457,7 @@ class Unmappable(_Frame, frozen=True):
 
     module: int
     reason: str
-    tickets: list[int]
+    tickets: Annotated[list[int], _Listed]
 
 
 class Glimpse(_Part, frozen=True):
@@ -459,7 +472,7 @@ class Glimpse(_Part, frozen=True):
 class Progress(_Frame, frozen=True):
     """Up: the answers to `Watch` frames; each answers one, and a watch is over with it."""
 
-    seen: list[Glimpse]
+    seen: Annotated[list[Glimpse], _Listed]
 
 
 class Pulse(_Frame, frozen=True):
@@ -470,11 +483,11 @@ class Pulse(_Frame, frozen=True):
     last count is what lies above them) since the last pulse, `quanta_total` their sum in seconds.
     """
 
-    fresh: int
-    running: int
-    quanta: list[int]
+    fresh: _Size
+    running: _Size
+    quanta: Annotated[list[int], _Few]
     quanta_total: float
-    suspended: int = 0
+    suspended: _Size = 0
 
 
 class CompilerSetup(_Frame, frozen=True):
@@ -487,7 +500,7 @@ class CompilerSetup(_Frame, frozen=True):
 class CompilerReady(_Frame, frozen=True):
     """The first frame up from a compile process: it takes connections, behind these walls."""
 
-    walls: tuple[Wall, ...] = ()
+    walls: Annotated[tuple[Wall, ...], _Few] = ()
 
 
 class CompileRequest(_Frame, frozen=True):
@@ -519,20 +532,27 @@ class Described(_Frame, frozen=True):
     offers: list[Any]
     counted: bool
     start: bool
-    memory: int
-    exported_memory: int
+    memory: _Size
+    exported_memory: Annotated[int, msgspec.Meta(ge=-1)]
     kind: str = "module"
-    fixed: int = 0
-    record: int = 0
+    fixed: _Size = 0
+    record: _Size = 0
     growing: bool = True
 
 
 class Compiled(_Frame, frozen=True):
-    """Up, from a compile process: the module's description; its wasm bytes and artifact follow as two raw frames."""
+    """Up, from a compile process: the module's description; its artifact follows as a raw frame."""
 
     description: Described
     engine_version: str
     seconds: float
+
+
+class Translated(_Frame, frozen=True):
+    """Up, from a compile process that was given text: its wasm bytes follow as a raw frame, for another to compile.
+
+    Who has read the text cannot then answer with the artifact of other bytes than those it is going to be known by.
+    """
 
 
 class Rejected(_Frame, frozen=True):
