@@ -26,7 +26,7 @@ MISSING: Final = "atheris is not installed: it has wheels for CPython 3.11 on x8
 _MAX_SIZE: Final = 2_048  # bytes of one input
 _TIMEOUT: Final = 20  # seconds that one input may take, on a machine that does other things too
 _MEMORY: Final = 2_048  # MiB of the process
-_KEPT: Final = 200  # inputs of one target that are kept in the repository, the smallest first
+_KEPT: Final = 200  # inputs of one target that are kept in the repository
 
 
 def is_there() -> bool:
@@ -57,10 +57,15 @@ def replay(target: str, paths: Iterable[Path]) -> int:
 
 
 def keep(target: str, work: Path) -> None:
-    """Add to the repository's corpus what was found under `work`: each of these reached something that was new."""
+    """Add to the repository's corpus what was found under `work`: each of these reached something that was new.
+
+    Where that is too much, some of each size.
+    """
     known = {path.read_bytes() for path in corpus(target)}
     found = sorted((work / "corpus").iterdir(), key=lambda path: (path.stat().st_size, path.name))
-    for path in [path for path in found if path.read_bytes() not in known][: max(0, _KEPT - len(known))]:
+    new = [path for path in found if path.read_bytes() not in known]
+    room = max(1, _KEPT - len(known))
+    for path in new[:: -(-len(new) // room) or 1]:
         shutil.copy(path, CORPORA / target / path.name[:12])
 
 

@@ -7,8 +7,11 @@ answered with a status below 500, or 503, and a problem is one that can be read;
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
+import tempfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,7 +28,7 @@ from wasmq.server.context import context_of
 from wasmq.server.problems import Problem
 from wasmq.server.wire import within
 
-logging.getLogger("wasmq").setLevel(logging.CRITICAL)
+logging.getLogger("wasmq").setLevel(logging.ERROR)  # what a failure was is said there
 
 _GUESTS: Final = Path(__file__).parents[2] / "workers" / "guests"
 _TOKENS: Final = ("1" * 40, "2" * 40)
@@ -130,7 +133,7 @@ class _Daemon:
         self._app = build_app(self._scheduler)
         context = context_of(self._app)
         for caller in (None, "acme"):
-            context._modules[caller] = dict.fromkeys(self.digests)  # type: ignore[assignment]
+            context._modules[caller] = OrderedDict.fromkeys(self.digests)
         self._config = uvicorn.Config(
             self._app, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none",
             proxy_headers=False, http=within(10.0, 10.0),
@@ -173,9 +176,6 @@ class _Daemon:
 
 
 def _config() -> Config:
-    import hashlib
-    import tempfile
-
     first, second = [f"sha256:{hashlib.sha256(token.encode()).hexdigest()}" for token in _TOKENS]
     return load_config(
         environ={},
