@@ -486,7 +486,7 @@ class Pulse(_Frame, frozen=True):
     fresh: _Size
     running: _Size
     quanta: Annotated[list[int], _Few]
-    quanta_total: float
+    quanta_total: _Seconds
     suspended: _Size = 0
 
 
@@ -533,7 +533,7 @@ class Described(_Frame, frozen=True):
     counted: bool
     start: bool
     memory: _Size
-    exported_memory: Annotated[int, msgspec.Meta(ge=-1)]
+    exported_memory: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
     kind: str = "module"
     fixed: _Size = 0
     record: _Size = 0
