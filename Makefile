@@ -1,8 +1,10 @@
-# One command for each need. `make run PORT=9000`, `make test PYTHON=python3.12`: what is set with ?= can be given.
+# One command for each need. `make run PORT=9000`, `make fuzz SECONDS=60`, `make test PYTHON=python3.12`: what is set
+# with ?= can be given.
 
 PYTHON ?= python3
 PORT ?= 8787
 VENV ?= .venv
+SECONDS ?= 300
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
@@ -16,7 +18,7 @@ LOCK_VENV := build/lock
 AUDIT_TOOL := pip-audit==2.10.1
 AUDIT_VENV := build/audit
 
-.PHONY: help run test lint slow chaos soak bench lock upgrade licences sbom audit clean
+.PHONY: help run test lint slow fuzz chaos soak bench lock upgrade licences sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ chaos: $(DEV) ## A thousand rounds of chaos; WASMQ_TEST_SEED=N repeats those of 
 
 soak: $(DEV) ## Five minutes of mixed load on a daemon
 	$(BIN)/python -m pytest -m slow -s tests/guarantees/test_soak.py
+
+fuzz: $(DEV) ## Fuzz each target for SECONDS (300) under coverage; what breaks one is left in build/fuzz
+	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
 bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks

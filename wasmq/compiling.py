@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -14,9 +14,11 @@ from wasmq.config import Config
 from wasmq.confinement import Confinement
 from wasmq.errors import InvalidModule, SandboxUnavailable, WorkerUnavailable
 from wasmq.pool.process import PYTHON_FLAGS, Child, spawn
+from wasmq.types import printable
 from wasmq.units import format_size
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
+    MAX_FRAME,
     Compiled,
     CompileRequest,
     CompilerReady,
@@ -24,6 +26,7 @@ from wasmq_worker.protocol import (
     ProtocolError,
     Rejected,
     Splitter,
+    Translated,
     pack,
     pack_raw,
 )
@@ -39,7 +42,10 @@ if TYPE_CHECKING:
 
 _READY_WITHIN = 30.0  # seconds
 _HARD_LIMIT = 5.0  # seconds past its own time limit after which a compile process is killed from outside
-_reply_decoder = msgspec.msgpack.Decoder(Compiled | Rejected)
+MAGIC = b"\0asm"
+_PARTS = 2  # frames of an answer: what it is, and its bytes
+_MAX_REASON = 2_000  # characters
+_reply_decoder = msgspec.msgpack.Decoder(Compiled | Translated | Rejected)
 
 
 class Artifact(NamedTuple):
@@ -81,6 +87,24 @@ class Compiler:
         and `SandboxUnavailable` when the process is not shut in as it must be.
         `tasks` owns the process that waits between two compilations.
         """
+        wasm = source if source.startswith(MAGIC) else await self._translated(source, tasks)
+        made, code = await self._ask(wasm, tasks, counted=counted)
+        if not isinstance(made, Compiled):
+            raise _nonsense("text instead of a module")
+        # Only the process that was given these bytes, and no other, has made what is known by their digest from now on.
+        return Artifact(made, wasm, code)
+
+    async def _translated(self, text: bytes, tasks: TaskGroup) -> bytes:
+        """Return the bytes of a module in text. Raises as `compile` does."""
+        reply, wasm = await self._ask(text, tasks)
+        if not isinstance(reply, Translated) or not wasm.startswith(MAGIC):
+            raise _nonsense("a module instead of its bytes")
+        return wasm
+
+    async def _ask(
+        self, source: bytes, tasks: TaskGroup, *, counted: bool = False
+    ) -> tuple[Compiled | Translated, bytes]:
+        """Return what a process of its own makes of a module or its text, and the bytes that go with it."""
         config = self._config
         request = CompileRequest(self._engine, config.compile_timeout, int(config.compile_memory), counted)
         async with self._slots, self._connection(tasks) as stream:
@@ -100,15 +124,15 @@ class Compiler:
             nursery.close()
             await nursery.gone.wait()
 
-    def _read(self, parts: list[bytes], took: float) -> Artifact:
+    def _read(self, parts: list[bytes], took: float) -> tuple[Compiled | Translated, bytes]:
         config = self._config
         try:
-            reply = _reply_decoder.decode(parts[0]) if parts else None
+            reply = _reply_decoder.decode(parts[0]) if parts and len(parts[0]) <= MAX_FRAME else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidModule(f"module: its compile process answered nonsense: {error}") from None
+            raise _nonsense(str(error)) from None
         if isinstance(reply, Rejected):
-            raise InvalidModule(f"module: {reply.reason}")
-        if reply is None or len(parts) != 3:
+            raise InvalidModule(f"module: {printable(reply.reason, _MAX_REASON)}")
+        if reply is None or len(parts) != _PARTS:
             if took >= config.compile_timeout:
                 raise InvalidModule(
                     f"module: compiling took longer than {config.compile_timeout:g} s (modules.compile_timeout)"
@@ -117,7 +141,7 @@ class Compiler:
                 f"module: compiling needed more than {format_size(config.compile_memory)} "
                 "(modules.compile_memory) or broke the compiler"
             )
-        return Artifact(reply, parts[1], parts[2])
+        return reply, parts[1]
 
     @asynccontextmanager
     async def _connection(self, tasks: TaskGroup) -> AsyncIterator[anyio.abc.UNIXSocketStream]:
@@ -142,16 +166,19 @@ class Compiler:
             yield stream
 
 
+def _nonsense(what: str) -> InvalidModule:
+    return InvalidModule(f"module: its compile process answered nonsense: {printable(what)}")
+
+
 async def _exchange(stream: anyio.abc.UNIXSocketStream, request: bytes) -> list[bytes]:
-    """Return the payloads that answer a request, fewer than there should be when the process died."""
+    """Return the payloads that answer a request: fewer than there should be when the process died, and never many."""
     splitter = Splitter(MAX_ARTIFACT)
     parts: list[bytes] = []
-    try:
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError, ProtocolError):
         await stream.send(request)
-        while True:
+        while len(parts) <= _PARTS:
             parts += splitter.feed(await stream.receive(2**20))
-    except (anyio.EndOfStream, anyio.BrokenResourceError, ProtocolError):
-        return parts
+    return parts
 
 
 class _Nursery:

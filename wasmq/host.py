@@ -14,7 +14,7 @@ from wasmq.admission import as_value
 from wasmq.config import HostFunctionConfig
 from wasmq.errors import ConfigError
 from wasmq.signatures import signature_of
-from wasmq.types import FunctionType, Import, printable
+from wasmq.types import FunctionType, Import, is_value, printable
 from wasmq_worker.protocol import BYTES, HostImport, ProtocolError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ EVERYBODY: Final = "*"
 MAX_FUNCTIONS: Final = 10_000
 _MAX_NAME: Final = 200
 _MAX_PRICE: Final = 10**15
-_RANGES: Final = {"i32": 2**31, "i64": 2**63}
 _WASI: Final = "wasi_snapshot_preview1"
 
 
@@ -273,13 +272,7 @@ def _whole(dotted: str, what: str, number: Any, least: int, most: int) -> int:
 
 def _fits(kind: str, value: Value) -> bool:
     """Return whether a value is one that a worker sends for a parameter."""
-    match kind:
-        case "i32" | "i64":
-            return type(value) is int and -_RANGES[kind] <= value < _RANGES[kind]
-        case "f32" | "f64":
-            return type(value) is float
-        case _:
-            return type(value) is bytes
+    return type(value) is bytes if kind in BYTES else is_value(kind, value)
 
 
 def _as_bytes(returned: Any, kind: str) -> bytes:

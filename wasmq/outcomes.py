@@ -8,28 +8,43 @@ import msgspec
 
 from wasmq import wit
 from wasmq.job import Frame, Outcome, Returned, Status, Trap
-from wasmq.types import COMMAND, printable
+from wasmq.types import COMMAND, is_value, printable
 from wasmq.wit_values import Ok, read_result
 
 if TYPE_CHECKING:
     from wasmq.job import Job
     from wasmq.types import FunctionType
-    from wasmq_worker.protocol import Backtrace, Ended, Printed
+    from wasmq_worker.protocol import Backtrace, Ended, Printed, Value
 
 # What a worker may say of a job. "lost" is not among it: nobody but the scheduler loses jobs.
 _FROM_WORKERS = frozenset(Status.__args__) - {"lost"}  # type: ignore[attr-defined]
 _SHOWN_FILES = 4
 _NAME = 400  # characters of a function's name
+_LINE = 2_000  # characters of what went wrong
+_CODE = 40  # characters of a trap's code
+_BACKTRACE = 32  # lines of one
 
 
 def outcome_of(job: Job, ended: Ended, function: FunctionType | wit.Func) -> Outcome:
     """Return the outcome of a job that a worker says has ended; who ran it, where and when is not filled in.
 
-    `function` is the type of what it called. A component's result that is not of its type makes the job a trapped one.
+    `function` is the type of what it called. A result that is not of its type makes the job a trapped one.
     """
     if isinstance(function, wit.Func):
         return _component_outcome(job, ended, function)
+    if ended.status == "succeeded" and not _fit(ended.values, function.results):
+        return _outcome(job, _strange(ended, str(function)))
     return _outcome(job, ended)
+
+
+def _fit(values: tuple[Value, ...], kinds: tuple[str, ...]) -> bool:
+    return len(values) == len(kinds) and all(map(is_value, kinds, values))
+
+
+def _strange(ended: Ended, wanted: str, why: str = "") -> Ended:
+    """Return the end of a job whose worker returned something else than it should have."""
+    line = f"trapped: its worker returned something else than {printable(wanted, 80)}{why}"
+    return msgspec.structs.replace(ended, status="trapped", values=(), error=line, trap="host", backtrace=())
 
 
 def _component_outcome(job: Job, ended: Ended, function: wit.Func) -> Outcome:
@@ -40,8 +55,7 @@ def _component_outcome(job: Job, ended: Ended, function: wit.Func) -> Outcome:
         (packed,) = ended.values
         value = read_result(function.result, packed)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
-        line = f"trapped: its worker returned something else than {printable(str(function.result), 80)}: {error}"
-        return _outcome(job, msgspec.structs.replace(plain, status="trapped", error=line, trap="host"))
+        return _outcome(job, _strange(plain, str(function.result), f": {error}"))
     outcome = _outcome(job, plain)
     if wit.is_command(job.call.export):
         return _as_command(outcome, isinstance(value, Ok))
@@ -58,15 +72,17 @@ def _as_command(outcome: Outcome, good: bool) -> Outcome:
 
 def _outcome(job: Job, ended: Ended) -> Outcome:
     status = ended.status if ended.status in _FROM_WORKERS else "trapped"
+    good = status == "succeeded"
     trap = None
-    if ended.trap is not None:
-        trap = Trap(code=ended.trap, backtrace=tuple([_frame(line) for line in ended.backtrace]))
+    if ended.trap is not None and not good:
+        lines = tuple([_frame(line) for line in ended.backtrace[:_BACKTRACE]])
+        trap = Trap(code=printable(ended.trap, _CODE), backtrace=lines)
     outcome = Outcome(
         status=status,  # type: ignore[arg-type]
-        values=ended.values,
+        values=ended.values if good else (),
         fuel_used=min(max(ended.fuel_used, 0), job.fuel),
-        memory_peak=max(ended.memory_peak, 0),
-        error=ended.error,
+        memory_peak=ended.memory_peak,
+        error=None if good else printable(ended.error or f"{status}, and its worker did not say why", _LINE),
         trap=trap,
         ran=ended.ran,
     )

@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from wasmq import wit
+from wasmq.printing import printable
+from wasmq_worker.protocol import Reference
 
 __all__ = [
     "COMMAND",
@@ -25,6 +27,7 @@ __all__ = [
     "MemoryType",
     "TableType",
     "TagType",
+    "is_value",
     "printable",
 ]
 
@@ -40,7 +43,6 @@ PASSABLE = NUMBERS | {
 }
 """Value types that a call can carry in; of the references, only null."""
 _SHOWN_VALUES = 100
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _ValueType: TypeAlias = Annotated[str, Meta(pattern=r"\A([a-z][a-z0-9]{2,15}|\(ref (null )?[a-z0-9]{1,10}\))\Z")]
 _ValueTypes: TypeAlias = Annotated[tuple[_ValueType, ...], Meta(max_length=1_000)]
@@ -141,16 +143,19 @@ class Import(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return f"(import {_quoted(self.module)} {_quoted(self.name)} {self.type})"
 
 
-def printable(name: str, limit: int = 200) -> str:
-    """Return a name as one harmless piece of a line, at most `limit` characters long.
-
-    What does not print (control characters, line ends, marks that reorder text) becomes U+FFFD; what is too long is
-    cut and ends in "…".
-    """
-    shown = name if len(name) <= limit else name[: limit - 1] + "…"
-    if shown.isprintable():
-        return shown
-    return "".join([character if character.isprintable() else _REPLACEMENT for character in shown])
+def is_value(kind: str, value: object) -> bool:
+    """Return whether a value is one of a core type, as workers send them: integers signed, a v128 as 16 bytes."""
+    match kind:
+        case "i32":
+            return type(value) is int and -(2**31) <= value < 2**31
+        case "i64":
+            return type(value) is int and -(2**63) <= value < 2**63
+        case "f32" | "f64":
+            return type(value) is float
+        case "v128":
+            return type(value) is bytes and len(value) == 16
+        case _:
+            return value is None or isinstance(value, Reference)
 
 
 def _quoted(name: str) -> str:

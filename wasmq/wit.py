@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from wasmq.printing import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -178,7 +180,7 @@ class Own(_Type, frozen=True, tag="own"):
     resource: _Name
 
     def __str__(self) -> str:
-        return self.resource
+        return printable(self.resource)
 
 
 class Borrow(_Type, frozen=True, tag="borrow"):
@@ -187,7 +189,7 @@ class Borrow(_Type, frozen=True, tag="borrow"):
     resource: _Name
 
     def __str__(self) -> str:
-        return f"borrow<{self.resource}>"
+        return f"borrow<{printable(self.resource)}>"
 
 
 class Other(_Type, frozen=True, tag="other"):
@@ -196,7 +198,7 @@ class Other(_Type, frozen=True, tag="other"):
     kind: _Name
 
     def __str__(self) -> str:
-        return self.kind
+        return printable(self.kind)
 
 
 Named: TypeAlias = Record | Variant | Enum | Flags
@@ -243,7 +245,7 @@ class OtherItem(_Type, frozen=True, tag="wit-other"):
     kind: _Name
 
     def __str__(self) -> str:
-        return self.kind
+        return printable(self.kind)
 
 
 Item: TypeAlias = Func | Definition | Resource | OtherItem
@@ -261,7 +263,7 @@ def shown(name: str, item: Item) -> str:
         case Resource():
             return f"resource {name}"
         case OtherItem():
-            return f"{name}: {item.kind}"
+            return f"{name}: {item}"
     return f"{name}: {item}"
 
 
@@ -321,8 +323,8 @@ def obstacle(function: Func) -> str | None:
     while level:
         for each in level:
             if isinstance(each, (Own, Borrow)):
-                return f"resources ({each.resource}) cannot be passed to or from a job"
+                return f"resources ({printable(each.resource)}) cannot be passed to or from a job"
             if isinstance(each, Other):
-                return f"a {each.kind} cannot be passed to or from a job"
+                return f"a {each} cannot be passed to or from a job"
         level = [part for each in level for part in _parts(each)]
     return None

@@ -405,8 +405,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, data=st.data())
     def underway(self, worker, data):
-        """Tickets that mean nothing do no harm here: a job may have ended meanwhile."""
-        tickets = data.draw(st.lists(st.sampled_from([*self.holds(worker), 10**6])))
+        """Saying so twice does no harm."""
+        held = self.holds(worker)
+        tickets = data.draw(st.lists(st.sampled_from(list(held)))) if held else []
         self.pool.underway(worker, tickets)
         self.fresh -= set(tickets)
 
@@ -433,13 +434,30 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, data=st.data())
     def lie(self, worker, data):
-        """A ticket that this worker does not hold, another's included, is an error and changes nothing."""
+        """A ticket that this worker does not hold, another's included, is an error and changes nothing.
+
+        Not even where the frame begins with tickets that it does hold: their jobs are still to run elsewhere.
+        """
         held = self.holds(worker)
         ticket = data.draw(st.sampled_from([0, 10**6, *self.seen]).filter(lambda ticket: ticket not in held))
+        tickets = [*held, ticket]
         with pytest.raises(ProtocolError):
-            self.pool.ended(worker, [Ended(ticket, "succeeded")])
+            self.pool.ended(worker, [Ended(each, "succeeded") for each in tickets])
         with pytest.raises(ProtocolError):
-            self.pool.returned(worker, [ticket])
+            self.pool.returned(worker, tickets)
+        with pytest.raises(ProtocolError):
+            self.pool.underway(worker, tickets)
+
+    @rule(worker=workers)
+    def say_twice(self, worker):
+        """One ticket does not end twice in one frame either."""
+        held = self.holds(worker)
+        if held:
+            tickets = [*held, next(iter(held))]
+            with pytest.raises(ProtocolError):
+                self.pool.ended(worker, [Ended(each, "succeeded") for each in tickets])
+            with pytest.raises(ProtocolError):
+                self.pool.returned(worker, tickets)
 
     @rule(data=st.data())
     def cancel(self, data):

@@ -51,6 +51,7 @@ from wasmq_worker.protocol import (
     Splitter,
     Start,
     Suspended,
+    Translated,
     Underway,
     Unmap,
     Unmappable,
@@ -70,7 +71,7 @@ VALUE_TYPES = frozenset(("i32", "i64", "f32", "f64", "v128"))
 MIB = 2**20
 FUEL, MEMORY, TIMEOUT = 10**9, 16 * MIB, 60.0
 
-_replies = msgspec.msgpack.Decoder(Compiled | Rejected)
+_replies = msgspec.msgpack.Decoder(Compiled | Translated | Rejected)
 
 
 def spawn(module: str, theirs: socket.socket, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
@@ -138,9 +139,16 @@ class Compiler:
 
     def ask(
         self, source: bytes, engine: str = "native", *, timeout: float = 30.0, memory: int = 2 * 2**30
-    ) -> tuple[Compiled | Rejected | None, list[bytes]]:
-        """Return what the compile process answers, and the raw frames after it; None when its child died."""
-        return self.finish(self.begin(source, engine, timeout=timeout, memory=memory))
+    ) -> tuple[Compiled | Translated | Rejected | None, list[bytes]]:
+        """Return what the compile process answers, the bytes it was given and the artifact; None when its child died.
+
+        Text is translated first, and the bytes are then compiled, by a child each.
+        """
+        reply, parts = self.finish(self.begin(source, engine, timeout=timeout, memory=memory))
+        if isinstance(reply, Translated):
+            (source,) = parts
+            reply, parts = self.finish(self.begin(source, engine, timeout=timeout, memory=memory))
+        return reply, [source, *parts] if parts else []
 
     def begin(self, source: bytes, engine: str = "native", *, timeout: float, memory: int) -> socket.socket:
         """Hand a request over and return the connection on which the answer will come."""
@@ -153,7 +161,7 @@ class Compiler:
         return ours
 
     @staticmethod
-    def finish(connection: socket.socket) -> tuple[Compiled | Rejected | None, list[bytes]]:
+    def finish(connection: socket.socket) -> tuple[Compiled | Translated | Rejected | None, list[bytes]]:
         """Read an answer to its end."""
         splitter, parts = Splitter(MAX_ARTIFACT), []
         with connection:

@@ -68,7 +68,7 @@ def reason(compiler: Compiler, source: bytes) -> str:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_text_and_binary_give_the_same_module(compiler: Compiler, engine: str) -> None:
-    """Text is answered with its binary, and that binary with itself: the digest is of the binary in both cases."""
+    """Text is answered with its binary, and the digest is of the binary in both cases."""
     reply, (wasm, _) = compiler.ask(TEXT, engine)
     assert isinstance(reply, Compiled)
     assert wasm.startswith(EMPTY)
@@ -88,10 +88,15 @@ def test_every_guest_compiles_in_process_as_in_its_own(compiler: Compiler, path:
     source = path.read_bytes()
     reply, parts = compiler.ask(source)
     assert isinstance(reply, Compiled)
-    splitter = Splitter(GIB)
-    frames = answer(CompileRequest("native", 30.0, GIB), source)
-    _, wasm, code = splitter.feed(b"".join(frames))
+    wasm = source
+    if path.suffix == ".wat":
+        _, wasm = _payloads(source)
+    _, code = _payloads(wasm)
     assert [wasm, code] == parts
+
+
+def _payloads(source: bytes) -> list[bytes]:
+    return Splitter(GIB).feed(b"".join(answer(CompileRequest("native", 30.0, GIB), source)))
 
 
 def test_the_smallest_module(compiler: Compiler) -> None:

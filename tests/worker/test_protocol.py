@@ -24,6 +24,7 @@ from wasmq_worker.protocol import (
     ProtocolError,
     Rejected,
     Splitter,
+    Translated,
     Upward,
     pack,
     pack_raw,
@@ -47,11 +48,11 @@ def _field(info: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
     inspect = msgspec.inspect
     match info:
         case inspect.IntType():
-            return INTEGERS
+            return INTEGERS if info.ge is None else st.integers(info.ge, info.le)
         case inspect.FloatType():
-            return FLOATS
+            return FLOATS if info.ge is None else st.floats(info.ge, info.le)
         case inspect.StrType():
-            return TEXT
+            return TEXT if info.pattern is None else st.from_regex(info.pattern)
         case inspect.BytesType():
             return st.binary(max_size=16)
         case inspect.BoolType():
@@ -76,7 +77,7 @@ def _field(info: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
 DOWNWARD = st.one_of([frames_of(frame) for frame in get_args(Downward)])
 UPWARD = st.one_of([frames_of(frame) for frame in get_args(Upward)])
 COMPILING = st.one_of(
-    [frames_of(frame) for frame in (CompilerSetup, CompilerReady, CompileRequest, Compiled, Rejected)]
+    [frames_of(frame) for frame in (CompilerSetup, CompilerReady, CompileRequest, Compiled, Translated, Rejected)]
 )
 
 
@@ -108,7 +109,9 @@ def test_compile_frames_survive(frame: msgspec.Struct) -> None:
     """What is asked of a compile process, and what it answers, comes out equal."""
     (payload,) = Splitter().feed(pack(frame))
     assert (
-        msgspec.msgpack.decode(payload, type=CompilerSetup | CompilerReady | CompileRequest | Compiled | Rejected)
+        msgspec.msgpack.decode(
+            payload, type=CompilerSetup | CompilerReady | CompileRequest | Compiled | Translated | Rejected
+        )
         == frame
     )
 

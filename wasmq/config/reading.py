@@ -14,6 +14,7 @@ from wasmq.config.kinds import Size
 from wasmq.config.tenant import Tenant
 from wasmq.config.whole import Config
 from wasmq.errors import ConfigError, InvalidLimit
+from wasmq.printing import printable
 from wasmq.units import parse_size
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PREFIX: Final = "WASMQ_"
 # Variables with the prefix that are not keys of the configuration.
 _OTHER_VARIABLES: Final = frozenset({"WASMQ_CA", "WASMQ_CONFIG", "WASMQ_URL", "WASMQ_TOKEN"})
 _TEST_PREFIX: Final = "WASMQ_TEST_"
+_MAX_LINE: Final = 2_000  # characters of what is said to be wrong
 
 
 def load_config(
@@ -78,9 +80,11 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise _wrong(str(path), f"cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+        raise _wrong(str(path), f"not TOML: {error}") from error
+    except RecursionError:
+        raise _wrong(str(path), "not TOML that can be read: nested too deep") from None
 
 
 def _environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -91,7 +95,7 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
             continue
         dotted = name.removeprefix(_PREFIX).lower().replace("__", ".")
         if "." not in dotted:
-            raise ConfigError(f"{name}: names no key; write WASMQ_SECTION__KEY, such as WASMQ_SCHEDULER__WORKERS")
+            raise _wrong(name, "names no key; write WASMQ_SECTION__KEY, such as WASMQ_SCHEDULER__WORKERS")
         found.append((name, dotted, environ[name]))
     return found
 
@@ -102,7 +106,7 @@ def _merged(tree: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"{dotted}: {parent} is not a section")
+            raise _wrong(dotted, f"{parent} is not a section")
         node = child
     node[leaf] = value
     return tree
@@ -118,14 +122,21 @@ def _convert(tree: dict[str, Any], source: str) -> Config:
 def _converted(tree: dict[str, Any], source: str, wanted: type[_T]) -> _T:
     try:
         return msgspec.convert(tree, wanted, strict=False, dec_hook=_dec_hook)
+    except UnicodeEncodeError:
+        raise _wrong(source, "a text in it is not UTF-8") from None
     except msgspec.ValidationError as error:
         match = _PATH.match(str(error))
         what, key = (match["what"], match["key"]) if match else (str(error), None)
         unknown = re.search(r"unknown field `([^`]*)`", what)
         if unknown:
             name = f"{key}.{unknown[1]}" if key else unknown[1]
-            raise ConfigError(f"{source}: unknown key {name!r}") from None
-        raise ConfigError(f"{source}: {key + ': ' if key else ''}{what}") from None
+            raise _wrong(source, f"unknown key {name!r}") from None
+        raise _wrong(source, f"{key + ': ' if key else ''}{what}") from None
+
+
+def _wrong(source: str, what: str) -> ConfigError:
+    """Return the error for what is wrong with a source, in one line whatever it has in it."""
+    return ConfigError(printable(f"{source}: {what}", _MAX_LINE))
 
 
 def _dec_hook(wanted: type, value: Any) -> Any:

@@ -190,6 +190,8 @@ def module_of(described: Described, path: Path, size: int) -> Module:
             wit.check_size(type_)
         offers = msgspec.convert(described.offers, tuple[bool | _Text | None, ...])
         made = Component(kind="component", offers=offers, fixed=described.fixed, **rest)
+    if described.exported_memory >= len(exports):
+        raise ValueError("an exported memory that is no export")
     if len(offers) != len(imports):
         raise ValueError("not an offer for each import")
     return made

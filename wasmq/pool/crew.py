@@ -16,7 +16,7 @@ from wasmq.pool.cgroups import NoCgroup, find
 from wasmq.pool.channel import Channel
 from wasmq.pool.priority import stand_back
 from wasmq.pool.process import PYTHON_FLAGS, spawn
-from wasmq_worker.protocol import Prices, Pulse, Ready, Setup, Wall
+from wasmq_worker.protocol import Prices, ProtocolError, Pulse, Ready, Setup, Wall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -268,25 +268,9 @@ class Crew:
             ours.close()
             raise
 
-        def on_frame(frame: Upward) -> None:
-            worker.heard = self._clock.monotonic()
-            if isinstance(frame, Ready) and not worker.ready.is_set():
-                self.engine_version = frame.engine_version
-                walls = (*frame.walls, cgroup)
-                if (refusal := self._confinement.refusal(walls)) is not None:
-                    self._refusal = refusal
-                    worker.end("unready")
-                    return
-                self.walls = self.walls or walls
-                worker.ready.set()
-                self._first.set()
-                self.send(self._overseer.joined(worker.number, solo=worker.solo, pace=frame.pace))
-                return
-            if isinstance(frame, Pulse):
-                worker.fresh, worker.running, worker.suspended = frame.fresh, frame.running, frame.suspended
-            self.send(self._overseer.said(worker.number, frame))
-
-        worker.channel = await Channel.open(ours, on_frame, lambda _: worker.end("protocol"))
+        worker.channel = await Channel.open(
+            ours, lambda frame: self._heard(worker, cgroup, frame), lambda _: worker.end("protocol")
+        )
         config = self._config
         setup = Setup(
             config.engine,
@@ -302,6 +286,27 @@ class Crew:
         if self._stopping:
             worker.end("stopped")
         return child
+
+    def _heard(self, worker: _Worker, cgroup: Wall, frame: Upward) -> None:
+        """Take note of a frame. Raises `ProtocolError` when it makes no sense, which ends the worker."""
+        worker.heard = self._clock.monotonic()
+        if isinstance(frame, Ready) and not worker.ready.is_set():
+            self.engine_version = frame.engine_version
+            walls = (*frame.walls, cgroup)
+            if (refusal := self._confinement.refusal(walls)) is not None:
+                self._refusal = refusal
+                worker.end("unready")
+                return
+            self.walls = self.walls or walls
+            worker.ready.set()
+            self._first.set()
+            self.send(self._overseer.joined(worker.number, solo=worker.solo, pace=frame.pace))
+            return
+        if not worker.ready.is_set():
+            raise ProtocolError(f"{type(frame).__name__} came before Ready")
+        if isinstance(frame, Pulse):
+            worker.fresh, worker.running, worker.suspended = frame.fresh, frame.running, frame.suspended
+        self.send(self._overseer.said(worker.number, frame))
 
     async def _cgroup(self, pid: int, number: int) -> Wall:
         if self._cgroups is None:

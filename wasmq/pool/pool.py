@@ -25,7 +25,7 @@ from wasmq_worker import protocol
 from wasmq_worker.protocol import Assignment, Cancel, GiveUp, ProtocolError, Refuel, Start, Unmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 
     from wasmq.job import Job, Program
     from wasmq.modules import Module
@@ -60,6 +60,18 @@ class _Worker:
         self.fresh: set[int] = set()
         self.asked: dict[int, int] = {}
         self.suspended: set[int] = set()
+
+    def check(self, tickets: Collection[int], what: str) -> None:
+        """Raise `ProtocolError` unless the worker holds all these tickets; `what` says what one of them is said to."""
+        strange = next((ticket for ticket in tickets if ticket not in self.running), None)
+        if strange is not None:
+            raise ProtocolError(f"ticket {strange} {what}, which it does not hold")
+
+    def check_once(self, tickets: Collection[int], what: str) -> None:
+        """Raise `ProtocolError` as `check` does, and when one of them is there twice."""
+        self.check(tickets, what)
+        if len(set(tickets)) < len(tickets):
+            raise ProtocolError(f"a ticket {what} twice")
 
 
 class Pool:
@@ -197,22 +209,23 @@ class Pool:
         self._line, over = sorted(kept[:LINE], key=_turn), kept[LINE:]
         return over
 
-    def underway(self, worker: int, tickets: Iterable[int]) -> None:
-        """Note that jobs have had their first turn."""
-        self._workers[worker].fresh.difference_update(tickets)
+    def underway(self, worker: int, tickets: Collection[int]) -> None:
+        """Note that jobs have had their first turn. Raises `ProtocolError` for a ticket that is not the worker's."""
+        held = self._workers[worker]
+        held.check(tickets, "is underway")
+        held.fresh.difference_update(tickets)
 
-    def ended(self, worker: int, ends: Iterable[Ended]) -> list[tuple[Job, float, Ended]]:
+    def ended(self, worker: int, ends: Sequence[Ended]) -> list[tuple[Job, float, Ended]]:
         """Strike off jobs that ended, and return each with when it was assigned.
 
-        Raises `ProtocolError` for a ticket that the worker does not hold.
+        Raises `ProtocolError` for a ticket that the worker does not hold; then none is struck off, and all are still
+        there for `leave`.
         """
         held = self._workers[worker]
+        held.check_once([end.ticket for end in ends], "has an outcome")
         found = []
         for end in ends:
-            entry = held.running.pop(end.ticket, None)
-            if entry is None:
-                raise ProtocolError(f"an outcome came for ticket {end.ticket}, which it does not hold")
-            job, assigned = entry
+            job, assigned = held.running.pop(end.ticket)
             held.fresh.discard(end.ticket)
             held.suspended.discard(end.ticket)
             held.asked.pop(end.ticket, None)
@@ -278,17 +291,16 @@ class Pool:
         held.asked[asked.ticket] = asked.call
         return job
 
-    def returned(self, worker: int, tickets: Iterable[int]) -> list[Job]:
-        """Strike off jobs that a worker never started. Raises `ProtocolError` for a ticket it does not hold."""
+    def returned(self, worker: int, tickets: Sequence[int]) -> list[Job]:
+        """Strike off jobs that a worker never started. Raises `ProtocolError` as `ended` does."""
         held = self._workers[worker]
+        held.check_once(tickets, "came back")
         jobs = []
         for ticket in tickets:
-            entry = held.running.pop(ticket, None)
-            if entry is None:
-                raise ProtocolError(f"ticket {ticket} came back, which it does not hold")
+            job, _ = held.running.pop(ticket)
             held.fresh.discard(ticket)
-            self._strike(entry[0])
-            jobs.append(entry[0])
+            self._strike(job)
+            jobs.append(job)
         return jobs
 
     def cancel(self, ids: Iterable[str]) -> list[Sending]:

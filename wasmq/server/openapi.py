@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from wasmq.config import ServerConfig
 from wasmq.estimate import Estimate
+from wasmq.events import JobEvent
 from wasmq.job import State, Status
 from wasmq.recording import MSGPACK
 from wasmq.server.bodies import FuelBody, JobBody, JobPage
@@ -258,7 +259,18 @@ def _job_events() -> dict[str, Any]:
             }
         ],
     )
-    operation["responses"]["200"]["content"] = {EVENTS: {"schema": {"type": "string"}}}
+    names = [event.__struct_config__.tag for event in get_args(JobEvent)]
+    event = {
+        "type": "object",
+        "description": "The fields of each event.",
+        "properties": {
+            "id": {"type": "string", "description": "What Last-Event-ID takes."},
+            "event": {"enum": names},
+            "data": {"type": "string", "contentMediaType": _JSON},
+        },
+        "required": ["id", "event", "data"],
+    }
+    operation["responses"]["200"]["content"] = {EVENTS: {"schema": event}}
     operation["responses"]["204"] = {"description": "The job's end has been told."}
     return operation
 
@@ -337,17 +349,20 @@ def _operation(
         str(status): {"description": text, "content": {_JSON: {"schema": _ref(schema)}}}
         for status, (text, schema) in answers.items()
     }
-    for status in dict.fromkeys((*problems, 401, 403, 429, 500, 503)):
-        responses[str(status)] = {
-            "description": _PROBLEMS[status],
-            "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
-        }
+    responses |= _problems(*problems, 401, 403, 429, 500, 503)
     operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
     if parameters:
         operation["parameters"] = parameters
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
     return operation
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    return {
+        str(status): {"description": _PROBLEMS[status], "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
+        for status in dict.fromkeys(statuses)
+    }
 
 
 _PROBLEMS: Final = {
@@ -387,6 +402,7 @@ def _probe(name: str, field: str, summary: str) -> dict[str, Any]:
         "responses": {
             "200": {"description": "Yes.", "content": content()},
             "503": {"description": "No, and why.", "content": content("reason")},
+            **_problems(401, 403, 429, 500),
         },
     }
 
@@ -396,7 +412,10 @@ def _plain(name: str, summary: str, media: str) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": {"description": summary + ".", "content": {media: {"schema": schema}}}},
+        "responses": {
+            "200": {"description": summary + ".", "content": {media: {"schema": schema}}},
+            **_problems(401, 403, 429, 500, 503),
+        },
     }
 
 

@@ -32,6 +32,7 @@ from wasmq_worker.protocol import (
     CompilerSetup,
     Rejected,
     Splitter,
+    Translated,
     pack,
     pack_raw,
 )
@@ -131,17 +132,18 @@ def _read(stream: socket.socket) -> tuple[CompileRequest, bytes]:
 
 
 def answer(request: CompileRequest, source: bytes) -> list[bytes]:
-    """Return the frames that answer a request: `Rejected`, or `Compiled` and two raw ones, wasm and artifact."""
+    """Return the frames that answer a request: `Rejected`, or `Compiled`, or for text `Translated`, and a raw one."""
     from wasmq_worker.engine import ENGINE_VERSION
 
     started = time.monotonic()
     try:
-        wasm = source if source.startswith(MAGIC) else _from_text(source)
-        description, artifact = _compile(request, wasm)
+        if not source.startswith(MAGIC):
+            return [pack(Translated()), pack_raw(_from_text(source), MAX_ARTIFACT)]
+        description, artifact = _compile(request, source)
     except _Rejection as rejection:
         return [pack(Rejected(str(rejection)))]
     compiled = Compiled(description, ENGINE_VERSION, time.monotonic() - started)
-    return [pack(compiled), pack_raw(wasm, MAX_ARTIFACT), pack_raw(artifact, MAX_ARTIFACT)]
+    return [pack(compiled), pack_raw(artifact, MAX_ARTIFACT)]
 
 
 def _from_text(source: bytes) -> bytes:

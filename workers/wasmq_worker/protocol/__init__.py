@@ -14,6 +14,7 @@ from wasmq_worker.protocol.compiling import (
     CompilerSetup,
     Described,
     Rejected,
+    Translated,
 )
 from wasmq_worker.protocol.down import (
     AT_ONCE,
@@ -43,6 +44,8 @@ from wasmq_worker.protocol.down import (
     Wire,
 )
 from wasmq_worker.protocol.parts import (
+    MAX_LISTED,
+    MAX_VALUES,
     Reference,
     Sandbox,
     Value,
@@ -90,6 +93,8 @@ __all__ = [
     "LENGTH",
     "MAX_ARTIFACT",
     "MAX_FRAME",
+    "MAX_LISTED",
+    "MAX_VALUES",
     "QUANTUM_BUCKETS",
     "Answer",
     "Answers",
@@ -133,6 +138,7 @@ __all__ = [
     "Splitter",
     "Start",
     "Suspended",
+    "Translated",
     "Underway",
     "Unmap",
     "Unmappable",

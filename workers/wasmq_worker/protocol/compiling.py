@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from wasmq_worker.protocol.parts import Frame, Sandbox, Wall
+import msgspec
+
+from wasmq_worker.protocol.parts import FEW, Frame, Sandbox, Size, Wall
 
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
@@ -24,7 +26,7 @@ class CompilerSetup(Frame, frozen=True):
 class CompilerReady(Frame, frozen=True):
     """The first frame up from a compile process: it takes connections, behind these walls."""
 
-    walls: tuple[Wall, ...] = ()
+    walls: Annotated[tuple[Wall, ...], FEW] = ()
 
 
 class CompileRequest(Frame, frozen=True):
@@ -56,20 +58,27 @@ class Described(Frame, frozen=True):
     offers: list[Any]
     counted: bool
     start: bool
-    memory: int
-    exported_memory: int
+    memory: Size
+    exported_memory: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
     kind: str = "module"
-    fixed: int = 0
-    record: int = 0
+    fixed: Size = 0
+    record: Size = 0
     growing: bool = True
 
 
 class Compiled(Frame, frozen=True):
-    """Up, from a compile process: the module's description; its wasm bytes and artifact follow as two raw frames."""
+    """Up, from a compile process: the module's description; its artifact follows as a raw frame."""
 
     description: Described
     engine_version: str
     seconds: float
+
+
+class Translated(Frame, frozen=True):
+    """Up, from a compile process that was given text: its wasm bytes follow as a raw frame, for another to compile.
+
+    Who has read the text cannot then answer with the artifact of other bytes than those it is going to be known by.
+    """
 
 
 class Rejected(Frame, frozen=True):

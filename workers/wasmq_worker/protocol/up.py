@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from wasmq_worker.protocol.parts import Frame, Item, Value, Wall
+import msgspec
+
+from wasmq_worker.protocol.parts import FEW, MAX_LISTED, Frame, Item, Size, Values, Wall
 
 QUANTUM_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0)
 """Upper bounds in seconds of the buckets in which a worker counts the length of its turns."""
@@ -15,6 +17,11 @@ BEGUN_BYTES = 8 * BEGUN_SLOTS
 """The size of that record: a 64-bit number of this machine for each slot; 0 is no ticket."""
 ASK_WINDOW = 16 * 2**20
 """Bytes that the unanswered host calls of one worker may carry together; more of them wait in the worker."""
+
+_LISTED: Final = msgspec.Meta(max_length=MAX_LISTED)
+_Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=200)]
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # neither NaN nor infinite
+_Pace: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 
 
 class Backtrace(Item, frozen=True):
@@ -32,7 +39,7 @@ class Printed(Item, frozen=True):
     stderr: bytes
     stdout_truncated: bool
     stderr_truncated: bool
-    files: dict[str, bytes]
+    files: Annotated[dict[str, bytes], _LISTED]
 
     def weight(self) -> int:
         """Return about how many bytes this takes in a frame."""
@@ -48,14 +55,14 @@ class Ended(Item, frozen=True):
 
     ticket: int
     status: str
-    values: tuple[Value, ...] = ()
+    values: Values = ()
     fuel_used: int = 0
-    memory_peak: int = 0
-    ran: float = 0.0
+    memory_peak: Size = 0
+    ran: _Seconds = 0.0
     error: str | None = None
     trap: str | None = None
-    backtrace: tuple[Backtrace, ...] = ()
-    exit_code: int | None = None
+    backtrace: Annotated[tuple[Backtrace, ...], FEW] = ()
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] | None = None
     printed: Printed | None = None
 
     def size(self) -> int:
@@ -67,21 +74,21 @@ class Ended(Item, frozen=True):
 class Ready(Frame, frozen=True):
     """The first frame up: the worker can take jobs, behind these walls. `pace` is fuel in a second of one core."""
 
-    engine_version: str
-    pace: float
-    walls: tuple[Wall, ...] = ()
+    engine_version: _Word
+    pace: _Pace
+    walls: Annotated[tuple[Wall, ...], FEW] = ()
 
 
 class Outcomes(Frame, frozen=True):
     """Up: jobs that ended since the last one."""
 
-    ended: list[Ended]
+    ended: Annotated[list[Ended], _LISTED]
 
 
 class Underway(Frame, frozen=True):
     """Up: jobs that have had their first turn and want more."""
 
-    tickets: list[int]
+    tickets: Annotated[list[int], _LISTED]
 
 
 class Exhausted(Item, frozen=True):
@@ -94,7 +101,7 @@ class Exhausted(Item, frozen=True):
 class Suspended(Frame, frozen=True):
     """Up: refuellable jobs that have spent their fuel, and wait until they are refuelled or given up."""
 
-    exhausted: list[Exhausted]
+    exhausted: Annotated[list[Exhausted], _LISTED]
 
 
 class Asked(Item, frozen=True):
@@ -106,13 +113,13 @@ class Asked(Item, frozen=True):
     ticket: int
     call: int
     function: int
-    args: tuple[Value, ...]
+    args: Values
 
 
 class Asks(Frame, frozen=True):
     """Up: guests that wait for an answer, each for a single one."""
 
-    asked: list[Asked]
+    asked: Annotated[list[Asked], _LISTED]
 
 
 class Unmappable(Frame, frozen=True):
@@ -120,7 +127,7 @@ class Unmappable(Frame, frozen=True):
 
     module: int
     reason: str
-    tickets: list[int]
+    tickets: Annotated[list[int], _LISTED]
 
 
 class Glimpse(Item, frozen=True):
@@ -135,7 +142,7 @@ class Glimpse(Item, frozen=True):
 class Progress(Frame, frozen=True):
     """Up: the answers to `Watch` frames; each answers one, and a watch is over with it."""
 
-    seen: list[Glimpse]
+    seen: Annotated[list[Glimpse], _LISTED]
 
 
 class Pulse(Frame, frozen=True):
@@ -146,11 +153,11 @@ class Pulse(Frame, frozen=True):
     last count is what lies above them) since the last pulse, `quanta_total` their sum in seconds.
     """
 
-    fresh: int
-    running: int
-    quanta: list[int]
-    quanta_total: float
-    suspended: int = 0
+    fresh: Size
+    running: Size
+    quanta: Annotated[list[int], FEW]
+    quanta_total: _Seconds
+    suspended: Size = 0
 
 
 Upward: TypeAlias = Ready | Outcomes | Underway | Suspended | Asks | Unmappable | Progress | Pulse
