@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 LOCK_TOOL := uv==0.13.9
 LOCK_VENV := build/lock
 
-.PHONY: help run test lint slow bench lock upgrade clean
+.PHONY: help run test lint slow kernel bench lock upgrade clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(DEV) ## Format, lint and types only
 
 slow: $(DEV) ## The tests that take longer than CI allows
 	$(BIN)/python -m pytest -m slow
+
+kernel: $(DEV) ## Of these, the walls on a kernel of their own, in an emulated machine
+	$(BIN)/python -m pytest -m slow tests/kernel
 
 bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks
