@@ -18,7 +18,7 @@ LOCK_VENV := build/lock
 AUDIT_TOOL := pip-audit==2.10.1
 AUDIT_VENV := build/audit
 
-.PHONY: help run test lint slow fuzz chaos soak bench lock upgrade licences sbom audit clean
+.PHONY: help run test lint slow kernel fuzz chaos soak bench lock upgrade licences sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ soak: $(DEV) ## Five minutes of mixed load on a daemon
 
 fuzz: $(DEV) ## Fuzz each target for SECONDS (300) under coverage; what breaks one is left in build/fuzz
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
+
+kernel: $(DEV) ## Of these, the walls on a kernel of their own, in an emulated machine
+	$(BIN)/python -m pytest -m slow tests/kernel
 
 bench: $(DEV) ## Measure wasmq side by side with its peers
 	$(BIN)/python -m benchmarks

@@ -23,6 +23,7 @@ NAMES = (
     "neighbours",
     "flooding",
     "real_neighbours",
+    "attacks",
     "wasi",
     "component",
     "host_call",

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 GUESTS = ROOT / "workers" / "guests"
 RESULTS = Path(__file__).parent / "results"
+
+_DRAWN = 2_000
 
 Kind: TypeAlias = Literal["seconds", "rate", "bytes", "times", "fuel"]
 """What a figure counts. Less is better of seconds and bytes, more of jobs a second and of times; fuel must be equal."""
@@ -110,12 +113,27 @@ def machine() -> Machine:
 
 def main(name: str, measure: Callable[[int], tuple[list[Row], list[str]]], *, rounds: int) -> None:
     """Be the command line of one benchmark: `measure` gets the number of rounds, returns rows and notes."""
+    tell(name, measure, arguments(rounds).parse_args())
+
+
+def arguments(rounds: int) -> argparse.ArgumentParser:
+    """Return what every benchmark understands on its command line; `rounds` is the default."""
+
+    def positive(text: str) -> int:
+        if (number := int(text)) < 1:
+            raise argparse.ArgumentTypeError("must be at least 1")
+        return number
+
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--rounds", type=int, default=rounds, help="times that everything is measured (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=positive, default=rounds, help="times that everything is measured (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, with the figure of every round")
-    options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
+    return parser
+
+
+def tell(name: str, measure: Callable[[int], tuple[list[Row], list[str]]], options: argparse.Namespace) -> None:
+    """Measure as the command line says, and print what was found."""
     start, before, own_before = time.perf_counter(), _spent(), _own()
     rows, notes = measure(options.rounds)
     seconds, spent, own = time.perf_counter() - start, _spent() - before, _own() - own_before
@@ -179,6 +197,17 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
+def spread(ours: Sequence[float], peer: Sequence[float]) -> tuple[float, float]:
+    """Return between which two the ratio of ours to the peer's lies: 95 of 100 medians of rounds drawn again.
+
+    The percentile bootstrap (Efron) over pairs: what both were in one round stays together, as they met one machine.
+    """
+    rng = random.Random(20)
+    ratios = [one / other for one, other in zip(ours, peer, strict=True)]
+    medians = [statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(_DRAWN)]
+    return quantile(medians, 0.025), quantile(medians, 0.975)
+
+
 def config() -> Config:
     """Return a configuration with a directory of its own for compiled modules, the same for the whole process."""
     return Config(modules=ModulesConfig(directory=_modules.name))
@@ -187,6 +216,13 @@ def config() -> Config:
 def say(text: str) -> None:
     """Tell whoever waits how far it is."""
     print(text, file=sys.stderr, flush=True)
+
+
+def workers_of(pid: int) -> set[int]:
+    """Return the worker processes of a process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    children = " ".join((task / "children").read_text(encoding="ascii") for task in tasks).split()
+    return {int(child) for child in children if b"wasmq_worker\0" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 def each_round(name: str, rounds: int) -> Iterator[int]:

@@ -8,20 +8,18 @@ keeps some connections busy with bytes made beforehand.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
 
 import wasmq
-from benchmarks import common
-from benchmarks.common import GUESTS, ROOT, Row, each_round, main, quantile
+from benchmarks.common import GUESTS, Row, each_round, main, quantile
+from benchmarks.daemon import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +47,8 @@ asyncio.run(server.serve([listening]))
 
 
 def measure(rounds: int) -> tuple[list[Row], list[str]]:
-    with _daemon() as url, _peer() as peer:
-        return uvloop.run(_measure(rounds, url, peer))
+    with daemon(workers=WORKERS) as ours, _peer() as peer:
+        return uvloop.run(_measure(rounds, ours.url, peer))
 
 
 async def _measure(rounds: int, url: str, peer: str) -> tuple[list[Row], list[str]]:
@@ -179,33 +177,6 @@ async def _rate(
     for sender in senders:
         await sender.done
     return connections * count / (time.perf_counter() - start)
-
-
-@contextmanager
-def _daemon() -> Iterator[str]:
-    """Run a daemon, and yield where it is."""
-    environment = {
-        **os.environ,
-        "WASMQ_MODULES__DIRECTORY": str(common.config().modules.directory),
-        "WASMQ_SCHEDULER__STORE": "memory://",
-    }
-    command = [sys.executable, "-m", "wasmq", "serve", "--port", "0", "--workers", str(WORKERS), "--json"]
-    # Its log goes to a file, so that nobody has to read along. What is logged of each job is part of its price.
-    log = Path(common.config().modules.directory or ".") / "daemon.log"
-    with log.open("wb") as written, subprocess.Popen(command, cwd=ROOT, env=environment, stderr=written) as process:
-        try:
-            yield _announced(log, process)
-        finally:
-            process.terminate()
-
-
-def _announced(log: Path, process: subprocess.Popen[bytes]) -> str:
-    while process.poll() is None:
-        for line in log.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n") and b'"daemon.ready"' in line:
-                return str(msgspec.json.decode(line)["url"])
-        time.sleep(0.05)
-    raise RuntimeError(f"the daemon ended with status {process.returncode}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from benchmarks import common
-from benchmarks.common import GUESTS, Row, each_round, main
+from benchmarks.common import GUESTS, Row, each_round, main, spread, workers_of
 from benchmarks.driver import Worker
 from wasmq import Config, Scheduler
 from wasmq.config import SandboxConfig, WallName
@@ -45,7 +45,7 @@ async def _measure(rounds: int) -> tuple[list[Row], list[str]]:
         for config in configs:
             scheduler = Scheduler(config=config, workers=2, store="memory://")
             schedulers.append(await stack.enter_async_context(scheduler))
-            workers.append(_children() - set().union(*workers))
+            workers.append(workers_of(os.getpid()) - set().union(*workers))
         modules = [await scheduler.load(GUESTS / "mul.wat") for scheduler in schedulers]
         for scheduler, module in zip(schedulers, modules, strict=True):
             await _map(scheduler, module)
@@ -88,11 +88,18 @@ async def _measure(rounds: int) -> tuple[list[Row], list[str]]:
             target=0.05,
         ),
     ]
+    least, most = spread(*mapped)
+    lean, dear = spread(*spent)
+    interval = (
+        f"Pair by pair, throughput behind the walls is {least:.3f} to {most:.3f} of that without, and a job's "
+        f"processor time {lean:.3f} to {dear:.3f} (95 % bootstrap intervals of the median over {rounds} rounds): where "
+        "an interval is wider than the target, more rounds are needed to tell."
+    )
     note = (
         "Walls that no configuration leaves out (environment, descriptors, session, parent) stand on both sides. On a "
         "machine with other work, trust the processor time."
     )
-    return rows, [note]
+    return rows, [interval, note]
 
 
 def _configs() -> tuple[Config, Config]:
@@ -111,12 +118,6 @@ async def _map(scheduler: Scheduler, module: Module) -> float:
     if values != [number * 3 for number in range(MAPPED)]:
         raise RuntimeError("a product is wrong")
     return MAPPED / took
-
-
-def _children() -> set[int]:
-    """Return the worker processes of this one."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    return {int(pid) for pid in children if b"wasmq_worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 def _processor(workers: set[int]) -> float:

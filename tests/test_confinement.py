@@ -202,9 +202,24 @@ def test_a_worker_gets_a_group_beside_the_daemons(tmp_path, monkeypatch):
     assert (group / "cgroup.procs").read_text(encoding="ascii") == "4711\n"
     for file in group.iterdir():  # the kernel's own files go with the directory
         file.unlink()
-    groups.drop(3)
+    assert groups.drop(3) == ""
     assert not group.exists()
-    groups.drop(4)  # that never came to be
+    assert groups.drop(4) == ""  # that never came to be
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ("low 0\nmax 12\noom 0\noom_kill 0\noom_group_kill 0\n", ""),
+        ("low 0\nmax 12\noom 1\noom_kill 2\n", "killed for taking more memory than 1 MiB (sandbox.memory)"),
+    ],
+)
+def test_what_the_kernel_killed_says_so(tmp_path, events, words):
+    """A process that its group's limit ended is told from one that somebody else killed."""
+    groups = cgroups.Cgroups(tmp_path, 2**20)
+    groups.put(4711, 3)
+    (tmp_path / f"wasmq-{os.getpid()}-3" / "memory.events").write_text(events, encoding="ascii")
+    assert groups.drop(3) == words
 
 
 def test_what_is_not_delegated_is_left_alone(tmp_path):

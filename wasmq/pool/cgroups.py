@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wasmq.units import format_size
 from wasmq_worker.protocol import Wall
 
 if TYPE_CHECKING:
@@ -49,10 +50,15 @@ class Cgroups:
             return Wall("cgroup", "down", f"{group}: {error.strerror}")
         return Wall("cgroup", "up", f"{self.memory} bytes in {self.parent}")
 
-    def drop(self, number: int) -> None:
-        """Remove the group of a process that is gone."""
+    def drop(self, number: int) -> str:
+        """Remove the group of a process that is gone, and return what the kernel killed it for, "" for nothing."""
+        group, killed = self._group(number), False
         with suppress(OSError):  # it never came to be
-            self._group(number).rmdir()
+            counts = (group / "memory.events").read_text(encoding="ascii").splitlines()
+            killed = any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in counts)
+        with suppress(OSError):
+            group.rmdir()
+        return f"killed for taking more memory than {format_size(self.memory)} (sandbox.memory)" if killed else ""
 
     def _group(self, number: int) -> Path:
         # Several daemons may share a parent.

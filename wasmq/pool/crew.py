@@ -232,7 +232,7 @@ class Crew:
                 await worker.child.bury()
             if self._cgroups is not None:
                 with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._cgroups.drop, worker.number)
+                    words = await anyio.to_thread.run_sync(self._cgroups.drop, worker.number) or words
             self._problem = words
             del self._workers[worker.number]
             begun: frozenset[int] = frozenset()
