@@ -52,7 +52,9 @@ class Chaos:
         self._clock = SteppingClock()
         settings = msgspec.structs.replace(config.scheduler, stuck_after=STUCK_AFTER, retry_backoff_max=0.5)
         store = msgspec.structs.replace(config.store, history=10**6, history_age=366 * 86_400.0)
-        self._config = msgspec.structs.replace(config, scheduler=settings, store=store)
+        # Workers that are users of their own cannot be starved by who has not every right over them.
+        sandbox = msgspec.structs.replace(config.sandbox, without=("user",))
+        self._config = msgspec.structs.replace(config, scheduler=settings, store=store, sandbox=sandbox)
         # The harm to come, each kind once before any comes again.
         self._next = []
 
@@ -75,7 +77,7 @@ class Chaos:
             clock=self._clock,
         ) as scheduler:
             load = Load(scheduler, self.choice)
-            harm = Harm(scheduler, self._store, self._clock, self.choice)
+            harm = Harm(load, scheduler, self._store, self._clock, self.choice)
             await load.prepare()
             for _ in range(rounds):
                 await self._round(scheduler, load, harm)
