@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 Fault: TypeAlias = Literal["raises", "is slow", "loses answers"]
 _SLOW = 0.2  # seconds that a slow operation takes at most
-_CHANGING = frozenset({"put", "claim", "finish", "release", "cancel"})
-_READING = frozenset({"get", "list", "next_due", "balance", "credit", "refuel"})
+_ASKING = frozenset({"get", "list", "next_due", "balance", "credit", "refuel"})
 
 
 class FaultyStore:
@@ -32,6 +31,7 @@ class FaultyStore:
         self.lost_puts = 0
         """Jobs that were put when nobody was told."""
         self.faults = 0
+        """Operations that did not go as they should."""
         self._store = store
         self._choice = choice
         self._fault: Fault | None = None
@@ -49,7 +49,7 @@ class FaultyStore:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        return self._reading(found) if name in _READING else found
+        return self._asking(found) if name in _ASKING else found
 
     async def put(self, jobs: Sequence[Job]) -> list[Job]:
         """See `Store.put`."""
@@ -108,12 +108,12 @@ class FaultyStore:
         self._cancelled -= set(ids)
         return told
 
-    def _reading(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        async def read(*args: Any, **options: Any) -> Any:
+    def _asking(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        async def ask(*args: Any, **options: Any) -> Any:
             await self._before()
             return await work(*args, **options)
 
-        return read
+        return ask
 
     async def _before(self) -> Fault | None:
         """Fail before anything is done, or say how to fail afterwards."""

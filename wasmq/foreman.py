@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 from wasmq.logs import get_logger
 from wasmq.pool.pool import Sending
 from wasmq.recording import NOTHING
-from wasmq.settle import Died, HandedBack, Ran
-from wasmq_worker.protocol import Asks, Outcomes, Progress, ProtocolError, Pulse, Suspended, Underway, Unmappable
+from wasmq.settle import Died, HandedBack, Ran, Starved
+from wasmq_worker.protocol import (
+    STARVED,
+    Asks,
+    Outcomes,
+    Progress,
+    ProtocolError,
+    Pulse,
+    Suspended,
+    Underway,
+    Unmappable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -76,7 +86,12 @@ class Foreman:
                 self._calls.drop(worker, [end.ticket for end in frame.ended])
                 self._refuelling.over([job for job, _, _ in ended])
                 self._settler.add(
-                    [Ran(job, assigned, end, name, self._recorded(worker, end, job)) for job, assigned, end in ended]
+                    [
+                        Starved(job, end.error or STARVED)
+                        if end.status == STARVED
+                        else Ran(job, assigned, end, name, self._recorded(worker, end, job))
+                        for job, assigned, end in ended
+                    ]
                 )
                 return self._next_alone(worker)
             case Underway():

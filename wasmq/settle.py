@@ -14,6 +14,7 @@ from wasmq.job import Job, Outcome, Status
 from wasmq.logs import get_logger
 from wasmq.modules import Module
 from wasmq.outcomes import outcome_of
+from wasmq.printing import printable
 from wasmq.recording import NOTHING, Recorded
 from wasmq.reuse import Answered, answer
 from wasmq.store import Finished
@@ -60,6 +61,13 @@ class Died(msgspec.Struct, frozen=True, gc=False):
     innocent: bool = False
 
 
+class Starved(msgspec.Struct, frozen=True, gc=False):
+    """A job's worker had no memory left for what the job may have; `problem` is what the engine says."""
+
+    job: Job
+    problem: str
+
+
 class HandedBack(msgspec.Struct, frozen=True, gc=False):
     """A worker never started a job; `unmappable` is what was wrong with its `module`, None when nothing was."""
 
@@ -99,7 +107,7 @@ class Doubtful(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-News: TypeAlias = Answered | Ran | Died | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
+News: TypeAlias = Answered | Ran | Died | Starved | HandedBack | Postponed | Late | Beyond | CancelWish | Doubtful
 CANCELLED = "cancelled before it started"
 _T = TypeVar("_T")
 _MOST_RETURNS = 16  # uncharged, after which a death counts all the same: what a worker says of who began is its word
@@ -235,11 +243,11 @@ class Settler:
                     ends.append((item.job, self._answer(item)))
                 case Ran():
                     ends.append((item.job, self._outcome(item)))
-                case Died() | HandedBack() | Postponed() if item.job.id in self._unwanted:
+                case Died() | Starved() | HandedBack() | Postponed() if item.job.id in self._unwanted:
                     ends.append((item.job, self._without_run(item.job, "cancelled", CANCELLED)))
                 case Died(innocent=True) if item.job.returned < _MOST_RETURNS:
                     unharmed.append(item.job)
-                case Died():
+                case Died() | Starved():
                     if self._attempts(item.job) < self._max_attempts and not self.stopping:
                         again.append(item.job)
                     elif self.stopping:
@@ -467,8 +475,12 @@ class Settler:
             basis=job,
         )
 
-    def _epitaph(self, died: Died) -> str:
+    def _epitaph(self, died: Died | Starved) -> str:
         attempts = self._attempts(died.job)
+        if isinstance(died, Starved):
+            return (
+                f"lost: its worker had no memory for it at the last of {attempts} attempts: {printable(died.problem)}"
+            )
         return f"lost: its worker died in each of {attempts} attempt{'s' * (attempts != 1)}; last: {died.reason}"
 
 

@@ -5,12 +5,15 @@ Workers are really killed, with SIGKILL from outside, whatever they are doing.
 
 import asyncio
 import os
+import resource
 import signal
+from pathlib import Path
 
 import pytest
-from watching import ENDLESS, running, until, until_running, worker_of
+from watching import ENDLESS, children, running, until, until_running, worker_of
 
 import wasmq
+from wasmq.config import configured
 
 # "spin" runs until somebody ends it; "fib" takes some turns and has an answer.
 GUEST = """(module
@@ -20,6 +23,12 @@ GUEST = """(module
       (then (local.get $n))
       (else (i32.add (call $fib (i32.sub (local.get $n) (i32.const 1)))
                      (call $fib (i32.sub (local.get $n) (i32.const 2))))))))"""
+
+
+def starve(pid):
+    """Let a process have no more address space than it has."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
 
 
 async def kill_attempts(scheduler, job, attempts):
@@ -63,6 +72,20 @@ async def test_a_job_that_kills_every_worker_is_lost_in_the_end(make_scheduler, 
         assert (await scheduler.run(module, "fib", 10)).value == 55
         with pytest.raises(wasmq.Lost):
             raise wasmq.errors.error_for(outcome)
+
+
+async def test_a_worker_without_memory_is_not_the_guests_doing(make_scheduler, config, guests):
+    """A job whose worker cannot give it the memory that it may have runs again, in the end in a worker of its own."""
+    # Only a worker that is the same user can be starved by who has not every right over it.
+    config = configured(config, {"sandbox.without": ("user",), "scheduler.retry_backoff": 0.0})
+    async with running(make_scheduler, config=config) as scheduler:
+        grow = await scheduler.load(guests / "grow.wat")
+        expected = await scheduler.run(grow, "grow", 40)
+        starve(*[pid for pid, words in children().items() if "wasmq_worker" in words])
+        outcomes = [await (await scheduler.submit(grow, "grow", 40)) for _ in range(5)]
+        ends = {(outcome.status, outcome.value, outcome.fuel_used) for outcome in outcomes}
+        assert ends == {("succeeded", 1, expected.fuel_used)}
+        assert max(outcome.attempts for outcome in outcomes) > 1
 
 
 async def test_a_job_that_kills_its_worker_takes_no_neighbour_with_it(make_scheduler):

@@ -45,14 +45,17 @@ class Chaos:
         self.choice = random.Random(seed)
         self.harmed = Counter()
         self.ended = Counter()
+        self.faults = 0
         self._kind = kind
         self._directory = directory
         self._patch = monkeypatch
         self._clock = SteppingClock()
         settings = msgspec.structs.replace(config.scheduler, stuck_after=STUCK_AFTER, retry_backoff_max=0.5)
         store = msgspec.structs.replace(config.store, history=10**6, history_age=366 * 86_400.0)
-        self._config = msgspec.structs.replace(config, scheduler=settings, store=store)
-        # Each kind of harm at least once in so many rounds.
+        # Workers that are users of their own cannot be starved by who has not every right over them.
+        sandbox = msgspec.structs.replace(config.sandbox, without=("user",))
+        self._config = msgspec.structs.replace(config, scheduler=settings, store=store, sandbox=sandbox)
+        # The harm to come, each kind once before any comes again.
         self._next = []
 
     async def life(self, number, rounds):
@@ -74,13 +77,14 @@ class Chaos:
             clock=self._clock,
         ) as scheduler:
             load = Load(scheduler, self.choice)
-            harm = Harm(scheduler, self._store, self._clock, self.choice)
+            harm = Harm(load, scheduler, self._store, self._clock, self.choice)
             await load.prepare()
             for _ in range(rounds):
                 await self._round(scheduler, load, harm)
             await load.ended(0)
             await judge(scheduler, self._store, load.told, load.reference)
             self.ended.update(told.handle.outcome.status for told in load.told.values())
+            self.faults += self._store.faults
 
     async def _round(self, scheduler, load, harm):
         """Harm while jobs come in and run, mend, wait for what must end, and see that everything holds."""
@@ -125,6 +129,7 @@ async def test_every_round_leaves_every_promise_kept(
         done += min(A_LIFE, rounds - done)
     print(f"{rounds} rounds in {time.monotonic() - started:.0f} s: {dict(chaos.harmed)}, {dict(chaos.ended)}")
     assert set(chaos.harmed) == set(Harm.KINDS)
+    assert chaos.faults > 0
 
 
 JOB = Job(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from contextlib import asynccontextmanager
 
 import anyio
@@ -177,6 +178,16 @@ async def test_a_silent_worker_is_put_down():
         os.kill(workers()[0], signal.SIGSTOP)
         await recorder.until(lambda: 2 in recorder.ready)
         assert recorder.gone[1][0] == "stuck"
+
+
+async def test_an_overseer_that_stood_still_blames_nobody():
+    """What workers said while this process did nothing counts, before anybody is taken for silent."""
+    recorder = Recorder()
+    async with crew_of(1, recorder, stuck_after=2.0) as crew:
+        time.sleep(3.0)  # noqa: ASYNC251 - nothing else may run here
+        after = time.monotonic() + 1.0
+        await until(lambda: recorder.gone or crew._workers[1].heard > after)
+        assert recorder.gone == {}
 
 
 async def test_a_worker_that_is_let_go_is_not_lost():

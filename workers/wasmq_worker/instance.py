@@ -27,9 +27,9 @@ from wasmq_worker.engine import (
     one_line,
 )
 from wasmq_worker.guest import Guest, RefuellableGuest
-from wasmq_worker.memories import Account
+from wasmq_worker.memories import NO_MEMORY, Account
 from wasmq_worker.meter import Meter
-from wasmq_worker.protocol import Assignment, Ended, Printed, Program
+from wasmq_worker.protocol import STARVED, Assignment, Ended, Printed, Program
 
 if TYPE_CHECKING:
     from wasmq_worker.buffers import Buffers
@@ -50,6 +50,8 @@ _export_nth = capi.export_nth
 _call_async = capi.call_async
 _store_delete = capi.store_delete
 
+# How a line ends that says that the process has no memory left: ours, and the engine's with the kernel's number.
+_NO_MEMORY: Final = (NO_MEMORY, "(os error 12)")
 _ENDLESS: Final = 2**31
 _NO_VALUES: Final = values.Layout((), ())
 NOTHING: Final = Program(("program",), {}, b"", {}, {}, (), 0, deterministic=False)
@@ -375,6 +377,8 @@ class Instance:
             message = self._where() + message
             if self._refused():
                 return self._ended("out_of_memory", now, error=self._over_memory(message))
+            if message.endswith(_NO_MEMORY):
+                return self._ended(STARVED, now, error=message)
             code = (
                 traps.UNCAUGHT
                 if message.endswith(traps.THROWN)
@@ -389,6 +393,8 @@ class Instance:
             return self._ended("out_of_fuel", now, error=f"out of fuel: spent all {self.assignment.fuel} units")
         if self._refused():
             return self._ended("out_of_memory", now, error=self._over_memory(message), trap=code, backtrace=backtrace)
+        if code == "other" and message.endswith(_NO_MEMORY):
+            return self._ended(STARVED, now, error=message)
         return self._ended("trapped", now, error=f"trapped: {message}", trap=code, backtrace=backtrace)
 
     def _where(self) -> str:

@@ -14,6 +14,9 @@ from typing import Final
 
 from wasmq_worker import capi
 
+NO_MEMORY: Final = "the machine has no memory left for this instance"
+"""What the engine is told, and says, when a memory cannot be had that its job may have."""
+
 WARM: Final = 256
 """Slots kept for the next instance."""
 _KEEP_READABLE: Final = 2**20  # of a used slot: beyond it, protecting once is cheaper than emptying every time
@@ -93,7 +96,7 @@ class Memories:
             return _error(b"a memory is larger than what the engine reserves for one")
         slot = self._take(reserve, reserve + guard)
         if slot is None or not self._resize(slot, minimum):
-            return _error(b"the machine has no memory left for this instance")
+            return _error(NO_MEMORY.encode())
         slot.account = account
         slot.size = minimum
         account.used += minimum

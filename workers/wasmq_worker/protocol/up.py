@@ -47,6 +47,10 @@ class Printed(Item, frozen=True):
         return len(self.stdout) + len(self.stderr) + files
 
 
+STARVED = "starved"
+"""The status of a job whose worker had no memory left for what it may have: nothing that the job could help."""
+
+
 class Ended(Item, frozen=True):
     """How one job ended: a status, the results, fuel, bytes, seconds, and for a failure one line and the trap.
 
