@@ -85,14 +85,7 @@ class Foreman:
                 ended = self._pool.ended(worker, frame.ended)
                 self._calls.drop(worker, [end.ticket for end in frame.ended])
                 self._refuelling.over([job for job, _, _ in ended])
-                self._settler.add(
-                    [
-                        Starved(job, end.error or STARVED)
-                        if end.status == STARVED
-                        else Ran(job, assigned, end, name, self._recorded(worker, end, job))
-                        for job, assigned, end in ended
-                    ]
-                )
+                self._settler.add([self._news(worker, name, *each) for each in ended])
                 return self._next_alone(worker)
             case Underway():
                 self._pool.underway(worker, frame.tickets)
@@ -138,6 +131,12 @@ class Foreman:
         modules = [self._library[digest] for digest in job.call.modules()]
         function = self._functions.imported(asked.function, modules, [name for name, _ in job.call.links])
         self._calls.begin(worker, job, asked, function)
+
+    def _news(self, worker: int, name: str, job: Job, assigned: float, end: Ended) -> Ran | Starved:
+        recorded = self._recorded(worker, end, job)
+        if end.status == STARVED:
+            return Starved(job, end.error or STARVED)
+        return Ran(job, assigned, end, name, recorded)
 
     def _recorded(self, worker: int, end: Ended, job: Job) -> Recorded:
         if not job.caps.recording and job.recording is None:
