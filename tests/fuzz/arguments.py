@@ -15,7 +15,7 @@ from fuzz.drawing import Draw
 from wasmq import wit
 from wasmq.admission import as_value, check_arguments
 from wasmq.errors import InvalidArguments
-from wasmq.server.bodies import json_value, read_arguments
+from wasmq.server.json_values import json_value, read_arguments
 from wasmq.types import NUMBERS, PASSABLE, FunctionType, is_value
 from wasmq.wit_json import from_json, to_json
 from wasmq.wit_values import Case, Err, Ok, Some, pack_arguments, pack_result, read_result

@@ -19,7 +19,7 @@ from wasmq.admission import check_call, check_export
 from wasmq.compiling import Compiler
 from wasmq.config import ModulesConfig
 from wasmq.errors import InvalidArguments, InvalidModule, UnknownExport
-from wasmq.modules import Module, _module
+from wasmq.modules.module import module_of
 from wasmq.server.modules import module_body
 from wasmq.supply import arrange
 from wasmq.types import printable
@@ -174,7 +174,7 @@ def _loaded(source: bytes) -> Module | None:
         return None
     assert isinstance(made, Compiled)
     # What an honest process describes is never refused here.
-    return _module(made.description, Path("artifact"), len(source))
+    return module_of(made.description, Path("artifact"), len(source))
 
 
 def _answered(source: bytes) -> tuple[Compiled | Translated, bytes]:
@@ -237,7 +237,7 @@ def _described(draw: Draw) -> None:
 
 def _converted(described: Described, draw: Draw) -> None:
     try:
-        module = _module(described, Path("artifact"), 1)
+        module = module_of(described, Path("artifact"), 1)
     except (msgspec.ValidationError, ValueError, RecursionError):
         return  # which the library says in its own words
     _look_at(module, draw)

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import re
 import tempfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -24,8 +23,8 @@ import wasmq
 from fuzz.drawing import Draw
 from wasmq.config import Config, load_config
 from wasmq.server.app import build_app
-from wasmq.server.context import context_of
 from wasmq.server.problems import Problem
+from wasmq.server.refusals import Refusals
 from wasmq.server.wire import within
 
 logging.getLogger("wasmq").setLevel(logging.ERROR)  # what a failure was is said there
@@ -131,12 +130,11 @@ class _Daemon:
         await job
         self.ids.append(job.id)
         self._app = build_app(self._scheduler)
-        context = context_of(self._app)
-        for caller in (None, "acme"):
-            context._modules[caller] = OrderedDict.fromkeys(self.digests)
+        for digest in self.digests:
+            await self._scheduler.share(digest, "acme")
         self._config = uvicorn.Config(
             self._app, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none",
-            proxy_headers=False, http=within(10.0, 10.0),
+            proxy_headers=False, http=within(10.0, 10.0, Refusals()),
         )  # fmt: skip
         self._config.load()
 

@@ -30,6 +30,7 @@ OF_A_JOB = [
     ("GET", "/v1/jobs/{}?wait=0.01"),
     ("GET", "/v1/jobs/{}/events"),
     ("GET", "/v1/jobs/{}/call"),
+    ("GET", "/v1/jobs/{}/recording"),
     ("DELETE", "/v1/jobs/{}"),
     ("POST", "/v1/jobs/{}/requeue"),
     ("POST", "/v1/jobs/{}/refuel"),

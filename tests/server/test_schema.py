@@ -42,6 +42,11 @@ NOT_ASKED = [positive_data_acceptance]
 OPERATIONS = {found.ok().label: found.ok() for found in whole.get_all_operations()}
 TOKENS = {"submit": "1" * 40, "observe": "2" * 40, "administer": "3" * 40}
 SPIN = (Path(__file__).parents[2] / "workers" / "guests" / "loop.wat").read_bytes()
+ASKS = """
+(module
+  (import "env" "neg" (func $neg (param i32) (result i32)))
+  (func (export "ask") (result i32) (call $neg (i32.const 5))))
+"""
 few = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 many = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -72,6 +77,8 @@ def _config(tmp_path_factory, **tenants):
         "limits.timeout": 1,
         "limits.suspend": 600,
         "tenants.paid.fuel_budget": 10**12,
+        "tenants.default.grant": ["env.neg"],
+        "host.functions": {"env.neg": {"path": "operator:neg", "params": ["i32"], "results": ["i32"]}},
     }
     return load_config(environ={}, overrides=settings | tenants)
 
@@ -93,7 +100,14 @@ def there(tmp_path_factory):
         poor = {"limits": {"fuel": 1_000, "timeout": 600}, "on_exhausted": "suspend"}
         suspended = _submitted(client, body | poor)
         _until(client, suspended, lambda job: job.get("suspended"))
-        ids = {"POST /v1/jobs/{id}/requeue": lost, "POST /v1/jobs/{id}/refuel": suspended}
+        asking = client.put("/v1/modules", content=ASKS).json()["digest"]
+        recorded = _submitted(client, {"module": asking, "export": "ask", "record": True})
+        _until(client, recorded, lambda job: job["outcome"])
+        ids = {
+            "POST /v1/jobs/{id}/requeue": lost,
+            "POST /v1/jobs/{id}/refuel": suspended,
+            "GET /v1/jobs/{id}/recording": recorded,
+        }
         yield SimpleNamespace(url=running.url, ids=ids, ended=ended)
 
 
