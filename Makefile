@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PORT ?= 8787
 VENV ?= .venv
+# Test files that run at once. Each starts workers of its own, and some keep two cores busy.
+JOBS ?= 2
 SECONDS ?= 300
 
 BIN := $(VENV)/bin
@@ -27,7 +29,7 @@ run: $(RUN) ## Start the daemon, load a module over HTTP, run a first job; Ctrl-
 	@$(BIN)/python examples/run_daemon.py $(PORT)
 
 test: lint ## What CI runs: format, lint, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(DEV) ## Format, lint and types only
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ from wasmq.admission import check_call, check_export
 from wasmq.compiling import Compiler
 from wasmq.config import ModulesConfig
 from wasmq.errors import InvalidArguments, InvalidModule, UnknownExport
-from wasmq.modules.module import module_of
+from wasmq.modules.module import Module, module_of
 from wasmq.server.modules import module_body
 from wasmq.supply import arrange
 from wasmq.types import printable

@@ -158,6 +158,7 @@ def _source(module: Module, of: Supply) -> str:
 
 def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
     """Return the module as HTTP describes it, and for each import who satisfies it, or null and why nobody does."""
+    missing = {id(wanted) for wanted, _ in module.missing}
     return {
         "kind": module.kind,
         "digest": module.digest,
@@ -168,7 +169,7 @@ def _report(module: Module, supplies: Sequence[Supply]) -> dict[str, object]:
                 "module": each.module,
                 "name": each.name,
                 "type": _type(each.type),
-                "satisfied": all(wanted is not each for wanted, _ in module.missing),
+                "satisfied": id(each) not in missing,
             }
             for each in module.imports
         ],

@@ -12,6 +12,7 @@ from wasmq import wit
 from wasmq.errors import UnknownExport, UnknownModule
 from wasmq.exports import listed, resolve_component
 from wasmq.types import COMMAND, INITIALISE, PASSABLE, Extern, FunctionType, Import, MemoryType, printable
+from wasmq_worker.protocol import MAX_EXTERNS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,6 +166,8 @@ def no_such_module(digest: str) -> UnknownModule:
 
 def module_of(described: Described, path: Path, size: int) -> Module:
     """Return a module by its description. Raises `ValueError` and the like when that is nonsense."""
+    if len(described.exports) + len(described.imports) > MAX_EXTERNS:
+        raise ValueError("more imports and exports than there can be")
     exports = msgspec.convert(described.exports, tuple[Extern, ...])
     imports = msgspec.convert(described.imports, tuple[Import, ...])
     rest: dict[str, Any] = {

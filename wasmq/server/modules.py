@@ -116,7 +116,7 @@ class ModuleList(msgspec.Struct, frozen=True):
 
 def module_body(module: Module) -> ModuleBody:
     """Return what HTTP says about a module."""
-    missing = [wanted for wanted, _ in module.missing]
+    missing = {id(wanted) for wanted, _ in module.missing}  # by place: two imports can be the same in all they say
     return ModuleBody(
         digest=module.digest,
         kind=module.kind,
@@ -124,7 +124,7 @@ def module_body(module: Module) -> ModuleBody:
         exports=tuple([ExportBody(each.name, _type_body(each.type)) for each in module.exports]),
         imports=tuple(
             [
-                ImportBody(each.module, each.name, _type_body(each.type), all(wanted is not each for wanted in missing))
+                ImportBody(each.module, each.name, _type_body(each.type), id(each) not in missing)
                 for each in module.imports
             ]
         ),

@@ -26,6 +26,7 @@ from wasmq_worker import sandbox
 from wasmq_worker.protocol import (
     LENGTH,
     MAX_ARTIFACT,
+    MAX_EXTERNS,
     Compiled,
     CompileRequest,
     CompilerReady,
@@ -172,6 +173,7 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     try:
         check(capi.module_validate(engine.pointer, wasm, len(wasm)))
         description = describe(wasm)
+        _check_externs(description)
         if request.counted:
             description = msgspec.structs.replace(description, counted=True)
         if description.counted:
@@ -187,17 +189,25 @@ def _compile(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     return description, capi.take_bytes(vector)
 
 
+def _check_externs(description: Described) -> None:
+    externs = len(description.imports) + len(description.exports)
+    if externs > MAX_EXTERNS:
+        raise _Rejection(f"it has {externs} imports and exports, and may have {MAX_EXTERNS} at most")
+
+
 def _compile_component(request: CompileRequest, wasm: bytes) -> tuple[Described, bytes]:
     from wasmq_worker.binary import DescribeError
     from wasmq_worker.components.compile import compile_component
     from wasmq_worker.engine import EngineError
 
     try:
-        return compile_component(request.engine, wasm)  # type: ignore[arg-type]
+        description, artifact = compile_component(request.engine, wasm)  # type: ignore[arg-type]
     except EngineError as error:
         raise _Rejection(_explain(str(error))) from None
     except DescribeError as error:
         raise _Rejection(str(error)) from None
+    _check_externs(description)
+    return description, artifact
 
 
 def _explain(message: str) -> str:

@@ -10,6 +10,9 @@ from wasmq_worker.protocol.parts import FEW, Frame, Sandbox, Size, Wall
 
 MAX_ARTIFACT = 2**30
 """Bytes: the longest raw frame that a compile process sends."""
+MAX_EXTERNS = 10_000
+"""Imports and exports that a module may have together: beyond what programs have, and few enough to be shown and
+searched between two jobs."""
 ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 DESCRIPTION_REVISION = 3
