@@ -157,7 +157,7 @@ class Simulation:
         self._left -= 1
         self._number += 1
         export = f"export-{self._number % EXPORTS}"
-        cost = self._fairness.expect("module", export)
+        cost = self._fairness.expect(tenant.name, "module", export)
         job = Job(
             id=str(self._number),
             call=Call("module", export),
@@ -205,7 +205,7 @@ class Simulation:
         self._queue.shift(job.tenant, shift)
         self._queue.leave(entry)
         self._fairness.settled(job.tenant, job.cost, used)
-        self._fairness.learn(job.call.module, job.call.export, used)
+        self._fairness.learn(job.tenant, job.call.module, job.call.export, used)
         self._free += 1
         tenant = self._tenants[job.tenant]
         tenant.used += used

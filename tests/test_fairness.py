@@ -205,26 +205,27 @@ def test_a_job_that_never_ran_costs_nothing():
 def test_what_a_call_costs_is_learned():
     """An unknown call is expected to use the given amount, a known one what it used, moving to what it uses now."""
     fairness = Fairness(100.0)
-    assert fairness.expect("module", "export") == 100.0
-    fairness.learn("module", "export", 1_000.0)
-    assert fairness.expect("module", "export") == 1_000.0
+    assert fairness.expect("a", "module", "export") == 100.0
+    fairness.learn("a", "module", "export", 1_000.0)
+    assert fairness.expect("a", "module", "export") == 1_000.0
     before = 1_000.0
     for _ in range(50):
-        fairness.learn("module", "export", 10.0)
-        assert 10.0 < fairness.expect("module", "export") < before
-        before = fairness.expect("module", "export")
+        fairness.learn("a", "module", "export", 10.0)
+        assert 10.0 < fairness.expect("a", "module", "export") < before
+        before = fairness.expect("a", "module", "export")
     assert before == pytest.approx(10.0, abs=1.0)
-    assert fairness.expect("module", "other") == 100.0
+    assert fairness.expect("a", "module", "other") == 100.0
+    assert fairness.expect("b", "module", "export") == 100.0, "what a's calls cost is told to b"
 
 
 def test_what_is_known_of_calls_is_bounded():
     """Any number of modules may pass through; the oldest are forgotten."""
     fairness = Fairness(100.0)
-    for number in range(10_500):
-        fairness.learn(f"module{number}", "export", 1.0)
-    assert len(fairness._costs) == 10_000
-    assert fairness.expect("module0", "export") == 100.0
-    assert fairness.expect("module10499", "export") == 1.0
+    for number in range(50_500):
+        fairness.learn("a", f"module{number}", "export", 1.0)
+    assert len(fairness._costs) == 50_000
+    assert fairness.expect("a", "module0", "export") == 100.0
+    assert fairness.expect("a", "module50499", "export") == 1.0
 
 
 def test_tenants_that_owe_or_wait_are_not_forgotten():

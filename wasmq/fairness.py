@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _LEARNING = 0.2  # how far one outcome moves what its module and export are expected to cost
-_MAX_COSTS = 10_000  # module and export pairs remembered
+_MAX_COSTS = 50_000  # calls remembered, of all tenants
 
 
 class Charge(NamedTuple):
@@ -79,11 +79,14 @@ class Fairness:
         self._elsewhere: Mapping[str, float] = {}
         self._telling: dict[str, Charge] | None = None
         self._accounts: dict[str, _Account] = {}
-        self._costs: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._costs: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
-    def expect(self, module: str, export: str) -> float:
-        """Return the fuel that a call of an export is expected to use."""
-        return self._costs.get((module, export), self._unknown_cost)
+    def expect(self, tenant: str, module: str, export: str) -> float:
+        """Return the fuel that a tenant's call of an export is expected to use, by its own calls.
+
+        Another's would tell it what they cost: estimates and refusals rest on this.
+        """
+        return self._costs.get((tenant, module, export), self._unknown_cost)
 
     def tag(self, tenant: str, weight: float, cost: float) -> float:
         """Return the start tag of a tenant's next job, which is expected to use `cost` fuel."""
@@ -177,9 +180,9 @@ class Fairness:
             account.sent = NOTHING
             account.finish = max(finishes.get(tenant, -math.inf) + account.charge, account.floor)
 
-    def learn(self, module: str, export: str, used: float) -> None:
-        """Remember what a call used that ran to its end."""
-        key = (module, export)
+    def learn(self, tenant: str, module: str, export: str, used: float) -> None:
+        """Remember what a tenant's call used that ran to its end."""
+        key = (tenant, module, export)
         known = self._costs.get(key)
         if known is None:
             if len(self._costs) >= _MAX_COSTS:

@@ -324,7 +324,7 @@ class Settler:
             return
         self._estimator.learn(job, outcome)
         if outcome.status in ("succeeded", "trapped"):
-            self._fairness.learn(job.call.module, job.call.export, outcome.fuel_used)
+            self._fairness.learn(job.tenant, job.call.module, job.call.export, outcome.fuel_used)
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         self._unwanted.discard(job.id)

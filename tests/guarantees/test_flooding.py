@@ -109,7 +109,7 @@ class Model:
         jobs = []
         for _ in range(count):
             export = self.lot.choice(("short", "long"))
-            cost = min(self.fairness.expect(tenant, export), float(CAP))
+            cost = min(self.fairness.expect(tenant, tenant, export), float(CAP))
             name = f"j{len(self.wanted):07}"
             usual = SHORT if export == "short" else 4 * SHORT
             self.wanted[name] = min(int(self.lot.lognormvariate(0.0, 0.7) * usual), CAP)
@@ -167,7 +167,7 @@ class Model:
             shift = self.fairness.shift(job.tenant, job.cost, used)
             ends.append(Finished(job.id, job.attempt, outcome, shift))
             self.fairness.settled(job.tenant, job.cost, float(used))
-            self.fairness.learn(job.call.module, job.call.export, float(used))
+            self.fairness.learn(job.tenant, job.call.module, job.call.export, float(used))
         assert all(await self.store.finish(ends))
         await self.top_up()
 

@@ -191,7 +191,7 @@ class StoreContract:
             for start in range(0, count, 500):
                 jobs = []
                 for number in range(start, min(start + 500, count)):
-                    cost = fairness.expect(tenant, "f")
+                    cost = fairness.expect(tenant, "m", "f")
                     order = fairness.tag(tenant, weight, cost)
                     jobs.append(make_job(f"{tenant}{number:06}", clock, tenant=tenant, order=order, cost=cost))
                 await store.put(jobs)
@@ -207,11 +207,11 @@ class StoreContract:
                 outcome = msgspec.structs.replace(SUCCEEDED, fuel_used=fuel)
                 ends.append(Finished(job.id, job.attempt, outcome, fairness.shift(job.tenant, job.cost, fuel)))
                 fairness.settled(job.tenant, job.cost, fuel)
-                fairness.learn(job.tenant, "f", fuel)
+                fairness.learn(job.tenant, "m", "f", fuel)
             await store.finish(ends)
             again = []
             for job in jobs:
-                cost = fairness.expect(job.tenant, "f")
+                cost = fairness.expect(job.tenant, "m", "f")
                 order = fairness.tag(job.tenant, weights[job.tenant], cost)
                 again.append(make_job(f"{job.id}+", clock, tenant=job.tenant, order=order, cost=cost))
             await store.put(again)
