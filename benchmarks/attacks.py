@@ -49,6 +49,7 @@ KINDS = ("by_guests", "by_clients")
 NEED_THE_PROGRAM = {
     "a_function_of_another_tenant",
     "a_host_function_that_raises",
+    "host_calls_in_the_start_function",
     "host_calls_without_end",
     "poisoned_artifacts",
 }
@@ -59,7 +60,8 @@ TARGET_RATIO = 1 / 2  # of its figure alone
 class Measured(msgspec.Struct, kw_only=True):
     """One attack: how often it was made, and the seconds that the victim's jobs took alone and beside it.
 
-    `alone` is the same list for every attack of a kind: what came before each of them.
+    `alone` is the same list for every attack of a kind: what came before each of them. `problem` says why it was not
+    contained, if it was not.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Measured(msgspec.Struct, kw_only=True):
     times: int = 0
     alone: list[float]
     beside: list[float] = []
+    problem: str | None = None
 
     def ratio(self, share: float) -> float:
         """How many times longer a quantile is beside the attack."""
@@ -89,7 +92,10 @@ def chosen(names: Sequence[str]) -> list[Measured]:
 
 
 def measure(rounds: int, attacks: Sequence[Measured]) -> None:
-    """Make each attack so many times, and keep what it did. Raises RuntimeError when one is not contained."""
+    """Make each attack so many times, and keep what it did.
+
+    Raises RuntimeError when one has ended the daemon or its worker, which nothing can be measured after.
+    """
     for _ in each_round("attacks", rounds):
         for kind in KINDS:
             of_kind = [attack for attack in attacks if attack.kind == kind]
@@ -98,7 +104,6 @@ def measure(rounds: int, attacks: Sequence[Measured]) -> None:
 
 
 async def _round(kind: str, attacks: Sequence[Measured]) -> None:
-    problems: list[str] = []
     arguments = ("--config", str(_configuration(kind)))
     with daemon(*arguments, workers=1) as attacked, _attacker(attacked) as attack:
         async with wasmq.Client(attacked.url, token="token-of-victim") as client:
@@ -111,12 +116,10 @@ async def _round(kind: str, attacks: Sequence[Measured]) -> None:
                 each.beside += await victim.ask_until(done)
                 outcome = await done
                 if outcome.problem:
-                    problems.append(f"{each.name} is not contained: {outcome.problem}")
+                    each.problem = outcome.problem
                 if attacked.process.poll() is not None or workers_of(attacked.process.pid) != workers:
                     raise RuntimeError(f"{each.name} is not contained: the daemon or its worker is another process")
                 each.times += outcome.times
-    if problems:
-        raise RuntimeError("; ".join(problems))
 
 
 class Victim:
@@ -221,12 +224,13 @@ def summary(measured: Sequence[Measured]) -> tuple[list[Row], list[str]]:
         *rows_of(f"the worst of them, {worst.name}", worst.alone, worst.beside, TARGET_RATIO),
     ]
     over = sum(each.ratio(0.99) > 1 / TARGET_RATIO for each in measured)
+    held = [each for each in measured if each.problem is None]
     note = (
-        f"Every attack was contained, {sum(each.times for each in measured)} times in all: in each round one daemon "
-        f"and one worker for each kind were the same processes to the end. Beside {over} of {len(measured)} the p99 "
-        f"was more than twice that alone; {RATE} jobs of the victim came a second."
+        f"{len(held)} of {len(measured)} attacks were contained, {sum(each.times for each in measured)} times in all: "
+        f"in each round one daemon and one worker for each kind were the same processes to the end. Beside {over} of "
+        f"{len(measured)} the p99 was more than twice that alone; {RATE} jobs of the victim came a second."
     )
-    return rows, [note]
+    return rows, [note, *[f"NOT contained: {each.name}: {each.problem}" for each in measured if each.problem]]
 
 
 def lines_of(measured: Sequence[Measured]) -> Iterator[str]:
