@@ -47,6 +47,11 @@ async def soak(daemon, pids, seed, warm, seconds):
             await anyio.sleep(warm)
             weights = await weigh(pids, loads, seconds)
             tasks.cancel_scope.cancel()
+        # What clients have walked away from would be handed back by the drain, which is no surprise.
+        for state in ("queued", "running"):
+            for job in await client.jobs(status=state):
+                await client.cancel(job.id)
+                await client.wait(job.id)
         for load in loads:
             done += load.done
     return done, weights
