@@ -16,6 +16,7 @@ from benchmarks import common
 from wasmq.confinement import Confinement
 from wasmq.metrics import Metrics
 from wasmq.modules import Library, Module
+from wasmq.pool.begun import Record
 from wasmq.pool.process import PYTHON_FLAGS
 from wasmq.shelf import Shelf
 from wasmq_worker.protocol import (
@@ -57,10 +58,11 @@ class Worker:
         artifacts = Shelf(config.modules, settings.engine, confinement.readers).open()
         start = time.perf_counter()
         self._socket, theirs = socket.socketpair()
+        self._record = Record()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, *PYTHON_FLAGS, "-m", "wasmq_worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                stdin=self._record.descriptor,
                 stdout=subprocess.DEVNULL,
                 env={},
                 cwd="/",
@@ -90,6 +92,7 @@ class Worker:
         self._socket.close()
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._record.close()
 
     def map(self, module: Module) -> None:
         """Make the module known that `batch` is about."""
