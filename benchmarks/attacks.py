@@ -52,8 +52,12 @@ NEED_THE_PROGRAM = {
     "host_calls_in_the_start_function",
     "host_calls_without_end",
     "poisoned_artifacts",
+    "timed_tokens",
+    "values_beyond_every_range",
 }
-"""What takes a scheduler inside one's own program, and so is no attack on a daemon."""
+"""What takes a scheduler or a daemon inside one's own program, and so is no attack on another process."""
+NEED_A_NEW_DAEMON = {"large_batches", "probed_modules", "probed_results"}
+"""What counts on a daemon where the attacker has not been before."""
 TARGET_RATIO = 1 / 2  # of its figure alone
 
 
@@ -83,7 +87,7 @@ def chosen(names: Sequence[str]) -> list[Measured]:
         name: Measured(kind=kind, name=name, alone=alone[kind])
         for kind in KINDS
         for name in attacks(kind)
-        if name not in NEED_THE_PROGRAM
+        if name not in NEED_THE_PROGRAM | NEED_A_NEW_DAEMON
     }
     for name in names:
         if name not in known:
@@ -246,7 +250,7 @@ def lines_of(measured: Sequence[Measured]) -> Iterator[str]:
 
 def main() -> None:
     """Be the command line: all attacks, or those that are named."""
-    parser = common.arguments(2)
+    parser = common.arguments(4)
     parser.add_argument("names", nargs="*", help="attacks, as their files in tests/attacks are called; else all")
     options = parser.parse_args()
     try:
