@@ -39,15 +39,19 @@ def attacks(folder: str) -> list[str]:
 
 
 def attack(folder: str, name: str) -> ModuleType:
-    """Return one: a module with a docstring that says what it tries, and a coroutine function `attack`."""
+    """Return one: a module with a docstring that says what it tries, and a coroutine function `attack`, or `forged`."""
     return importlib.import_module(f"{folder}.{name}")
 
 
 class Victim:
-    """Another tenant, which asks for the same thing again and again. `seconds` are what each answer took."""
+    """Another tenant, which asks for the same thing again and again. `seconds` are what each answer took.
 
-    def __init__(self, scheduler: wasmq.Scheduler) -> None:
+    Unless it is `undisturbed`, its jobs may have been started more than once.
+    """
+
+    def __init__(self, scheduler: wasmq.Scheduler, *, undisturbed: bool = True) -> None:
         self._scheduler = scheduler
+        self._undisturbed = undisturbed
         self.seconds: list[float] = []
         self._enough = anyio.Event()
 
@@ -70,13 +74,14 @@ class Victim:
     async def _ask(self, module: wasmq.Module) -> tuple[Any, ...]:
         job = await self._scheduler.submit(module, "sum", 1000, tenant="victim")
         outcome = await job
-        return outcome.status, outcome.value, outcome.fuel_used, outcome.memory_peak, outcome.attempts, outcome.error
+        attempts = outcome.attempts if self._undisturbed else None
+        return outcome.status, outcome.value, outcome.fuel_used, outcome.memory_peak, attempts, outcome.error
 
 
 @asynccontextmanager
-async def beside_a_victim(scheduler: wasmq.Scheduler) -> AsyncIterator[Victim]:
+async def beside_a_victim(scheduler: wasmq.Scheduler, *, undisturbed: bool = True) -> AsyncIterator[Victim]:
     """Let a victim ask while the block runs, and until it has had enough answers."""
-    victim = Victim(scheduler)
+    victim = Victim(scheduler, undisturbed=undisturbed)
     async with anyio.create_task_group() as tasks:
         await tasks.start(victim.run)
         yield victim
