@@ -148,6 +148,24 @@ async def test_more_modules_than_may_be_loaded_lose_no_job(resume, tmp_path):
         assert (await scheduler.wait(hog.id)).outcome.status == "cancelled"
 
 
+async def test_one_tenants_modules_keep_nobody_out(resume, tmp_path):
+    """More of them than may be loaded push each other out, and what was there before comes back when it is wanted."""
+    few = Config(modules=ModulesConfig(directory=str(tmp_path / "jobs.db-modules"), max_loaded=2))
+    async with resume(config=few, workers=1) as scheduler:
+        mine = await scheduler.load('(module (func (export "f") (result i32) (i32.const 77)))')
+        for number in range(5):
+            await scheduler.load(f'(module (func (export "f") (result i32) (i32.const {number})))')
+        assert len(scheduler.modules()) == 2
+        assert (await scheduler.run(mine, "f")).value == 77
+        # Only what is in use is never pushed out.
+        spin = await scheduler.load(SPIN)
+        hog = await scheduler.submit(spin, "spin", limits=ENDLESS)
+        await until_running(scheduler, hog.id)
+        await scheduler.load('(module (func (export "g")))')
+        assert spin.digest in {module.digest for module in scheduler.modules()}
+        assert await hog.cancel()
+
+
 @pytest.mark.parametrize("linked", [False, True])
 async def test_a_job_whose_host_function_is_gone_is_lost(resume, linked):
     """One line says which one, before a worker sees the job; with the function offered again the next job runs."""

@@ -208,8 +208,8 @@ class ModulesConfig(Section, frozen=True):
     max_size: Size = Size(128 * 2**20)
     """Bytes of one module."""
     max_loaded: Count = 10_000
-    """Modules that one scheduler holds. Where jobs outlive the process, a module that an earlier life of the store or
-    another daemon has loaded takes the place of one that is not in use."""
+    """Modules that one scheduler holds. Where jobs outlive the process, one that comes takes the place of the one that
+    is unused longest and not in use, which comes back when it is wanted; elsewhere no more are taken."""
     compile_timeout: Seconds = 300.0
     compile_memory: Size = Size(4 * 2**30)
     cache_size: Size = Size(8 * 2**30)

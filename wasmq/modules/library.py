@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class Library:
     """The modules of one scheduler. `tasks` owns the process that compiles; a shared `store` has them for others.
 
-    Where there is no room for a module that is recalled, those unused longest are forgotten, which `forgotten` is told:
-    they can be recalled in their turn. Not forgotten are those that `in_use` returns and those that are held, even if
-    there are then more than may be loaded.
+    Where there is no room for a module that is recalled, or on a durable store for any, those unused longest are
+    forgotten, which `forgotten` is told: they can be recalled in their turn. Not forgotten are those that `in_use`
+    returns and those that are held, even if there are then more than may be loaded.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Library:
         self._counted: dict[str, Module] = {}
         self._loading: dict[str, anyio.Event] = {}
         self._store = store if isinstance(store, SharedStore) else None
+        self._lasting = store is not None and store.durable
         self._shared: set[str] = set()
         self._in_use = in_use
         self._forgotten = forgotten
@@ -282,10 +283,12 @@ class Library:
         known = self._modules.get(described.digest)
         if known is not None and not replace:
             return known
-        if recalled and known is None:
-            self._make_room(1)
-        elif known is None and len(self._modules) >= self._config.max_loaded:
-            raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
+        if known is None:
+            # One tenant's modules must not keep out another's, where those that go can come back.
+            if recalled or self._lasting:
+                self._make_room(1)
+            if not recalled and len(self._modules) >= self._config.max_loaded:
+                raise InvalidModule(f"module: {len(self._modules)} modules are loaded already (modules.max_loaded)")
         try:
             module = module_of(described, path, size)
         except (msgspec.ValidationError, ValueError, RecursionError) as error:
