@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
@@ -86,8 +86,8 @@ class Connection:
             pass
 
     def finish(self) -> None:
-        """Say that nothing more will come."""
-        if self._writer.can_write_eof():
+        """Say that nothing more will come; a daemon that has hung up is no error."""
+        with suppress(OSError):
             self._writer.write_eof()
 
     async def answer(self) -> Answer | None:

@@ -1,11 +1,14 @@
-"""The time that a request may take to come, on real connections."""
+"""What a client may send, how long it may take, and how far it may run ahead, on real connections."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from serving import served
 
 from wasmq.job import Outcome
+from wasmq.server.wire import MAX_AHEAD, MAX_HEADERS
 
 DONE = Outcome(status="succeeded")
 
@@ -78,3 +81,41 @@ async def test_a_body_behind_a_request_that_waits_is_not_held_against_its_sender
         assert await (await connect(b"")).read() == b""
         scheduler.finish("job-1", DONE)
         assert await status(both) == 200
+
+
+async def test_requests_ahead_of_their_answers_are_answered_in_order(make_scheduler):
+    """As many as may wait behind the first are all answered, each with its own answer."""
+    async with served(make_scheduler(port=0)) as connect:
+        lines = [request("GET /livez"), request("GET /nothing")] * (MAX_AHEAD // 2)
+        answers = await (await connect(b"".join(lines) + request("GET /livez", "Connection: close"))).read()
+        assert [int(code) for code in re.findall(rb"HTTP/1.1 (\d+)", answers)] == [200, 404] * (MAX_AHEAD // 2) + [200]
+
+
+async def test_more_requests_ahead_of_their_answers_end_the_connection(make_scheduler):
+    """A client that reads no answers cannot make the daemon take thousands of requests apart at once."""
+    scheduler = make_scheduler(port=0)
+    async with served(scheduler) as connect:
+        answers = await (await connect(request("GET /livez") * (MAX_AHEAD + 2))).read()
+        assert answers.count(b"HTTP/1.1 ") <= 1 + MAX_AHEAD
+        assert b" 400 " not in answers
+
+
+async def test_what_is_no_request_is_not_answered_in_the_place_of_one_that_waits(make_scheduler, digest):
+    """Its 400 would be taken for the answer to the request before it."""
+    scheduler = make_scheduler(port=0)
+    async with served(scheduler) as connect:
+        body = f'{{"module":"{digest}","export":"nothing"}}'.encode()
+        job = request("POST /v1/jobs", f"Content-Length: {len(body)}", body=body)
+        assert await status(await connect(job)) == 202
+        assert await (await connect(request("GET /v1/jobs/job-1?wait=60") + b"garbage\r\n\r\n")).read() == b""
+        assert await status(await connect(b"garbage\r\n\r\n")) == 400
+
+
+async def test_more_headers_than_a_request_may_have_are_431(make_scheduler):
+    """A head of few bytes can have very many of them, and each is work."""
+    async with served(make_scheduler(port=0)) as connect:
+        headers = ["X: y"] * (MAX_HEADERS - 2)
+        assert await status(await connect(request("GET /livez", *headers, "Connection: close"))) == 200
+        reader = await connect(request("GET /livez", *headers, "X: y", "Connection: close"))
+        assert await status(reader) == 431
+        assert await reader.read() == b""

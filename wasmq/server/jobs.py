@@ -15,7 +15,7 @@ from wasmq.admission import check_export
 from wasmq.errors import CursorGone, UnknownJob
 from wasmq.job import State, Status
 from wasmq.server.bodies import FuelBody, job_body
-from wasmq.server.context import Context, caller_of, context_of, encode, json_response, query_of
+from wasmq.server.context import Context, body_of, caller_of, context_of, encode, json_response, query_of
 from wasmq.server.json_values import read_arguments
 from wasmq.server.problems import InvalidQuery
 from wasmq.server.requests import MAX_KEY, FuelRequest, InvalidBody, JobRequest, decode
@@ -44,7 +44,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIApp:
     seconds = _waiting(context, request)
     if seconds:
         caller.must("observe")
-    wanted = decode(_DECODER, await request.body())
+    wanted = decode(_DECODER, await body_of(request))
     key = request.headers.get("idempotency-key")
     if isinstance(wanted, JobRequest):
         await _find_modules(context, caller, [wanted])
@@ -191,7 +191,7 @@ async def refuel(request: Request[Any, Any, Any]) -> ASGIApp:
     caller = caller_of(request, "submit")
     query_of(request, ())
     job_id = request.path_params["id"]
-    wanted = decode(_FUEL, await request.body())
+    wanted = decode(_FUEL, await body_of(request))
     if not caller.sees_all:
         caller.may_see(await context.scheduler.job(job_id))
     return json_response(FuelBody(id=job_id, fuel=await context.scheduler.refuel(job_id, int(wanted.fuel))))

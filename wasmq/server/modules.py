@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 
 from wasmq import types, wit
 from wasmq.modules import Module
-from wasmq.server.context import Reply, caller_of, context_of, json_response, query_of
+from wasmq.server.context import Reply, body_of, caller_of, context_of, json_response, query_of
 from wasmq.server.problems import InvalidQuery
 
 __all__ = ["WASM", "ModuleBody", "ModuleList", "module_body", "routes"]
@@ -170,7 +170,7 @@ async def put_module(request: Request[Any, Any, Any]) -> ASGIApp:
     elif tenant is not None:
         caller.may_name(tenant)
     scheduler = context_of(request.app).scheduler
-    module = await scheduler.load(await request.body())
+    module = await scheduler.load(await body_of(request))
     if shared == "true" or tenant is not None:
         await scheduler.share(module, tenant)
     return json_response(module_body(module))

@@ -11,7 +11,7 @@ from wasmq.admission import check_name
 from wasmq.config import Tenant, checked_tenant
 from wasmq.errors import ConfigError, InvalidArguments, NoAccount
 from wasmq.ledger import MOST, Account
-from wasmq.server.context import caller_of, context_of, json_response, query_of
+from wasmq.server.context import body_of, caller_of, context_of, json_response, query_of
 from wasmq.server.requests import MAX_KEY, MAX_NAME, InvalidBody, decode
 
 __all__ = ["AccountBody", "CreditRequest", "TenantBody", "TenantList", "TenantView", "routes"]
@@ -99,7 +99,7 @@ async def put_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     """
     caller_of(request, "administer")
     query_of(request, ())
-    body = decode(_DECODER, await request.body())
+    body = decode(_DECODER, await body_of(request))
     scheduler, name = context_of(request.app).scheduler, _name_of(request)
     known = scheduler.tenants().get(name, Tenant())
     try:
@@ -119,7 +119,7 @@ async def credit_tenant(request: Request[Any, Any, Any]) -> ASGIApp:
     """Grant a tenant fuel beside its budget, and return its account then."""
     caller_of(request, "administer")
     query_of(request, ())
-    credit = decode(_CREDIT, await request.body())
+    credit = decode(_CREDIT, await body_of(request))
     header = request.headers.get("idempotency-key")
     if header is not None and credit.key not in (None, header):
         raise InvalidBody('Idempotency-Key and "key" differ; give one of them')

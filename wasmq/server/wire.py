@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's own protocol, with a bound on the size of a head and on the time of a request.
+"""HTTP/1.1 on one connection: uvicorn's own protocol, with bounds on heads, on time, and on requests ahead of answers.
 
 A client that sends its request drop by drop, or none at all, is let go. Time in which the daemon itself reads nothing,
 because an earlier request on the connection is being answered or a body waits to be taken, is not held against it.
@@ -7,7 +7,7 @@ because an earlier request on the connection is being answered or a body waits t
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -25,6 +25,11 @@ __all__ = ["MAX_HEAD", "Protocol", "within"]
 
 MAX_HEAD: Final = 64 * 2**10
 """Bytes of a request line and headers that are taken in without their end being seen."""
+MAX_HEADERS: Final = 128
+"""Headers of one request: a read has room for forty thousand of the smallest."""
+MAX_AHEAD: Final = 16
+"""Requests that may wait on one connection behind the one that is being answered: one read has room for thousands, and
+nobody else is served while they are taken apart."""
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -39,8 +44,8 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
 
     def warning(self, msg: object, *args: object, **_: object) -> None:
         """Note that something was refused."""
-        client = self._protocol.client
-        self._protocol.refusals.note(str(msg), None if client is None else client[0])
+        client, reason = self._protocol.client, self._protocol.reason or str(msg)
+        self._protocol.refusals.note(reason, None if client is None else client[0])
 
 
 class Protocol(HttpToolsProtocol):
@@ -53,6 +58,8 @@ class Protocol(HttpToolsProtocol):
     body_timeout: float
     refusals: Refusals
 
+    reason: str | None = None
+    """Why what came is refused, where it was not wrong but too much."""
     _in_head = False
     _in_body = False
     _head = 0
@@ -94,21 +101,36 @@ class Protocol(HttpToolsProtocol):
             # Line ends before a request: uvicorn has stopped its own clock for idle connections at them.
             self._arm(self.head_timeout)
 
+    def send_400_response(self, msg: str) -> None:
+        """End the connection over what is no request, or too much; with an answer, if it cannot pass for another's."""
+        if self.reason or not self._answerable:
+            self._end(_TOO_LARGE)
+        else:
+            super().send_400_response(msg)
+
     def on_message_begin(self) -> None:
-        """Note that headers are coming."""
+        """Note that headers are coming, and end the connection when too many requests wait already."""
+        if len(self.pipeline) >= MAX_AHEAD:
+            self._refuse(f"more than {MAX_AHEAD} requests wait behind one that is being answered")
         super().on_message_begin()
         self._in_head = True
         self._head = 0
         self._arm(self.head_timeout)
         cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header, and end the connection when there have been too many."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(f"a request has more than {MAX_HEADERS} headers")
+
     def on_headers_complete(self) -> None:
         """Note that they have come, and that a body may be coming."""
         self._in_head = False
-        self._in_body = True
         self._disarm()
         self._arm(self.body_timeout)
         super().on_headers_complete()
+        self._in_body = True
 
     def on_message_complete(self) -> None:
         """Note that all has come."""
@@ -132,10 +154,21 @@ class Protocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self._end(_TOO_LATE)
 
+    @property
+    def _answerable(self) -> bool:
+        """Whether what is coming can be answered now: no other answer is due before, and its own has not begun."""
+        if self._in_body:
+            return not self.pipeline and not self.cycle.response_started
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """Leave the parser, which takes this for what is wrong with what came. Raises OverflowError."""
+        self.reason = reason
+        raise OverflowError(reason)
+
     def _end(self, answer: bytes) -> None:
-        """Close the connection, with an answer if a request has begun, and no other answer is due or has begun."""
-        earlier = self.cycle is not None and not self.cycle.response_complete
-        if (self._in_head and not earlier) or (self._in_body and not self.pipeline and not self.cycle.response_started):
+        """Close the connection, with an answer if a request has begun that can be answered."""
+        if (self._in_head or self._in_body) and self._answerable:
             self.transport.write(answer)
         self.transport.close()
 
