@@ -26,6 +26,7 @@ PEER_RUN = [
 
 def measure(rounds: int) -> tuple[list[Row], list[str]]:
     environment = {**os.environ, "WASMQ_MODULES__DIRECTORY": str(common.config().modules.directory)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as where people install it: Python is not compiled each time
     runs, peer_runs, ready = [], [], []
     _answer(RUN, environment)  # fills the cache
     for _ in each_round("startup", rounds):

@@ -79,11 +79,10 @@ class Connection:
 
     async def say(self, data: bytes) -> None:
         """Send bytes; a daemon that has hung up is no error."""
-        try:
-            self._writer.write(data)
+        with suppress(ConnectionError):
+            if not self._writer.is_closing():
+                self._writer.write(data)
             await self._writer.drain()
-        except ConnectionError:
-            pass
 
     def finish(self) -> None:
         """Say that nothing more will come; a daemon that has hung up is no error."""

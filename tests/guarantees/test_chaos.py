@@ -4,10 +4,12 @@ WASMQ_TEST_SEED repeats a run: what is submitted and who is harmed how; what it 
 """
 
 import asyncio
+import itertools
 import random
 import tempfile
 import time
 from collections import Counter
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -16,6 +18,7 @@ from chaos_judge import ATTEMPTS, Scene, judge, wrong
 from clocks import NOON, SteppingClock
 from faults import FaultyStore
 from leaks import nothing_left
+from postgres import drop_schema, make_schema
 
 import wasmq
 from wasmq import scheduler as scheduler_module
@@ -38,16 +41,15 @@ def temporary(tmp_path, monkeypatch):
 
 
 class Chaos:
-    """Lives of schedulers, on one kind of store."""
+    """Lives of schedulers, each on a store of its own, of the kind that `new_store` makes."""
 
-    def __init__(self, config, kind, directory, seed, monkeypatch, at_once):
+    def __init__(self, config, new_store, seed, monkeypatch, at_once):
         self._at_once = at_once
         self.choice = random.Random(seed)
         self.harmed = Counter()
         self.ended = Counter()
         self.faults = 0
-        self._kind = kind
-        self._directory = directory
+        self._new_store = new_store
         self._patch = monkeypatch
         self._clock = SteppingClock()
         settings = msgspec.structs.replace(config.scheduler, stuck_after=STUCK_AFTER, retry_backoff_max=0.5)
@@ -58,10 +60,12 @@ class Chaos:
         # The harm to come, each kind once before any comes again.
         self._next = []
 
-    async def life(self, number, rounds):
+    async def life(self, rounds):
         """One scheduler, from its start to its end, which leaves nothing behind."""
-        url = "memory://" if self._kind == "memory" else f"sqlite:///{self._directory}/jobs-{number}.db"
+        async with self._new_store() as url:
+            await self._live(url, rounds)
 
+    async def _live(self, url, rounds):
         def faulty(*args):
             self._store = FaultyStore(open_store(*args), self.choice)
             return self._store
@@ -111,21 +115,36 @@ class Chaos:
         return self._next.pop()
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def new_store(request, tmp_path):
+    """Make the URL of a store with nothing in it, for as long as it is used."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgres" else None
+    numbers = itertools.count()
+
+    @asynccontextmanager
+    async def new():
+        if server is not None:
+            url = await make_schema(server)
+            yield url
+            await drop_schema(url)
+        else:
+            yield "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs-{next(numbers)}.db"
+
+    return new
+
+
 @pytest.mark.parametrize(
     ("rounds", "at_once"),
     [(len(Harm.KINDS) // 2, (2,)), pytest.param(500, (1, 1, 2, 3), marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_every_round_leaves_every_promise_kept(
-    config, tmp_path, temporary, monkeypatch, seed, kind, rounds, at_once
-):
+async def test_every_round_leaves_every_promise_kept(config, temporary, monkeypatch, seed, new_store, rounds, at_once):
     """Whatever is done to workers, store and clock: one outcome a job, exact bills, balanced books, nothing left."""
-    chaos = Chaos(config, kind, tmp_path, seed, monkeypatch, at_once)
+    chaos = Chaos(config, new_store, seed, monkeypatch, at_once)
     started = time.monotonic()
     done = 0
     while done < rounds:
         async with nothing_left([temporary]):
-            await chaos.life(done, min(A_LIFE, rounds - done))
+            await chaos.life(min(A_LIFE, rounds - done))
         done += min(A_LIFE, rounds - done)
     print(f"{rounds} rounds in {time.monotonic() - started:.0f} s: {dict(chaos.harmed)}, {dict(chaos.ended)}")
     assert set(chaos.harmed) == set(Harm.KINDS)
