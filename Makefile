@@ -39,7 +39,7 @@ lint: $(DEV) ## Format, lint and types only
 slow: $(DEV) ## The tests that take longer than CI allows
 	$(BIN)/python -m pytest -m slow
 
-chaos: $(DEV) ## A thousand rounds of chaos; WASMQ_TEST_SEED=N repeats those of a seed, which is printed
+chaos: $(DEV) ## Fifteen hundred rounds of chaos; WASMQ_TEST_SEED=N repeats those of a seed, which is printed
 	$(BIN)/python -m pytest -m slow -s tests/guarantees/test_chaos.py
 
 soak: $(DEV) ## Five minutes of mixed load on a daemon

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0b6e99", "#b5482a")
 _TICKS = {1e-4: "0.1 ms", 1e-3: "1 ms", 1e-2: "10 ms", 1e-1: "0.1 s", 1.0: "1 s", 10.0: "10 s"}
 _RIGHT = 0.3  # seconds: a line beyond it has its label on the left
+_CLOSE = 10  # times: so has one whose neighbour on the right is nearer
 _STEPS = 200  # of a line
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "path",  # looks the same wherever it is shown
@@ -30,6 +31,7 @@ def latencies(path: Path, lines: Mapping[str, Sequence[float]], *, title: str) -
     with mpl.rc_context(_STYLE):
         sheet = Figure(figsize=(8, 4), layout="constrained")
         axes = sheet.subplots()
+        middles = [quantile(seconds, 0.5) for seconds in lines.values()]
         for (name, seconds), colour in zip(lines.items(), _COLOURS, strict=True):
             shares = [(step + 1) / _STEPS for step in range(_STEPS)]
             axes.plot(
@@ -39,7 +41,7 @@ def latencies(path: Path, lines: Mapping[str, Sequence[float]], *, title: str) -
                 linewidth=2,
             )
             middle = quantile(seconds, 0.5)
-            side = -1 if middle > _RIGHT else 1
+            side = -1 if middle > _RIGHT or any(middle < other < middle * _CLOSE for other in middles) else 1
             axes.annotate(
                 f"{name}\n99 % within {figure(quantile(seconds, 0.99), 'seconds')}",
                 (middle, 50),
@@ -50,7 +52,8 @@ def latencies(path: Path, lines: Mapping[str, Sequence[float]], *, title: str) -
                 va="center",
             )
         axes.set_xscale("log")
-        axes.set_xlim(min(_TICKS), 3 * max(_TICKS))
+        longest = max(max(seconds) for seconds in lines.values())
+        axes.set_xlim(min(_TICKS), 3 * min((tick for tick in _TICKS if tick >= longest), default=max(_TICKS)))
         axes.set_ylim(0, 101)
         axes.xaxis.set_major_locator(FixedLocator(list(_TICKS)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _TICKS[value]))
