@@ -53,7 +53,8 @@ def kernel() -> Path:
     if not good:
         wanted = ".".join(str(part) for part in OLDEST)
         raise CannotBoot(
-            f"no kernel of {wanted} or later in /boot: apt-get install linux-image-cloud-amd64, or WASMQ_TEST_KERNEL"
+            f"no kernel of {wanted} or later in /boot: apt-get install linux-image-cloud-amd64, on Debian 12 the "
+            "newest of linux-image-6.12.*-cloud-amd64-unsigned; or set WASMQ_TEST_KERNEL"
         )
     return max(good, key=_version)
 
