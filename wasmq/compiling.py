@@ -18,7 +18,7 @@ from wasmq.types import printable
 from wasmq.units import format_size
 from wasmq_worker.protocol import (
     MAX_ARTIFACT,
-    MAX_FRAME,
+    MAX_DESCRIBED,
     Compiled,
     CompileRequest,
     CompilerReady,
@@ -127,7 +127,7 @@ class Compiler:
     def _read(self, parts: list[bytes], took: float) -> tuple[Compiled | Translated, bytes]:
         config = self._config
         try:
-            reply = _reply_decoder.decode(parts[0]) if parts and len(parts[0]) <= MAX_FRAME else None
+            reply = _reply_decoder.decode(parts[0]) if parts and len(parts[0]) <= MAX_DESCRIBED else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _nonsense(str(error)) from None
         if isinstance(reply, Rejected):

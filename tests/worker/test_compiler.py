@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wasmq_worker.compiler import answer
 from wasmq_worker.engine import ENGINE_VERSION
-from wasmq_worker.protocol import Compiled, CompileRequest, Rejected, Splitter
+from wasmq_worker.protocol import MAX_DESCRIBED, Compiled, CompileRequest, Rejected, Splitter
 
 from .conftest import ENGINES
 from .driver import GUESTS
@@ -288,3 +288,10 @@ def _children(compiler: Compiler) -> list[int]:
 def _end_children(compiler: Compiler) -> None:
     for child in _children(compiler):
         os.kill(child, signal.SIGKILL)
+
+
+def test_more_names_than_anybody_wants_to_read_are_refused(compiler):
+    """What a module is called and calls is told to the scheduler, which decodes it: there is an end to that."""
+    names = "".join(f'(export "{"x" * 2_000}{number}" (func 0))' for number in range(5_000))
+    assert "take 10" in (said := reason(compiler, f"(module (func) {names})".encode()))
+    assert f"may take {MAX_DESCRIBED} at most" in said

@@ -26,6 +26,7 @@ from wasmq_worker import sandbox
 from wasmq_worker.protocol import (
     LENGTH,
     MAX_ARTIFACT,
+    MAX_DESCRIBED,
     MAX_EXTERNS,
     Compiled,
     CompileRequest,
@@ -143,8 +144,11 @@ def answer(request: CompileRequest, source: bytes) -> list[bytes]:
         description, artifact = _compile(request, source)
     except _Rejection as rejection:
         return [pack(Rejected(str(rejection)))]
-    compiled = Compiled(description, ENGINE_VERSION, time.monotonic() - started)
-    return [pack(compiled), pack_raw(artifact, MAX_ARTIFACT)]
+    compiled = pack(Compiled(description, ENGINE_VERSION, time.monotonic() - started))
+    if len(compiled) > MAX_DESCRIBED:
+        size = f"the names and types of its imports and exports take {len(compiled)} bytes"
+        return [pack(Rejected(f"{size}, and may take {MAX_DESCRIBED} at most"))]
+    return [compiled, pack_raw(artifact, MAX_ARTIFACT)]
 
 
 def _from_text(source: bytes) -> bytes:

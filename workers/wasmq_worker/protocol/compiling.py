@@ -13,6 +13,8 @@ MAX_ARTIFACT = 2**30
 MAX_EXTERNS = 10_000
 """Imports and exports that a module may have together: beyond what programs have, and few enough to be shown and
 searched between two jobs."""
+MAX_DESCRIBED = 8 * 2**20
+"""Bytes of a frame that says what a module is: decoded, it can take twenty times as much memory."""
 ENGINE_REVISION = 2
 """Changes whenever a setting changes that decides what compiled code looks like or what one unit of fuel means."""
 DESCRIPTION_REVISION = 3
